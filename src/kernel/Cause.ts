@@ -1,0 +1,48 @@
+/**
+ * Why an entry came, changed or went: one list for the whole project (law 2: one removal, one cause).
+ *
+ * Causes are small integers because the hot path tests them as bits (`1 << cause`) before an event is built;
+ * `causeNames` gives the word that people, Lua and the wire see. Their order is part of nothing: never persist it.
+ */
+export const Cause = {
+  /** A client or a trigger stored a value. */
+  write: 0,
+  /** A client found the entry in this cache. */
+  read: 1,
+  /** A client or a trigger asked for the removal. */
+  delete: 2,
+  /** The entry's deadline passed, whoever noticed it first. */
+  expire: 3,
+  /** The entry went to make room. */
+  evict: 4,
+  /** The keyspace was emptied as a whole: one event with a count. */
+  flush: 5,
+  /** A peer, a tag, a graph or a feed declared the entry stale. */
+  invalidate: 6,
+  /** A loader, a tier or a peer stored a copy: not a write (law 10). */
+  fill: 7,
+  /** Only the deadline changed. */
+  touch: 8
+} as const
+
+export type Cause = (typeof Cause)[keyof typeof Cause]
+
+export const causeNames = [
+  "write",
+  "read",
+  "delete",
+  "expire",
+  "evict",
+  "flush",
+  "invalidate",
+  "fill",
+  "touch"
+] as const
+
+export type CauseName = (typeof causeNames)[number]
+
+/** The bit of a cause in an interest mask. */
+export const causeBit = (cause: Cause): number => 1 << cause
+
+/** Every cause: the mask of a consumer that wants the whole event log. */
+export const allCauses = (1 << causeNames.length) - 1
