@@ -5,6 +5,7 @@
  * gone on. For removals `value` is absent and `oldValue` is what went away.
  */
 import type { Cause } from "./Cause.ts"
+import type { Keyspace } from "./Keyspace.ts"
 import type { Match } from "./PatternTrie.ts"
 import type { Meta, Value } from "./Value.ts"
 
@@ -44,5 +45,7 @@ export interface EventOrigin {
 
 /** Takes the events of a keyspace, each after its change is complete. It must not throw. */
 export interface EventSink {
-  onEvent(event: KeyEvent): void
+  onEvent(event: KeyEvent, keyspace: Keyspace): void
+  /** Called once an operation and all that came of it have been seen: the time for effects that leave the cache. */
+  onSettled(keyspace: Keyspace): void
 }

@@ -397,7 +397,10 @@ export class Keyspace {
     if (this.queue.length === 0 || this.isSettling) return
     this.isSettling = true
     try {
-      for (let at = 0; at < this.queue.length; at++) this.options.sink.onEvent(this.queue[at] as KeyEvent)
+      for (let at = 0; at < this.queue.length; ) {
+        while (at < this.queue.length) this.options.sink.onEvent(this.queue[at++] as KeyEvent, this)
+        this.options.sink.onSettled(this) // whoever it tells may change entries: then there are events again
+      }
     } finally {
       this.queue = []
       this.isSettling = false

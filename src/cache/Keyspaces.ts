@@ -1,0 +1,69 @@
+/**
+ * Who owns the entries: this scope, above every process that serves them, so that no crash below loses a key.
+ *
+ * One keyspace for now; a keyspace per tenant is opened through the same service. What reacts to its events is given
+ * from above as `Reactions`, at construction.
+ */
+import { Config, Context, Effect, Layer } from "effect"
+import { type EventSink, Keyspace } from "../kernel/index.ts"
+import { CacheClock } from "./CacheClock.ts"
+
+/** Takes the keyspaces' events: the triggers, in the product; nothing, in a plain cache. */
+export class Reactions extends Context.Tag("mimosa-cache/cache/Reactions")<Reactions, EventSink>() {
+  static readonly layerNone: Layer.Layer<Reactions> = Layer.succeed(Reactions, { onEvent() {}, onSettled() {} })
+}
+
+/** Is told when a keyspace has something to expire earlier than it said before. Supplied by the scheduler. */
+export class Wakeups extends Context.Tag("mimosa-cache/cache/Wakeups")<Wakeups, Wakeup>() {
+  static readonly layer: Layer.Layer<Wakeups> = Layer.sync(Wakeups, () => new Wakeup())
+}
+
+/** A place where the keyspaces leave word and the scheduler, while there is one, listens. */
+export class Wakeup {
+  private listener: ((atMs: number) => void) | null = null
+
+  /** Starts listening, in the place of whoever did. */
+  listen(listener: ((atMs: number) => void) | null): void {
+    this.listener = listener
+  }
+
+  readonly at = (atMs: number): void => {
+    this.listener?.(atMs)
+  }
+}
+
+export interface KeyspaceLimits {
+  /** Entries at most; the least recently used go first. */
+  readonly maxEntries: number
+  /** Bytes at most, keys, values, metadata and their records together. */
+  readonly maxBytes: number
+}
+
+export const keyspaceLimitsDefault: KeyspaceLimits = { maxEntries: 50_000, maxBytes: 512 * 1024 * 1024 }
+
+export const keyspaceLimitsConfig: Config.Config<KeyspaceLimits> = Config.all({
+  maxEntries: Config.integer("MIMOSA_MAX_ENTRIES").pipe(Config.withDefault(keyspaceLimitsDefault.maxEntries)),
+  maxBytes: Config.integer("MIMOSA_MAX_BYTES").pipe(Config.withDefault(keyspaceLimitsDefault.maxBytes))
+})
+
+export interface KeyspacesService {
+  /** The keyspace of everybody who is no tenant. */
+  readonly main: Keyspace
+  readonly all: () => Iterable<Keyspace>
+}
+
+export class Keyspaces extends Context.Tag("mimosa-cache/cache/Keyspaces")<Keyspaces, KeyspacesService>() {
+  static readonly layer = (
+    limits: Partial<KeyspaceLimits> = {}
+  ): Layer.Layer<Keyspaces, never, Reactions | Wakeups | CacheClock> =>
+    Layer.effect(
+      Keyspaces,
+      Effect.gen(function* () {
+        const clock = yield* CacheClock
+        const sink = yield* Reactions
+        const wakeup = yield* Wakeups
+        const main = new Keyspace({ ...keyspaceLimitsDefault, ...limits, clock, sink, wake: wakeup.at })
+        return { main, all: () => [main] }
+      })
+    )
+}

@@ -1,0 +1,99 @@
+/**
+ * The border between what programs hold (text, bytes, plain objects) and what the kernel stores (bytes as latin1
+ * strings, frozen structures). Text is UTF-8; ASCII, the common case, passes as it is.
+ */
+import type { Nested, Structured, Value } from "../kernel/index.ts"
+import { InvalidValue } from "./CacheError.ts"
+
+/** What a program may store: text, bytes, or plain data made of them. Class instances and functions are refused. */
+export type Input =
+  | string
+  | number
+  | bigint
+  | boolean
+  | null
+  | Uint8Array
+  | readonly Input[]
+  | ReadonlyMap<Input, Input>
+  | { readonly [key: string]: Input | undefined }
+
+/** What a program gets back: bytes as text where they are UTF-8, else as a Uint8Array; structures as stored. */
+export type Output = string | Structured
+
+/** Text as the kernel's bytes. */
+export const toBytes = (text: string): string =>
+  isAscii.test(text) ? text : Buffer.from(text, "utf8").toString("latin1")
+
+/** The kernel's bytes as text, or undefined where they are not UTF-8. */
+export const toText = (bytes: string): string | undefined => {
+  if (isAscii.test(bytes)) return bytes
+  try {
+    return strictUtf8.decode(Buffer.from(bytes, "latin1"))
+  } catch {
+    return undefined
+  }
+}
+
+/** A copy of `input` as the kernel keeps it: frozen, so that nobody who holds the original can change the entry. */
+export const toValue = (input: unknown): Value | InvalidValue => {
+  if (typeof input === "string") return toBytes(input)
+  if (input instanceof Uint8Array)
+    return Buffer.from(input.buffer, input.byteOffset, input.byteLength).toString("latin1")
+  try {
+    return copy(input, "$", 0) as Structured
+  } catch (refusal) {
+    if (refusal instanceof InvalidValue) return refusal
+    throw refusal
+  }
+}
+
+export const fromValue = (value: Value): Output =>
+  typeof value === "string" ? (toText(value) ?? Buffer.from(value, "latin1")) : value
+
+/** A value as bytes: what GET answers. Structured values are shown as JSON. */
+export const valueAsBytes = (value: Value): string => (typeof value === "string" ? value : toBytes(toJson(value)))
+
+/**
+ * A nested value as JSON text: bytes inside become text with U+FFFD for what is no UTF-8, big integers keep their
+ * digits, what JSON has no number for becomes null, and maps become objects with their keys as text.
+ */
+export const toJson = (value: Nested): string => {
+  if (typeof value === "bigint") return value.toString()
+  if (value === null || typeof value !== "object") return JSON.stringify(value)
+  if (value instanceof Uint8Array) return JSON.stringify(Buffer.from(value).toString("utf8"))
+  if (Array.isArray(value)) return `[${value.map((item) => toJson(item as Nested)).join(",")}]`
+  const entries = value instanceof Map ? [...value] : Object.entries(value)
+  return `{${entries.map(([key, item]) => `${JSON.stringify(keyText(key))}:${toJson(item as Nested)}`).join(",")}}`
+}
+
+const keyText = (key: Nested): string => (typeof key === "string" ? key : toJson(key))
+
+const isAscii = /^[\0-\x7f]*$/
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+const depthMax = 16 // levels; as deep as a value may go into Lua
+
+const copy = (input: unknown, path: string, depth: number): Nested => {
+  if (input === null || typeof input === "string" || typeof input === "boolean") return input
+  if (typeof input === "number" || typeof input === "bigint") return input
+  if (depth > depthMax) throw new InvalidValue({ path, reason: `it is nested deeper than ${depthMax} levels` })
+  if (input instanceof Uint8Array) return input.slice()
+  if (Array.isArray(input)) {
+    return Object.freeze(input.map((item, i) => copy(item, `${path}[${i}]`, depth + 1)))
+  }
+  if (input instanceof Map) {
+    const map = new Map<Nested, Nested>()
+    for (const [key, item] of input) map.set(copy(key, `${path}.key`, depth + 1), copy(item, path, depth + 1))
+    return map
+  }
+  if (typeof input !== "object") throw new InvalidValue({ path, reason: `a ${typeof input} is no data` })
+  const prototype: unknown = Object.getPrototypeOf(input)
+  if (prototype !== Object.prototype && prototype !== null) {
+    const name = (input as object).constructor?.name ?? "a class"
+    throw new InvalidValue({ path, reason: `it is an instance of ${name}; give plain objects, arrays, maps or bytes` })
+  }
+  const object: Record<string, Nested> = Object.create(null)
+  for (const [key, item] of Object.entries(input)) {
+    if (item !== undefined) object[key] = copy(item, `${path}.${key}`, depth + 1)
+  }
+  return Object.freeze(object)
+}

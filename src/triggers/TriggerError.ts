@@ -1,0 +1,42 @@
+/** What can be wrong with a trigger when it is registered, asked for or tried. Each says what would be right. */
+import { Data } from "effect"
+
+export class InvalidTrigger extends Data.TaggedError("InvalidTrigger")<{
+  readonly field: "name" | "pattern" | "events" | "timeout" | "memory" | "priority" | "source"
+  readonly reason: string
+}> {
+  override get message(): string {
+    return `${this.field}: ${this.reason}`
+  }
+}
+
+export class TriggerSyntaxError extends Data.TaggedError("TriggerSyntaxError")<{
+  readonly trigger: string
+  readonly line: number
+  readonly reason: string
+}> {
+  override get message(): string {
+    return `source: ${this.trigger}:${this.line}: ${this.reason}`
+  }
+}
+
+export class TriggerNotFound extends Data.TaggedError("TriggerNotFound")<{ readonly trigger: string }> {
+  override get message(): string {
+    return `no trigger is named '${this.trigger}'`
+  }
+}
+
+export class TooManyTriggers extends Data.TaggedError("TooManyTriggers")<{ readonly limit: number }> {
+  override get message(): string {
+    return `${this.limit} triggers are registered, which is the limit; remove one first`
+  }
+}
+
+export class TriggersNotSaved extends Data.TaggedError("TriggersNotSaved")<{ readonly cause: unknown }> {
+  override get message(): string {
+    return `the trigger is active, but could not be saved and will not survive a restart: ${String(this.cause)}`
+  }
+}
+
+/** The registry takes the change or refuses it with one of these; nothing is half done. */
+export type RegistrationError = InvalidTrigger | TriggerSyntaxError | TooManyTriggers
