@@ -3,7 +3,7 @@
  *
  * It exists only once a run has changed something; most runs do not, and cost nothing here.
  */
-import type { EventOrigin, KeyEvent } from "../kernel/index.ts"
+import type { EventOrigin } from "../kernel/index.ts"
 import type { Trigger } from "./Trigger.ts"
 
 export interface CascadeLimits {
@@ -22,10 +22,15 @@ export class Cascade {
   private readonly seen = new Map<Trigger, Set<string>>()
 
   constructor(
-    /** Names the cascade in logs and webhooks: the id of the event that began it. */
-    readonly id: string,
-    readonly root: KeyEvent
+    /** Names the cascade in logs: boot origin and sequence of the event that began it. */
+    readonly id: string
   ) {}
+
+  /** Counts one run and its fuel. */
+  spend(fuel: number): void {
+    this.runs++
+    this.fuel += fuel
+  }
 
   /** Marks that `trigger` runs for `key`; false when it has done so in this cascade. */
   enter(trigger: Trigger, key: string): boolean {

@@ -2,6 +2,8 @@
  * A Lua function and what it is for: its definition as a client gave it, and as a watcher in the kernel's trie.
  */
 import { Cause, causeBit, type Pattern, PatternError, parsePattern, type Watcher } from "../kernel/index.ts"
+import type { Program, RunLimits } from "../sandbox/index.ts"
+import type { Machine } from "./Machines.ts"
 import { InvalidTrigger } from "./TriggerError.ts"
 
 /** What a trigger can react to, and the causes in the kernel that are meant by it. */
@@ -118,17 +120,28 @@ export const sampleEvery = 64
 /** A registered trigger. Its definition never changes: a new one takes its place (`PatternTrie.replace`). */
 export class Trigger implements Watcher {
   readonly mask: number
+  readonly limits: RunLimits
   readonly stats = new TriggerStats()
+  /** Removed or replaced: events that were on their way no longer run it. */
+  isRemoved = false
   /** Why it is taken out, or null while it is active. */
   quarantine: string | null = null
   /** When it killed its VM, ms since the epoch; bounded by the intensity that they are held against. */
   readonly kills: number[] = []
 
+  // Where its program is; the business of Machines.
+  machine: Machine | null = null
+  machineEpoch = 0
+  program: Program = 0
+
   constructor(
     readonly definition: TriggerDefinition,
     readonly pattern: Pattern,
+    /** The slots of the event's fields that its source reads. */
+    readonly slots: readonly number[],
     readonly registeredAtMs: number
   ) {
+    this.limits = { timeoutMicros: definition.timeoutUs, bytesMax: definition.memoryBytes, fuelMax: 0 }
     this.mask = definition.events.reduce(
       (mask, event) => triggerEvents[event].reduce((bits, cause) => bits | causeBit(cause), mask),
       0
@@ -142,4 +155,25 @@ export class Trigger implements Watcher {
   get priority(): number {
     return this.definition.priority
   }
+}
+
+/** A trigger as it is shown: its definition, how it fares and what it has done. */
+export interface RegisteredTrigger extends TriggerDefinition {
+  readonly status: "active" | "quarantined"
+  /** Why it is quarantined, or null. */
+  readonly quarantine: string | null
+  readonly registeredAtMs: number
+  readonly runs: number
+  readonly failures: Readonly<Record<FailureKind, number>>
+  readonly skips: Readonly<Record<SkipKind, number>>
+  /** Of all runs together. */
+  readonly fuel: number
+  readonly writes: number
+  readonly deletes: number
+  readonly emits: number
+  readonly webhooks: number
+  readonly logs: number
+  /** Microseconds of the runs that were timed: one in `sampleEvery`. */
+  readonly usMean: number
+  readonly usMax: number
 }

@@ -12,11 +12,13 @@ export class InvalidTrigger extends Data.TaggedError("InvalidTrigger")<{
 
 export class TriggerSyntaxError extends Data.TaggedError("TriggerSyntaxError")<{
   readonly trigger: string
+  /** Both from 1. */
   readonly line: number
+  readonly column: number
   readonly reason: string
 }> {
   override get message(): string {
-    return `source: ${this.trigger}:${this.line}: ${this.reason}`
+    return `source: ${this.trigger}:${this.line}:${this.column}: ${this.reason}`
   }
 }
 

@@ -1,0 +1,114 @@
+/**
+ * Channels within the process: RESP clients, `cache.emit` and whoever listens in the library meet here.
+ *
+ * Synchronous, and without a queue of its own: a message is handed to every receiver before `publish` returns, and a
+ * receiver that cannot keep up has its own limit and its own rule for what happens there. Channels and payloads are
+ * bytes as latin1 strings. A message costs O(receivers) plus one glob match for each distinct pattern.
+ */
+import { globMatches } from "./Glob.ts"
+
+/** Somebody who takes messages. It must not throw; it owns the bound of what it holds back. */
+export interface Subscriber {
+  /** `pattern` is the glob by which the message came, or null when the channel itself was subscribed to. */
+  onMessage(channel: string, payload: string, pattern: string | null): void
+}
+
+export class EventBus {
+  /** Messages published, and how often one was handed to a receiver. */
+  readonly stats = { published: 0, delivered: 0 }
+
+  private readonly byChannel = new Map<string, Set<Subscriber>>()
+  private readonly byPattern = new Map<string, Set<Subscriber>>()
+
+  /** Returns false when it was subscribed already. */
+  subscribe(channel: string, subscriber: Subscriber): boolean {
+    return join(this.byChannel, channel, subscriber)
+  }
+
+  /** Subscribes to every channel that the glob matches. Returns false when it was subscribed already. */
+  psubscribe(pattern: string, subscriber: Subscriber): boolean {
+    return join(this.byPattern, pattern, subscriber)
+  }
+
+  /** Returns false when it was not subscribed. */
+  unsubscribe(channel: string, subscriber: Subscriber): boolean {
+    return leave(this.byChannel, channel, subscriber)
+  }
+
+  /** Returns false when it was not subscribed. */
+  punsubscribe(pattern: string, subscriber: Subscriber): boolean {
+    return leave(this.byPattern, pattern, subscriber)
+  }
+
+  /**
+   * Hands the message to the channel's subscribers and then to those of each matching pattern, in the order of their
+   * subscription; who has both gets it twice, as in Redis. Returns how many times it was handed over.
+   */
+  publish(channel: string, payload: string): number {
+    this.stats.published++
+    let receivers = 0
+    const subscribers = this.byChannel.get(channel)
+    if (subscribers !== undefined) receivers += deliver(subscribers, channel, payload, null)
+    if (this.byPattern.size > 0) {
+      for (const [pattern, matching] of this.byPattern) {
+        if (globMatches(pattern, channel)) receivers += deliver(matching, channel, payload, pattern)
+      }
+    }
+    this.stats.delivered += receivers
+    return receivers
+  }
+
+  /** Whether a message to this channel would reach anybody. */
+  hasSubscribers(channel: string): boolean {
+    if (this.byChannel.has(channel)) return true
+    for (const pattern of this.byPattern.keys()) if (globMatches(pattern, channel)) return true
+    return false
+  }
+
+  /** The channels with at least one subscriber (patterns do not count) that match the glob. */
+  channels(glob = "*"): string[] {
+    return [...this.byChannel.keys()].filter((channel) => globMatches(glob, channel))
+  }
+
+  /** How many subscribed to the channel by its name. */
+  subscriberCount(channel: string): number {
+    return this.byChannel.get(channel)?.size ?? 0
+  }
+
+  /** How many distinct patterns are subscribed to. */
+  get patternCount(): number {
+    return this.byPattern.size
+  }
+}
+
+type Index = Map<string, Set<Subscriber>>
+
+const join = (index: Index, name: string, subscriber: Subscriber): boolean => {
+  const subscribers = index.get(name)
+  if (subscribers === undefined) {
+    index.set(name, new Set([subscriber]))
+    return true
+  }
+  if (subscribers.has(subscriber)) return false
+  subscribers.add(subscriber)
+  return true
+}
+
+const leave = (index: Index, name: string, subscriber: Subscriber): boolean => {
+  const subscribers = index.get(name)
+  if (!subscribers?.delete(subscriber)) return false
+  if (subscribers.size === 0) index.delete(name)
+  return true
+}
+
+/** Those who join during a delivery wait for the next message: a receiver that subscribes anew cannot make it endless. */
+const deliver = (to: Set<Subscriber>, channel: string, payload: string, pattern: string | null): number => {
+  let left = to.size
+  let delivered = 0
+  for (const subscriber of to) {
+    if (left-- === 0) break
+    subscriber.onMessage(channel, payload, pattern)
+    delivered++
+  }
+  return delivered
+}

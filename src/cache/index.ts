@@ -1,0 +1,15 @@
+export { Cache, type CacheService, type CacheStats, type EntryView, make, type SetOptions } from "./Cache.ts"
+export { CacheClock } from "./CacheClock.ts"
+export { type CacheError, EntryTooLarge, InvalidTtl, InvalidValue } from "./CacheError.ts"
+export { EventBus, type Subscriber } from "./EventBus.ts"
+export {
+  type KeyspaceLimits,
+  Keyspaces,
+  type KeyspacesService,
+  keyspaceLimitsConfig,
+  keyspaceLimitsDefault,
+  Reactions,
+  Wakeup,
+  Wakeups
+} from "./Keyspaces.ts"
+export { fromValue, type Input, type Output, toBytes, toJson, toText, toValue, valueAsBytes } from "./Values.ts"

@@ -1,0 +1,160 @@
+/**
+ * One call from Lua into the host: its arguments, and what it answers. There is one such object a machine, reused for
+ * each call; a host function reads and answers before it returns, and keeps nothing of it.
+ *
+ * Arguments count from 1, as in Lua. A function that answers nothing returns no value to Lua.
+ *
+ * @example
+ * const get: HostFunction = (call) => {
+ *   const value = store.get(call.string(1) ?? "")
+ *   if (value === undefined) call.returnNil()
+ *   else call.returnString(value)
+ * }
+ */
+
+import type { EventFrame } from "./EventFrame.ts"
+import { answer, arenaStart, cell, lua as luaNumbers, numberCell } from "./internal/layout.ts"
+import type { Memory } from "./internal/memory.ts"
+import type { LuaExports, Pointer } from "./internal/wasm.ts"
+import type { LuaCodec, LuaValue } from "./LuaCodec.ts"
+import { Refusal } from "./LuaCodec.ts"
+
+/** What Lua may call. Whatever it throws is a defect: it goes through the run to the machine's owner. */
+export type HostFunction = (call: HostCall) => void
+
+/** A Lua type by its name in Lua; `"none"` where there is no such argument. */
+export type LuaKind = "none" | "nil" | "boolean" | "userdata" | "number" | "string" | "table" | "function" | "thread"
+
+export class HostCall {
+  /** How many arguments there are. */
+  count = 0
+  private readonly memory: Memory
+  private readonly lua: LuaExports
+  private readonly codec: LuaCodec
+  private readonly frame: EventFrame
+  private L: Pointer = 0
+  private firstAt: Pointer = 0
+  private firstLength = 0
+  private code = 0
+
+  constructor(memory: Memory, lua: LuaExports, codec: LuaCodec, frame: EventFrame) {
+    this.memory = memory
+    this.lua = lua
+    this.codec = codec
+    this.frame = frame
+  }
+
+  /** Calls the function with these arguments and answers the shim's code. For the machine alone. */
+  perform(host: HostFunction, L: Pointer, count: number, firstAt: Pointer, firstLength: number): number {
+    this.L = L
+    this.count = count
+    this.firstAt = firstAt
+    this.firstLength = firstLength
+    this.code = 0
+    host(this)
+    return this.code
+  }
+
+  kind(index: number): LuaKind {
+    return kinds[this.lua.lua_type(this.L, index) + 1] as LuaKind
+  }
+
+  /** The bytes of a string (or of a number, as Lua would write it) as latin1; `undefined` for anything else. */
+  string(index: number): string | undefined {
+    if (index === 1 && this.firstAt !== 0) return this.memory.readLatin1(this.firstAt, this.firstLength)
+    if (index > this.count) return undefined
+    const type = this.lua.lua_type(this.L, index)
+    if (type !== luaNumbers.typeString && type !== luaNumbers.typeNumber) return undefined
+    const at = this.lua.lua_tolstring(this.L, index, lengthAt)
+    return this.memory.readLatin1(at, this.memory.cells[cell.length] as number)
+  }
+
+  /** A number (or a string that reads as one); `undefined` for anything else. */
+  number(index: number): number | undefined {
+    const value = this.lua.lua_tonumberx(this.L, index, lengthAt)
+    return this.memory.cells[cell.length] === 0 ? undefined : value
+  }
+
+  /** Lua's own idea of truth: all but nil, false and what is not there. */
+  boolean(index: number): boolean {
+    return this.lua.lua_toboolean(this.L, index) !== 0
+  }
+
+  /** Any plain value, copied; null where there is no such argument. */
+  value(index: number): LuaValue | Refusal {
+    return index > this.count ? null : this.codec.decode(this.L, index, `argument ${index}`)
+  }
+
+  returnNil(): void {
+    this.code = answer.nil
+  }
+
+  returnBoolean(value: boolean): void {
+    this.code = value ? answer.true : answer.false
+  }
+
+  /** Bytes, as a latin1 string. */
+  returnString(latin1: string): void {
+    if (this.put(latin1)) this.code = answer.string
+    else this.fail(`a string of ${latin1.length} bytes does not fit into the machine`)
+  }
+
+  /** A Lua float. */
+  returnNumber(value: number): void {
+    this.memory.doubles[numberCell] = value
+    this.code = answer.number
+  }
+
+  /** A Lua integer, of at most 2^53 either way. */
+  returnInteger(value: number): void {
+    this.memory.doubles[numberCell] = value
+    this.code = answer.integer
+  }
+
+  /** A structured value; one that cannot cross fails the call. */
+  returnValue(value: LuaValue): void {
+    const at = this.frame.end
+    const end = this.codec.encode(at, value, "result")
+    if (end instanceof Refusal) {
+      this.fail(end.message)
+      return
+    }
+    this.memory.cells[cell.pointer] = at
+    this.code = answer.encoded
+  }
+
+  /** Raises a Lua error with this message, at the line that called. */
+  fail(message: string): void {
+    const text = Buffer.from(message.slice(0, messageMax)).toString("latin1")
+    if (this.put(text)) this.code = answer.fail
+  }
+
+  private put(latin1: string): boolean {
+    const at = this.frame.end
+    const { cells } = this.memory
+    cells[cell.pointer] = at
+    if (at + latin1.length + messageRoom > this.memory.end) return false
+    this.memory.writeLatin1(at, latin1)
+    cells[cell.bytes] = latin1.length
+    return true
+  }
+}
+
+const messageMax = 4096 // characters
+
+const messageRoom = 4 * messageMax // bytes kept free, so that a refusal can always say why
+
+const lengthAt: Pointer = arenaStart + 4 * cell.length
+
+const kinds: ReadonlyArray<LuaKind> = [
+  "none",
+  "nil",
+  "boolean",
+  "userdata",
+  "number",
+  "string",
+  "table",
+  "function",
+  "userdata",
+  "thread"
+]

@@ -1,0 +1,622 @@
+/**
+ * A Lua machine for programs that nobody trusts: each runs on an event, within limits of work, time and memory, and
+ * leaves nothing behind when it fails.
+ *
+ * Work is counted as fuel, one unit a loop head of the metered wasm (so: about an instruction of Lua). A run gets it in
+ * slices. When a slice is spent the host looks at the clock: past the soft limit it arms Lua's hook, which raises a clean
+ * error at each further instruction; past the hard limit it throws through the wasm. A run that spends less than a slice
+ * never sees the clock at all, so it cannot be stopped for what the machine did meanwhile. With `fuelMax` there is no
+ * clock, and the same run ends in the same way each time.
+ *
+ * Invariants between two calls: the collector is stopped, no hook is armed, the main stack holds what the boot put there,
+ * and the state is either that of the snapshot or came from it by runs that ended well. Whatever ends otherwise is
+ * rewound before `run` returns. Globals that a program makes live until the next rewind: they are scratch.
+ *
+ * Garbage is thrown away by rewinding too, which costs less than collecting, as long as no program has made a global.
+ * Else the collector works in small steps after runs, once there is enough to do.
+ *
+ * Cost: see test/bench/sandbox.bench.ts and docs/decisions.md. Sources: Lua 5.4 reference manual §4; lua.c (the hook
+ * armed from outside).
+ */
+import { EventFrame } from "./EventFrame.ts"
+import { analyseFields, type FieldAnalysis } from "./FieldAnalysis.ts"
+import { HostCall, type HostFunction } from "./HostCall.ts"
+import { epochSecondsOf, formatDate } from "./internal/calendar.ts"
+import { Killed } from "./internal/imports.ts"
+import { arenaStart, bytesStart, cell, fieldsMax, lua as luaNumbers, mark, place } from "./internal/layout.ts"
+import {
+  bootFuel,
+  collectorIdle,
+  type HostTables,
+  type Machine,
+  makeMachine,
+  memoryMessage,
+  timeoutMessage,
+  topMessage
+} from "./internal/machine.ts"
+import { Snapshot } from "./internal/snapshot.ts"
+import type { Pointer } from "./internal/wasm.ts"
+import { WebAssembly } from "./internal/webassembly.ts"
+import { type CodecLimits, defaultCodecLimits, LuaCodec, type LuaValue, type Refusal } from "./LuaCodec.ts"
+
+/** How a run ended. */
+export const RunStatus = { ok: 0, error: 1, timeout: 2, memory: 3, killed: 4 } as const
+
+export type RunStatus = (typeof RunStatus)[keyof typeof RunStatus]
+
+export interface RunLimits {
+  /** The soft limit in µs of computing; the hard one is 1 ms later. Not looked at when `fuelMax` is set. */
+  readonly timeoutMicros: number
+  /** What a run may allocate, less what it frees, in bytes. Its event is not counted. */
+  readonly bytesMax: number
+  /** Above zero: the limit in units of fuel, and no clock. Lua is stopped there, the machine one slice later. */
+  readonly fuelMax: number
+}
+
+/** 100 µs, 64 KiB, by the clock. */
+export const defaultRunLimits: RunLimits = { timeoutMicros: 100, bytesMax: 64 << 10, fuelMax: 0 }
+
+/** What a run reads of time. Injected, so that tests own it. */
+export interface VmClock {
+  /** Milliseconds since 1970, for os.time and os.date. */
+  epochMs(): number
+  /** Milliseconds from some moment, with fractions; never goes back. For limits and os.clock. */
+  elapsedMs(): number
+}
+
+export interface VmOptions {
+  /** The event's fields; a field's place is its slot in the frame. At most 32. */
+  readonly fields: ReadonlyArray<string>
+  /** Functions by the name of the global table that holds them. One table object under two names is one table. */
+  readonly hostTables?: HostTables
+  /** What `print` prints, a line, as latin1 bytes. Default: nowhere. */
+  readonly print?: (line: string) => void
+  readonly clock?: VmClock
+  /** Of math.random. Default 1; see `seed`. */
+  readonly seed?: number
+  /** What the whole machine may hold, in bytes. Default 4 MiB, at most 10. */
+  readonly bytesMax?: number
+  readonly codec?: CodecLimits
+}
+
+/** A program by its number in its machine; numbers are used again. */
+export type Program = number
+
+export interface CompileError {
+  /** In Lua's words, without the position. */
+  readonly message: string
+  /** From 1. */
+  readonly line: number
+  /** From 1, in bytes; of the first byte that Lua could not make sense of. */
+  readonly column: number
+}
+
+export type Definition =
+  | { readonly ok: true; readonly program: Program; readonly analysis: FieldAnalysis; readonly mask: number }
+  | { readonly ok: false; readonly error: CompileError }
+
+export interface RunError {
+  readonly message: string
+  /** In the program's source, from 1; 0 where it is not known. */
+  readonly line: number
+}
+
+export class LuaVm {
+  /** What the next run sees as its event. */
+  readonly frame: EventFrame
+  /** The memory a run has taken and not freed, in bytes; of the last one. */
+  lastBytes = 0
+  /** What the last `evaluate` answered; null for anything but an ok. */
+  lastResult: LuaValue | Refusal = null
+  /** Rewinds so far, of which some only threw garbage away. */
+  rewinds = 0
+
+  private readonly options: VmOptions
+  private readonly clock: VmClock
+  private readonly machine: Machine
+  private readonly cells: Int32Array
+  private readonly codec: LuaCodec
+  private readonly hostCall: HostCall
+  private readonly programs: Array<Entry | undefined> = [undefined] // Lua counts from 1
+  private readonly free: Array<Program> = []
+  /** Made known since the snapshot; to be made known again should a compilation have to be rewound. */
+  private readonly pending: Array<Entry> = []
+  private snapshot: Snapshot
+  /** A program was added or removed since the snapshot. */
+  private isStale = false
+  /** Something has run since the snapshot. */
+  private isDirty = false
+  /** A program that may keep something has run since the snapshot. */
+  private keepsState = false
+  private collectAt = 0
+  private hasOutgrown = false
+
+  // Of the run at hand, and of the last one.
+  private isRunning = false
+  private isCompiling = false
+  private running: Entry | undefined
+  private limits: RunLimits = defaultRunLimits
+  private stage: 0 | 1 = 0 // 1: the hook is armed
+  private granted = 0
+  private beganMs = 0
+  private isClockRead = false
+  private killedLine = 0
+  private error: RunError = { message: "", line: 0 }
+  private elapsedMicros = 0
+
+  constructor(options: VmOptions) {
+    if (options.fields.length > fieldsMax) throw new RangeError(`an event has at most ${fieldsMax} fields`)
+    const bytesMax = options.bytesMax ?? defaultBytesMax
+    if (!(bytesMax >= bytesMin && bytesMax <= bytesLimit)) {
+      throw new RangeError(`bytesMax is ${bytesMax}; a machine holds between ${bytesMin} and ${bytesLimit} bytes`)
+    }
+    this.options = options
+    this.clock = options.clock ?? systemClock
+    this.machine = makeMachine(
+      {
+        exhausted: () => this.exhausted(),
+        call: (L, id, count, at, length) => this.call(L, id, count, at, length)
+      },
+      { fields: options.fields, tables: options.hostTables ?? {}, intrinsics: this.intrinsics(), bytesMax }
+    )
+    const { memory, lua, shim } = this.machine
+    this.cells = memory.cells
+    this.codec = new LuaCodec(memory, lua, shim, arenaStart + 4 * cell.length, options.codec ?? defaultCodecLimits)
+    this.frame = new EventFrame(memory, this.codec, options.fields)
+    this.hostCall = new HostCall(memory, lua, this.codec, this.frame)
+    this.frame.reset()
+    this.seed(options.seed ?? 1)
+    this.snapshot = this.takeSnapshot()
+  }
+
+  /**
+   * Runs the program on the frame.
+   *
+   * Anything but `ok` has left no trace in the machine: it is rewound, and `lastError` says why. Whatever a host function
+   * throws goes through to the caller, after a rewind.
+   */
+  run(program: Program, limits: RunLimits): RunStatus {
+    return this.perform(program, limits, 0)
+  }
+
+  /** Like `run`, and `lastResult` is what the program returned first. */
+  evaluate(program: Program, limits: RunLimits): RunStatus {
+    return this.perform(program, limits, 1)
+  }
+
+  /** Units of fuel that the last run spent. */
+  get lastFuel(): number {
+    return this.granted - (this.cells[cell.fuel] as number)
+  }
+
+  /** Why the last run that did not end as `ok` did not. */
+  get lastError(): RunError {
+    return this.error
+  }
+
+  /** µs of the last run as far as the clock was read: 0 for one that spent less than a slice. */
+  get lastMicros(): number {
+    return this.elapsedMicros
+  }
+
+  /** Bytes that Lua holds. */
+  get bytesUsed(): number {
+    return this.cells[cell.used] as number
+  }
+
+  /** The heap has grown so far beyond its programs that only a new machine gives the memory back. */
+  get isWorn(): boolean {
+    return this.hasOutgrown
+  }
+
+  /**
+   * Makes a program of a chunk. Text only; the name is that of messages.
+   *
+   * Empties all scratch globals of the machine. The program sees the event as the global `event`, and as `...` where the
+   * analysis calls it dynamic.
+   */
+  define(name: string, source: string): Definition {
+    this.assertIdle()
+    const analysis = analyseFields(source, this.options.fields)
+    let mask = 0
+    for (const field of analysis.fields) mask |= 1 << this.options.fields.indexOf(field)
+    const program = this.free.pop() ?? this.programs.length
+    const entry: Entry = {
+      program,
+      name: name.replace(/[\r\n]/g, " ").slice(0, nameMax),
+      source,
+      mask,
+      fieldCount: analysis.fields.length,
+      isFresh: analysis.isDynamic,
+      keepsState: analysis.keepsState
+    }
+    this.clean()
+    const error = this.load(entry)
+    if (error !== undefined) {
+      if (program < this.programs.length) this.free.push(program)
+      return { ok: false, error }
+    }
+    this.programs[program] = entry
+    this.pending.push(entry)
+    return { ok: true, program, analysis, mask: mask >>> 0 }
+  }
+
+  /** Forgets a program. Empties all scratch globals of the machine. */
+  remove(program: Program): void {
+    this.assertIdle()
+    const entry = this.programs[program]
+    if (entry === undefined) return
+    this.clean()
+    const { lua, shim, L } = this.machine
+    for (let at = place.functions; at <= place.environments; at++) {
+      lua.lua_pushnil(L)
+      shim.rawseti(L, at, program)
+    }
+    this.programs[program] = undefined
+    this.free.push(program)
+    this.isStale = true
+    this.settle() // a rewind to the old snapshot would bring it back
+  }
+
+  /** Throws away whatever runs have left, globals included. */
+  rewind(): void {
+    this.assertIdle()
+    if (this.isStale) this.settle()
+    else this.restore()
+  }
+
+  /** Starts math.random's sequence anew; each seed has its own. A rewind does not repeat it. */
+  seed(seed: number): void {
+    const { memory, generator } = this.machine
+    let state = seed | 0
+    for (let word = 0; word < 8; word++) {
+      // splitmix32
+      state = (state + 0x9e3779b9) | 0
+      let mixed = state ^ (state >>> 16)
+      mixed = Math.imul(mixed, 0x21f0aaad)
+      mixed ^= mixed >>> 15
+      mixed = Math.imul(mixed, 0x735a2d97)
+      memory.view.setInt32(generator + 4 * word, mixed ^ (mixed >>> 15), true)
+    }
+    this.nextSeed = state
+  }
+
+  private nextSeed = 1
+
+  // ---- a run
+
+  private perform(program: Program, limits: RunLimits, results: 0 | 1): RunStatus {
+    const entry = this.programs[program]
+    if (entry === undefined) throw new RangeError(`no program ${program} in this machine`)
+    if (this.isRunning) throw new Error("a machine runs one program at a time")
+    if (this.isStale) this.settle()
+    this.isRunning = true
+    this.isDirty = true
+    if (entry.keepsState) this.keepsState = true
+    this.running = entry
+    this.limits = limits
+    this.stage = 0
+    this.isClockRead = false
+    this.elapsedMicros = 0
+    this.granted = limits.fuelMax > 0 ? limits.fuelMax : Math.min(sliceFuel, limits.timeoutMicros * fuelPerMicro)
+    let code: number
+    try {
+      code = this.frame.isFull
+        ? frameFull
+        : this.machine.shim.fire(program, entry.mask, entry.isFresh ? 1 : 0, this.granted, limits.bytesMax, results)
+    } catch (error) {
+      return this.broken(error)
+    }
+    this.isRunning = false
+    if (code !== 0 || this.stage !== 0) return this.failed(code)
+    if (results !== 0) this.takeResult()
+    const used = this.cells[cell.used] as number
+    this.lastBytes = used - (this.cells[cell.base] as number)
+    if (used > this.collectAt) this.tidy()
+    return RunStatus.ok
+  }
+
+  private takeResult(): void {
+    const { lua, L } = this.machine
+    this.cells[cell.cap] = this.cells[cell.total] as number
+    this.lastResult = this.codec.decode(L, -1, "result")
+    lua.lua_settop(L, -2)
+  }
+
+  /** Lua returned, but not well. */
+  private failed(code: number): RunStatus {
+    const { lua, memory, L } = this.machine
+    this.lastResult = null
+    this.lastBytes = Math.max(0, (this.cells[cell.used] as number) - (this.cells[cell.base] as number))
+    const line = this.cells[cell.line] as number
+    let status: RunStatus = RunStatus.error
+    if (code >= denied) {
+      status = RunStatus.memory
+      const why =
+        code === frameFull ? "the event is larger than the machine" : `more than ${this.limits.bytesMax} bytes`
+      this.error = { message: `${memoryMessage} (${why})`, line }
+    } else if (this.stage !== 0) {
+      status = RunStatus.timeout
+      this.error = { message: timeoutMessage, line }
+    } else this.error = located(topMessage(lua, memory, L), this.running?.name ?? "")
+    this.restore()
+    return status
+  }
+
+  /** Something was thrown through the wasm: the machine is dirty, and is not called before it has been rewound. */
+  private broken(error: unknown): RunStatus {
+    this.isRunning = false
+    this.lastResult = null
+    this.lastBytes = Math.max(0, (this.cells[cell.used] as number) - (this.cells[cell.base] as number))
+    this.cells[cell.fuel] = this.machine.shim.refuel(bootFuel)
+    const isDenied = this.cells[cell.denied] !== 0
+    this.restore()
+    if (error instanceof Killed) {
+      // Lua gives up where memory is refused outside of any protected call: while the event is being made.
+      if (isDenied && this.stage === 0) {
+        this.error = { message: `${memoryMessage} (the event does not fit)`, line: 0 }
+        return RunStatus.memory
+      }
+      this.error = { message: error.message, line: this.killedLine }
+      this.killedLine = 0
+      return RunStatus.killed
+    }
+    // A trap of the wasm, or a stack of JavaScript's that a script has used up.
+    if (error instanceof WebAssembly.RuntimeError || error instanceof RangeError) {
+      this.error = { message: `killed: ${error.message}`, line: 0 }
+      return RunStatus.killed
+    }
+    throw error
+  }
+
+  /** The slice is spent. */
+  private exhausted(): void {
+    const { shim } = this.machine
+    if (!this.isRunning) {
+      if (this.isCompiling) throw new Killed("it takes too long to compile")
+      shim.refuel(bootFuel)
+      return
+    }
+    const { fuelMax, timeoutMicros } = this.limits
+    // First of all: what is called below has loops too.
+    const slice = fuelMax > 0 ? sliceFuel : Math.min(sliceFuel, timeoutMicros * fuelPerMicro)
+    this.granted += slice - shim.refuel(slice)
+    let isLate = false
+    let isOver = false
+    if (fuelMax > 0) {
+      isLate = this.stage === 0
+      isOver = !isLate
+    } else {
+      const nowMs = this.clock.elapsedMs()
+      if (!this.isClockRead) {
+        // What the first slice took is known as work only.
+        this.isClockRead = true
+        this.beganMs = nowMs - slice / fuelPerMicro / 1000
+      }
+      this.elapsedMicros = (nowMs - this.beganMs) * 1000
+      isLate = this.elapsedMicros > timeoutMicros
+      isOver = this.elapsedMicros > timeoutMicros + hardMicros
+    }
+    if (isOver) {
+      this.killedLine = shim.line()
+      throw new Killed("killed: it could not be stopped by an error")
+    }
+    if (isLate && this.stage === 0) {
+      this.stage = 1
+      shim.arm()
+    }
+  }
+
+  private call(L: Pointer, id: number, count: number, at: Pointer, length: number): number {
+    return this.hostCall.perform(this.machine.functions[id] as HostFunction, L, count, at, length)
+  }
+
+  // ---- between runs
+
+  /** Throws garbage away. */
+  private tidy(): void {
+    const marks = this.cells[cell.marks] as number
+    if (marks === 0 && !this.keepsState) {
+      this.restore()
+      return
+    }
+    const { shim, memory, collectorState, stepRef } = this.machine
+    shim.refuel(bootFuel)
+    shim.collect(stepRef, 0)
+    if (memory.bytes[collectorState] !== collectorIdle) return
+    this.collectAt = (this.cells[cell.used] as number) + garbageMin
+  }
+
+  /** Makes the state of now the one that rewinds return to. */
+  private settle(): void {
+    this.snapshot = this.takeSnapshot()
+  }
+
+  private takeSnapshot(): Snapshot {
+    const { memory, lua, shim, L, collectRef } = this.machine
+    shim.refuel(bootFuel)
+    shim.collect(collectRef, 0)
+    lua.lua_checkstack(L, stackSlots) // the collection has shrunk it
+    const snapshot = new Snapshot(memory, lua)
+    this.pending.length = 0
+    this.isStale = false
+    this.isDirty = false
+    this.collectAt = snapshot.used + Math.max(garbageMin, snapshot.size)
+    return snapshot
+  }
+
+  private restore(): void {
+    const { memory, lua, generator } = this.machine
+    const { bytes, cells } = memory
+    const hasSeeded = ((cells[cell.marks] as number) & mark.seeded) !== 0
+    if (this.snapshot.growth(memory) > wornBytes) this.hasOutgrown = true
+    this.generatorState.set(bytes.subarray(generator, generator + generatorBytes))
+    this.snapshot.restore(memory, lua)
+    bytes.set(this.generatorState, generator)
+    if (hasSeeded) this.seed(this.nextSeed)
+    this.isDirty = false
+    this.keepsState = false
+    this.collectAt = this.snapshot.used + Math.max(garbageMin, this.snapshot.size)
+    this.rewinds++
+  }
+
+  private readonly generatorState = new Uint8Array(generatorBytes)
+
+  // ---- programs
+
+  /** What has run is undone, so that a snapshot to come holds programs and nothing else. */
+  private clean(): void {
+    if (this.isDirty) this.restore()
+    this.isStale = true
+  }
+
+  /** Compiles it and puts it in its place, or leaves the machine as it was. */
+  private load(entry: Entry): CompileError | undefined {
+    if (entry.source.length > sourceBytesMax) {
+      const message = `a source has at most ${sourceBytesMax} bytes, this one has ${entry.source.length}`
+      return { message, line: 1, column: 1 }
+    }
+    this.cells[cell.cap] = this.cells[cell.total] as number
+    this.machine.shim.refuel(compileFuelMax)
+    this.isCompiling = true
+    let error: CompileError | undefined
+    try {
+      error = this.compile(entry)
+    } catch (thrown) {
+      if (!(thrown instanceof Killed || thrown instanceof WebAssembly.RuntimeError || thrown instanceof RangeError)) {
+        throw thrown
+      }
+      error = { message: thrown.message, line: 1, column: 1 }
+    }
+    this.isCompiling = false
+    if (error !== undefined) {
+      if (this.cells[cell.denied] !== 0) error = { ...error, message: "the machine has no memory left for it" }
+      // The compiler may have been stopped anywhere; what was loaded since the snapshot is loaded once more.
+      this.restore()
+      const again = this.pending.splice(0)
+      for (const other of again) if (this.load(other) === undefined) this.pending.push(other)
+    }
+    return error
+  }
+
+  private compile(entry: Entry): CompileError | undefined {
+    const { memory, lua, shim, L, environmentRef } = this.machine
+    const nameAt = bytesStart
+    const modeAt = memory.writeUtf8(nameAt, `=${entry.name}`) + nameAt + 8
+    memory.writeUtf8(modeAt, "t")
+    const sourceAt = modeAt + 8
+    memory.writeLatin1(sourceAt, entry.source)
+
+    shim.rawgeti(L, luaNumbers.registry, environmentRef)
+    if (lua.lua_pcallk(L, 0, 1, 0, 0, 0) !== luaNumbers.ok) {
+      return { message: topMessage(lua, memory, L), line: 1, column: 1 }
+    }
+    if (lua.luaL_loadbufferx(L, sourceAt, entry.source.length, nameAt, modeAt) !== luaNumbers.ok) {
+      const { message, line } = located(topMessage(lua, memory, L), entry.name)
+      return { message, line, column: this.columnOf(entry.source, message, nameAt, modeAt, sourceAt) }
+    }
+    lua.lua_pushvalue(L, -2)
+    lua.lua_setupvalue(L, -2, 1)
+    shim.rawseti(L, place.functions, entry.program)
+    if (!entry.isFresh) {
+      lua.lua_createtable(L, 0, entry.fieldCount)
+      lua.lua_pushvalue(L, place.event)
+      lua.lua_pushvalue(L, -2)
+      lua.lua_rawset(L, -4)
+      shim.rawseti(L, place.events, entry.program)
+    }
+    shim.rawseti(L, place.environments, entry.program)
+    return undefined
+  }
+
+  /** Compiles once more, a byte at a time: what the compiler has read then ends with what it stumbled over. */
+  private columnOf(source: string, message: string, nameAt: Pointer, modeAt: Pointer, sourceAt: Pointer): number {
+    const { lua, L, reader } = this.machine
+    this.cells[cell.cursor] = sourceAt
+    this.cells[cell.bound] = sourceAt + source.length
+    lua.lua_load(L, reader, 0, nameAt, modeAt)
+    const read = (this.cells[cell.cursor] as number) - sourceAt
+    const near = / near '([\s\S]*)'$/.exec(message)?.[1]
+    const at = near === undefined ? read - 1 : source.lastIndexOf(near, read - near.length)
+    return at < 0 ? 1 : at - source.lastIndexOf("\n", at - 1)
+  }
+
+  private assertIdle(): void {
+    if (this.isRunning) throw new Error("not while a program runs in this machine")
+  }
+
+  private intrinsics(): Record<string, HostFunction> {
+    return {
+      print: (call) => this.options.print?.(call.string(1) ?? ""),
+      clock: (call) => call.returnNumber(this.clock.elapsedMs() / 1000),
+      now: (call) => call.returnInteger(Math.floor(this.clock.epochMs() / 1000)),
+      date: (call) => {
+        const date = formatDate(call.string(1) ?? "", call.number(2) ?? 0)
+        if (date === undefined) call.fail("bad argument to 'date' (invalid conversion or time)")
+        else call.returnValue(date)
+      },
+      time: (call) => {
+        const part = (index: number) => call.number(index) ?? 0
+        const seconds = epochSecondsOf(part(1), part(2), part(3), part(4), part(5), part(6))
+        if (seconds === undefined) call.fail("time result cannot be represented")
+        else call.returnInteger(seconds)
+      },
+      seeded: () => {
+        this.cells[cell.marks] = (this.cells[cell.marks] as number) | mark.seeded
+      }
+    }
+  }
+}
+
+interface Entry {
+  readonly program: Program
+  readonly name: string
+  readonly source: string
+  /** A bit for each slot that is set before a run. */
+  readonly mask: number
+  readonly fieldCount: number
+  /** A new event table for each run. */
+  readonly isFresh: boolean
+  readonly keepsState: boolean
+}
+
+/** Takes `name:12: ` off the message. Lua shortens names to 59 bytes. */
+const located = (message: string, name: string): RunError => {
+  const prefix = `${name}:`
+  if (!message.startsWith(prefix)) return { message, line: 0 }
+  const found = /^(\d+): ([\s\S]*)$/.exec(message.slice(prefix.length))
+  return found === null ? { message, line: 0 } : { message: found[2] as string, line: Number(found[1]) }
+}
+
+const systemClock: VmClock = { epochMs: () => Date.now(), elapsedMs: () => performance.now() }
+
+const sliceFuel = 4096 // units; 10 to 20 µs of Lua
+
+/** Units of fuel that a microsecond of Lua spends at least, on a slow machine: what turns a time into `fuelMax`. */
+export const fuelPerMicro = 250
+
+const hardMicros = 1000 // µs from the soft limit to the hard one
+
+const compileFuelMax = 20_000_000 // units; some 80 ms, for a source at its limit that the compiler finds hard
+
+const sourceBytesMax = 64 << 10
+
+const nameMax = 59 // characters; Lua's LUA_IDSIZE less its zero
+
+const garbageMin = 128 << 10 // bytes between two clean-ups; at 100 bytes a run these come to a few ns a run
+
+const wornBytes = 2 << 20 // of heap past the snapshot, which the process cannot be given back
+
+const defaultBytesMax = 4 << 20
+
+const bytesMin = 128 << 10 // Lua, its libraries and one small program
+
+const bytesLimit = 10 << 20 // what lies below the arena
+
+const denied = 256 // the shim's bit for a refused allocation
+
+const frameFull = 512
+
+const generatorBytes = 32
+
+const stackSlots = 128 // values; spares most programs a growth of their stack

@@ -1,0 +1,56 @@
+/**
+ * One machine that a process looks after: the synchronous port that hot paths use, and what its process does to it.
+ *
+ * A machine that had to be killed has rewound itself before `run` returned, so the port stays open: the next event,
+ * which may come in the same turn, finds it well. The kill is a crash all the same. The process learns of it, exits with
+ * it, and its supervisor restarts and counts it; the restart replaces a machine that a rewind cannot make young again.
+ * The port answers null only when its process is gone for good.
+ */
+import type { LuaVm } from "./LuaVm.ts"
+import type { VmPool } from "./VmPool.ts"
+
+export class VmWorker {
+  /** The machine, or null while there is none: what would have run is to be recorded as skipped. */
+  vm: LuaVm | null
+  /** Moves when `vm` is another machine than before: programs have to be defined anew. */
+  epoch = 1
+  /** Runs that had to be killed. */
+  kills = 0
+  /** Machines that were replaced by a spare. */
+  replacements = 0
+  /** Why the last kill happened, for the crash report. */
+  lastKill = ""
+  private listener: ((reason: string) => void) | null = null
+
+  constructor(
+    readonly id: string,
+    private readonly pool: VmPool
+  ) {
+    this.vm = pool.take()
+  }
+
+  /** Told by whoever ran the machine that it had to be killed. */
+  reportKill(reason: string): void {
+    this.kills++
+    this.lastKill = reason
+    this.listener?.(reason)
+  }
+
+  /** Makes the machine ready for a process that starts to look after it, which hears of kills from now on. */
+  adopt(onKill: (reason: string) => void): void {
+    this.listener = onKill
+    if (this.vm === null || this.vm.isWorn) this.replace()
+  }
+
+  /** The process is gone for good: nothing runs here any more. */
+  retire(): void {
+    this.listener = null
+    this.vm = null
+  }
+
+  private replace(): void {
+    this.vm = this.pool.take()
+    this.epoch++
+    this.replacements++
+  }
+}

@@ -1,0 +1,10 @@
+/** Lua machines for code that nobody trusts. */
+
+export * from "./EventFrame.ts"
+export * from "./FieldAnalysis.ts"
+export * from "./HostCall.ts"
+export type { HostTables } from "./internal/machine.ts"
+export * from "./LuaCodec.ts"
+export * from "./LuaVm.ts"
+export * from "./VmPool.ts"
+export * from "./VmWorker.ts"

@@ -1,0 +1,73 @@
+/** The addresses and codes that the shim and the host share. `shim.wat` says what each is for. */
+
+/** Where the arena begins: the host's own memory, above everything that the C heap may reach. */
+export const arenaStart = 0xc00000
+
+/** Indices of the cells, as 32-bit words from the arena's start. */
+export const cell = {
+  used: 0,
+  cap: 1,
+  denied: 2,
+  high: 3,
+  marks: 4,
+  length: 5,
+  pointer: 6,
+  bytes: 7,
+  depth: 10,
+  fuel: 11,
+  line: 12,
+  total: 13,
+  base: 14,
+  cursor: 15,
+  bound: 16
+} as const
+
+/** The one cell that holds a double, as a 64-bit index from the arena's start. */
+export const numberCell = 4
+
+/** Bits of `cell.marks`. */
+export const mark = { global: 1, seeded: 2 } as const
+
+/** Field descriptors: kind, pointer, then a length or a double. */
+export const fieldsStart = arenaStart + 4096
+export const fieldBytes = 16
+export const fieldsMax = 32
+
+export const kind = { nil: 0, string: 1, number: 2, integer: 3, false: 4, true: 5, encoded: 6 } as const
+
+/** Bytes of fields, results and sources, to the end of the memory. */
+export const bytesStart = arenaStart + 8192
+
+/** What a host function answers; below `string`, that many results stand on the stack. */
+export const answer = {
+  string: 16,
+  nil: 17,
+  true: 18,
+  false: 19,
+  integer: 20,
+  number: 21,
+  encoded: 22,
+  fail: 23
+} as const
+
+/** Tags of the encoding in which structured values reach Lua. */
+export const tag = { nil: 0, false: 1, true: 2, number: 3, integer: 4, string: 5, array: 6, map: 7 } as const
+
+/** Places at the bottom of the main stack. */
+export const place = { functions: 1, events: 2, environments: 3, event: 4, names: 5 } as const
+
+/** How many host functions the shim has entries for. */
+export const hostFunctionsMax = 32
+
+/** Lua's own numbers: lua.h. */
+export const lua = {
+  registry: -1001000,
+  ok: 0,
+  errorSyntax: 3,
+  errorMemory: 4,
+  typeNil: 0,
+  typeBoolean: 1,
+  typeNumber: 3,
+  typeString: 4,
+  typeTable: 5
+} as const

@@ -1,0 +1,96 @@
+/**
+ * A machine's memory as the host sees it: views that never detach (the memory is not allowed to grow), and bytes moved
+ * as latin1 strings, one character a byte.
+ *
+ * Short strings are copied by a loop, which beats a call into Node's C++ up to some fifty bytes. What comes out of Lua
+ * short is looked up in a small table of strings seen before, so that the same key read a thousand times is one string,
+ * with its hash already computed.
+ */
+import { isUtf8 } from "node:buffer"
+import { arenaStart } from "./layout.ts"
+import type { Pointer } from "./wasm.ts"
+import type { WasmMemory } from "./webassembly.ts"
+
+const shortMax = 48 // bytes; below it the loop is faster: docs/decisions.md
+
+const internSlots = 512 // strings a machine remembers
+
+/** Node's own methods of Buffer, which skip the look-up of the encoding. */
+interface RawBuffer {
+  latin1Write(text: string, at: number, length: number): number
+  latin1Slice(from: number, to: number): string
+  utf8Write(text: string, at: number): number
+  utf8Slice(from: number, to: number): string
+}
+
+export class Memory {
+  readonly bytes: Uint8Array
+  /** The cells of `layout.cell`. */
+  readonly cells: Int32Array
+  readonly doubles: Float64Array
+  readonly view: DataView
+  private readonly buffer: RawBuffer
+  private readonly seen: Array<string> = new Array(internSlots).fill("")
+
+  constructor(memory: WasmMemory) {
+    this.bytes = new Uint8Array(memory.buffer)
+    this.cells = new Int32Array(memory.buffer, arenaStart)
+    this.doubles = new Float64Array(memory.buffer, arenaStart)
+    this.view = new DataView(memory.buffer)
+    this.buffer = Buffer.from(memory.buffer) as unknown as RawBuffer
+  }
+
+  /** The memory's size in bytes, and so the end of the arena. */
+  get end(): Pointer {
+    return this.bytes.length
+  }
+
+  /** Writes a string's characters as bytes. The caller has made sure that there is room for `text.length`. */
+  writeLatin1(at: Pointer, text: string): void {
+    const length = text.length
+    if (length > shortMax) {
+      this.buffer.latin1Write(text, at, length)
+      return
+    }
+    const bytes = this.bytes
+    for (let i = 0; i < length; i++) bytes[at + i] = text.charCodeAt(i)
+  }
+
+  readLatin1(at: Pointer, length: number): string {
+    if (length > shortMax) return this.buffer.latin1Slice(at, at + length)
+    if (length === 0) return ""
+    const bytes = this.bytes
+    const slot =
+      ((bytes[at] as number) * 31 +
+        (bytes[at + length - 1] as number) * 7 +
+        (bytes[at + length - (length > 1 ? 2 : 1)] as number) * 61 +
+        (bytes[at + (length >> 1)] as number) * 131 +
+        length) &
+      (internSlots - 1)
+    const known = this.seen[slot] as string
+    if (known.length === length) {
+      let i = 0
+      while (i < length && known.charCodeAt(i) === bytes[at + i]) i++
+      if (i === length) return known
+    }
+    const text = this.buffer.latin1Slice(at, at + length)
+    this.seen[slot] = text
+    return text
+  }
+
+  /** A copy of these bytes as text, or `undefined` when they are not UTF-8. */
+  readUtf8(at: Pointer, length: number): string | undefined {
+    return isUtf8(this.bytes.subarray(at, at + length)) ? this.buffer.utf8Slice(at, at + length) : undefined
+  }
+
+  copy(at: Pointer, length: number): Uint8Array {
+    return this.bytes.slice(at, at + length)
+  }
+
+  /** Writes text as UTF-8 and a zero after it; answers the length without the zero. */
+  writeUtf8(at: Pointer, text: string): number {
+    const length = this.buffer.utf8Write(text, at)
+    this.bytes[at + length] = 0
+    return length
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * A machine's whole state between two runs, as a copy: of what is not zero in its static data and its heap. The C stack
+ * is empty then, and the arena is the host's.
+ *
+ * Going back means copying it all: finding out what has changed would cost more. Beyond the heap's end of that time
+ * everything that has been touched since is zeroed, so that nothing of a run is left even as garbage.
+ */
+import { arenaStart, cell } from "./layout.ts"
+import type { Memory } from "./memory.ts"
+import type { LuaExports, Pointer } from "./wasm.ts"
+
+const page = 4096 // bytes; the grain in which zeroes are left out
+
+/** Bytes past the highest block that the C allocator may have written: the head of its free rest. */
+const allocatorTail = 64
+
+export class Snapshot {
+  /** Bytes that a rewind copies. */
+  readonly size: number
+  /** What Lua held. */
+  readonly used: number
+  private readonly high: Pointer
+  private readonly stack: Pointer
+  private readonly copies: Array<Uint8Array> = []
+  private readonly copyAt: Array<Pointer> = []
+  private readonly gaps: Array<Pointer> = [] // from, to, from, to, …: what was zero between the copies
+
+  constructor(memory: Memory, lua: LuaExports) {
+    this.used = memory.cells[cell.used] as number
+    this.high = Math.min(((memory.cells[cell.high] as number) + allocatorTail + page - 1) & -page, arenaStart)
+    this.stack = lua.stackSave()
+    const heap = lua.emscripten_stack_get_base()
+    let size = this.take(memory, 0, lua.emscripten_stack_get_end() & -page)
+    size += this.take(memory, lua.emscripten_stack_get_end() & -page, lua.emscripten_stack_get_end())
+    size += this.take(memory, heap, this.high)
+    this.size = size
+  }
+
+  /** How far past this state the heap has reached, in bytes. */
+  growth(memory: Memory): number {
+    return Math.max(0, (memory.cells[cell.high] as number) - this.high)
+  }
+
+  restore(memory: Memory, lua: LuaExports): void {
+    const { bytes, cells } = memory
+    const { copies, copyAt, gaps } = this
+    for (let i = 0; i < copies.length; i++) bytes.set(copies[i] as Uint8Array, copyAt[i])
+    for (let i = 0; i < gaps.length; i += 2) bytes.fill(0, gaps[i], gaps[i + 1])
+    const touched = (cells[cell.high] as number) + allocatorTail
+    if (touched > this.high) bytes.fill(0, this.high, Math.min(touched, arenaStart))
+    cells[cell.used] = this.used
+    cells[cell.high] = this.high - allocatorTail
+    cells[cell.denied] = 0
+    cells[cell.marks] = 0
+    cells[cell.line] = 0
+    lua.stackRestore(this.stack)
+    lua.setThrew(0, 0)
+  }
+
+  private take(memory: Memory, from: Pointer, to: Pointer): number {
+    const { bytes } = memory
+    let size = 0
+    let at = from
+    while (at < to) {
+      const isZero = isZeroPage(bytes, at, Math.min(at + page, to))
+      let end = Math.min(at + page, to)
+      while (end < to && isZeroPage(bytes, end, Math.min(end + page, to)) === isZero) end = Math.min(end + page, to)
+      if (isZero) this.gaps.push(at, end)
+      else {
+        this.copies.push(bytes.slice(at, end))
+        this.copyAt.push(at)
+        size += end - at
+      }
+      at = end
+    }
+    return size
+  }
+}
+
+const isZeroPage = (bytes: Uint8Array, from: Pointer, to: Pointer): boolean => {
+  for (let at = from; at < to; at++) if (bytes[at] !== 0) return false
+  return true
+}

@@ -1,0 +1,67 @@
+/**
+ * The fields of `event`, and how each comes out of a kernel event. Only those that a program reads are written.
+ *
+ * Times are in seconds with fractions, as Lua's own `os.time` counts. For what went away `value` and `old_value` are
+ * both the value that went.
+ */
+import { toText } from "../cache/index.ts"
+import { Cause, causeNames, type KeyEvent, sameValue, type Value } from "../kernel/index.ts"
+import type { EventFrame } from "../sandbox/index.ts"
+import type { CascadeStep } from "./Cascade.ts"
+import { eventNameOf } from "./Trigger.ts"
+
+/** Writes one field into its slot; what is not written is nil. */
+type FieldWriter = (frame: EventFrame, slot: number, event: KeyEvent, step: CascadeStep | null, origin: string) => void
+
+const writers: ReadonlyArray<readonly [name: string, write: FieldWriter]> = [
+  ["type", (frame, slot, event) => frame.string(slot, eventNameOf[event.cause] as string)],
+  ["key", (frame, slot, event) => frame.string(slot, event.key)],
+  ["value", (frame, slot, event) => writeValue(frame, slot, event.value === undefined ? event.oldValue : event.value)],
+  ["old_value", (frame, slot, event) => writeValue(frame, slot, event.oldValue)],
+  ["metadata", (frame, slot, event) => frame.value(slot, event.meta.metadata ?? noMetadata)],
+  ["tags", (frame, slot, event) => frame.value(slot, event.meta.tags.map(tagAsText))],
+  ["cost", (frame, slot, event) => frame.number(slot, event.meta.cost)],
+  ["timestamp", (frame, slot, event) => frame.number(slot, event.atMs / 1000)],
+  ["ttl", (frame, slot, event) => event.expiresAtMs !== 0 && frame.number(slot, Math.max(0, remainingMs(event)) / 1000)],
+  ["cause", (frame, slot, event) => frame.string(slot, causeNames[event.cause])],
+  ["version", (frame, slot, event) => frame.integer(slot, event.version)],
+  ["changed", (frame, slot, event) => frame.boolean(slot, !sameValue(event.value, event.oldValue))],
+  ["origin", (frame, slot, _event, _step, origin) => frame.string(slot, origin)],
+  ["depth", (frame, slot, _event, step) => frame.integer(slot, step === null ? 0 : step.depth)],
+  ["cascade", (frame, slot, event, step, origin) => frame.string(slot, step?.cascade.id ?? `${origin}-${event.sequence}`)],
+  ["path", (frame, slot, _event, step) => frame.value(slot, step === null ? [] : step.path())],
+  ["late", (frame, slot, event) => frame.number(slot, event.cause === Cause.expire ? -remainingMs(event) / 1000 : 0)]
+]
+
+/** The names, in the order of their slots. */
+export const eventFields: readonly string[] = writers.map(([name]) => name)
+
+const writeSlot: readonly FieldWriter[] = writers.map(([, write]) => write)
+
+/** Writes the fields with these slots, and no others. */
+export const writeFields = (
+  frame: EventFrame,
+  slots: readonly number[],
+  event: KeyEvent,
+  step: CascadeStep | null,
+  origin: string
+): void => {
+  frame.reset()
+  for (let i = 0; i < slots.length; i++) {
+    const slot = slots[i] as number
+    ;(writeSlot[slot] as FieldWriter)(frame, slot, event, step, origin)
+  }
+}
+
+const noMetadata = Object.freeze({})
+
+const remainingMs = (event: KeyEvent): number => event.expiresAtMs - event.atMs
+
+const writeValue = (frame: EventFrame, slot: number, value: Value | undefined): void => {
+  if (value === undefined) return
+  if (typeof value === "string") frame.string(slot, value)
+  else frame.value(slot, value)
+}
+
+/** A tag is bytes in the kernel; inside a structure the codec wants text, or bytes as such. */
+const tagAsText = (tag: string): string | Uint8Array => toText(tag) ?? Buffer.from(tag, "latin1")

@@ -1,0 +1,113 @@
+/**
+ * Which Lua machine runs which trigger.
+ *
+ * A trigger is compiled into a machine when it first fires, not when it is registered: ten thousand registered triggers
+ * of which ten fire cost one small machine, whose snapshot stays small, so that bringing it back after a kill stays a
+ * matter of microseconds. For the same reason a machine takes no more than `programsMax` programs. When a machine has
+ * been replaced (its epoch has moved), programs are loaded into the new one as they fire.
+ */
+import { toBytes } from "../cache/index.ts"
+import type { Definition, LuaVm, VmOptions, VmWorker } from "../sandbox/index.ts"
+import { makeCacheApi, Run } from "./CacheApi.ts"
+import { eventFields } from "./EventFields.ts"
+import type { Trigger } from "./Trigger.ts"
+import { TriggerSyntaxError } from "./TriggerError.ts"
+
+const programsMax = 128 // programs a machine; 1.5 KB each leave its snapshot near that of an empty one
+
+/** What the machines of this room are made with: the event's fields, and `cache` under both of its names. */
+export const machineParts = (run: Run, epochMs: () => number): VmOptions => {
+  const api = makeCacheApi(run)
+  return {
+    fields: eventFields,
+    hostTables: { cache: api, cachee: api },
+    print: (line) => run.print(line),
+    clock: { epochMs, elapsedMs: () => performance.now() }
+  }
+}
+
+/** A machine with its programs; `vm` is null while its process is gone for good. */
+export class Machine {
+  programs = 0
+
+  constructor(private readonly worker: VmWorker) {}
+
+  get vm(): LuaVm | null {
+    return this.worker.vm
+  }
+
+  /** Whether the trigger's program is in this machine as it is now. */
+  holds(trigger: Trigger): boolean {
+    return trigger.machine === this && trigger.machineEpoch === this.worker.epoch
+  }
+
+  /** Compiles the trigger into this machine; what Lua says where that fails. */
+  load(vm: LuaVm, trigger: Trigger): string | null {
+    const definition: Definition = vm.define(trigger.name, toBytes(trigger.definition.source))
+    if (!definition.ok) return definition.error.message
+    trigger.machine = this
+    trigger.machineEpoch = this.worker.epoch
+    trigger.program = definition.program
+    return null
+  }
+
+  unload(trigger: Trigger): void {
+    this.programs--
+    if (this.holds(trigger)) this.vm?.remove(trigger.program)
+    trigger.machine = null
+  }
+
+  reportKill(trigger: string): void {
+    this.worker.reportKill(`trigger '${trigger}' did not stop`)
+  }
+}
+
+export class Machines {
+  private readonly machines: Machine[] = []
+
+  constructor(
+    /** The run that goes on in any of them: one at a time, since they share a thread. */
+    readonly run: Run,
+    private readonly open: () => VmWorker,
+    /** A machine that compiles and never runs. */
+    private readonly checker: LuaVm
+  ) {}
+
+  get size(): number {
+    return this.machines.length
+  }
+
+  /** Compiles a source for its errors alone, and finds the event's fields that it reads. */
+  check(name: string, source: string): TriggerSyntaxError | readonly number[] {
+    const definition = this.checker.define(name, toBytes(source))
+    if (!definition.ok) {
+      const { line, column, message } = definition.error
+      return new TriggerSyntaxError({ trigger: name, line, column, reason: message })
+    }
+    this.checker.remove(definition.program)
+    return definition.analysis.fields.map((field) => eventFields.indexOf(field))
+  }
+
+  /** The machine that runs the trigger, its program loaded; null, or what went wrong, when there is none. */
+  of(trigger: Trigger): Machine | string | null {
+    const machine = trigger.machine
+    if (machine?.holds(trigger)) return machine
+    const target = machine ?? this.withRoom()
+    const { vm } = target
+    if (vm === null) return null
+    const refusal = target.load(vm, trigger)
+    if (refusal !== null) return refusal
+    if (machine === null) target.programs++
+    return target
+  }
+
+  forget(trigger: Trigger): void {
+    trigger.machine?.unload(trigger)
+  }
+
+  private withRoom(): Machine {
+    let machine = this.machines.find(({ programs }) => programs < programsMax)
+    if (machine === undefined) this.machines.push((machine = new Machine(this.open())))
+    return machine
+  }
+}
