@@ -7,7 +7,7 @@
 // The text form with generated names is edited, so that an added import shifts no index.
 
 import { createHash } from "node:crypto"
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -26,9 +26,16 @@ export const buildWasm = async () => {
   const { default: load } = await import("wabt")
   const wabt = await load()
   mkdirSync(folder, { recursive: true })
-  writeFileSync(join(folder, "lua.wasm"), assemble(wabt, "lua.wat", meter(disassemble(wabt, readFileSync(glue)))))
-  writeFileSync(join(folder, "shim.wasm"), assemble(wabt, "shim.wat", readFileSync(shim, "utf8")))
-  writeFileSync(stamp, inputs)
+  replace(join(folder, "lua.wasm"), assemble(wabt, "lua.wat", meter(disassemble(wabt, readFileSync(glue)))))
+  replace(join(folder, "shim.wasm"), assemble(wabt, "shim.wat", readFileSync(shim, "utf8")))
+  replace(stamp, inputs)
+}
+
+/** In one step, so that whoever reads at the same time sees the old file or the new one. */
+const replace = (path, content) => {
+  const fresh = `${path}.${process.pid}`
+  writeFileSync(fresh, content)
+  renameSync(fresh, path)
 }
 
 /** The features that wasmoon's build uses; wabt refuses all others. */
@@ -43,7 +50,7 @@ export const features = {
 
 /** A module as text, one instruction a line, every function, type and label under a name. */
 export const disassemble = (wabt, bytes) => {
-  const wasm = wabt.readWasm(bytes, { readDebugNames: true, ...features })
+  const wasm = wabt.readWasm(new Uint8Array(bytes), { readDebugNames: true, ...features })
   wasm.generateNames()
   wasm.applyNames()
   const text = wasm.toText({ foldExprs: false, inlineExport: false })

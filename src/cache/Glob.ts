@@ -3,12 +3,13 @@
  *
  * A port of stringmatchlen [1] with its edge cases: a class that is never closed ends with the pattern (its last byte
  * is then taken for the bracket and belongs to no class), `[]` matches nothing, `[z-a]` is `[a-z]`, and a lone `\` at
- * the end is itself. Other than there a failed `*` goes back to the last star only, which is enough, because the star
+ * the end is itself, and the empty text matches the empty pattern alone, not even `*`. Other than there a failed `*` goes back to the last star only, which is enough, because the star
  * before it would have to leave the same text behind; so the cost is O(pattern · text) at worst and never exponential.
  *
  * [1] Redis 7.0, util.c, stringmatchlen_impl
  */
 export const globMatches = (pattern: string, text: string): boolean => {
+  if (text.length === 0) return pattern.length === 0
   let p = 0
   let t = 0
   let starP = -1 // where the pattern goes on after the last star

@@ -1,3 +1,4 @@
+export { Bus } from "./Bus.ts"
 export { Cache, type CacheService, type CacheStats, type EntryView, make, type SetOptions } from "./Cache.ts"
 export { CacheClock } from "./CacheClock.ts"
 export { type CacheError, EntryTooLarge, InvalidTtl, InvalidValue } from "./CacheError.ts"
@@ -12,4 +13,6 @@ export {
   Wakeup,
   Wakeups
 } from "./Keyspaces.ts"
+export { Scheduler } from "./Scheduler.ts"
+export { TurnClock } from "./TurnClock.ts"
 export { fromValue, type Input, type Output, toBytes, toJson, toText, toValue, valueAsBytes } from "./Values.ts"

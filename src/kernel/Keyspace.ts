@@ -121,7 +121,8 @@ export class Keyspace {
       return undefined
     }
     this.stats.hits++
-    if ((this.trie.mask & readBit) !== 0 && this.isWatched(entry, readBit)) {
+    const isWatched = (this.trie.mask & readBit) !== 0 && this.isWatched(entry, readBit)
+    if (isWatched || this.log.wants(readBit)) {
       this.record(Cause.read, entry, entry.value, undefined, entry.version)
       this.settle()
     }
@@ -136,7 +137,8 @@ export class Keyspace {
 
   /**
    * Stores a value. `expiresAtMs` is 0 for never; a deadline that has passed already expires at the next `advance`.
-   * Returns false, and changes nothing, when the entry alone would exceed `maxBytes`. O(1), plus the evictions.
+   * Returns false, and changes nothing but when the old value was last used, if the entry alone would exceed
+   * `maxBytes`. O(1), plus the evictions.
    */
   set(key: string, value: Value, expiresAtMs = 0, meta: Meta = noMeta, flags = 0): boolean {
     const found = this.lru.get(key, lookup)
@@ -193,7 +195,7 @@ export class Keyspace {
     const entry = this.lru.peek(key, lookup)
     if (entry === undefined || this.hasExpired(entry)) return false
     if (expiresAtMs !== 0 && expiresAtMs <= this.options.clock.nowMs()) {
-      this.reschedule(entry, expiresAtMs)
+      entry.expiresAtMs = expiresAtMs
       this.expire(entry)
     } else if (expiresAtMs !== entry.expiresAtMs) {
       this.version++
@@ -207,7 +209,7 @@ export class Keyspace {
 
   /** Removes everything: what is due expires first, the rest is one "flush". Returns how many the flush took. O(n). */
   flush(): number {
-    this.expireDue(this.options.clock.nowMs(), Number.MAX_SAFE_INTEGER)
+    this.wheel.advance(this.options.clock.nowMs(), Number.MAX_SAFE_INTEGER, this.expireSlot)
     const count = this.lru.size
     this.lru.clear()
     this.slots.clear()
@@ -246,7 +248,7 @@ export class Keyspace {
     if (this.isAdvancing) return 0
     this.isAdvancing = true
     try {
-      return this.expireDue(nowMs, limit)
+      return this.wheel.advance(nowMs, limit, this.expireAndSettleSlot)
     } finally {
       this.isAdvancing = false
       this.wakeAtMs = this.wheel.nextWakeMs()
@@ -324,14 +326,10 @@ export class Keyspace {
     this.recordIfWanted(cause, entry, undefined, entry.value)
   }
 
-  private expireDue(nowMs: number, limit: number): number {
-    return this.wheel.advance(nowMs, limit, this.fireSlot)
-  }
+  private readonly expireSlot = (slot: number): void => this.expire(this.slots.at(slot) as Entry)
 
-  private readonly fireSlot = (slot: number): void => {
-    const entry = this.slots.at(slot) as Entry
-    this.stats.expires++
-    this.remove(entry, Cause.expire)
+  private readonly expireAndSettleSlot = (slot: number): void => {
+    this.expireSlot(slot)
     this.settle()
   }
 
@@ -372,6 +370,8 @@ export class Keyspace {
     oldValue: Value | undefined,
     version: number
   ): void {
+    const bit = causeBit(cause)
+    const isWatched = this.isWatched(entry, bit) // before the event is built: its match is brought up to date
     const event = new KeyEvent(
       ++this.sequence,
       cause,
@@ -387,9 +387,8 @@ export class Keyspace {
       this.origin,
       entry.match
     )
-    const bit = causeBit(cause)
     if (this.log.wants(bit)) this.log.append(event)
-    if ((entry.match.mask & bit) !== 0 && entry.match.generation === this.trie.generation) this.queue.push(event)
+    if (isWatched) this.queue.push(event)
   }
 
   /** Hands the queued events to the sink, unless an outer operation is doing it already. */

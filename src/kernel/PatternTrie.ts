@@ -121,6 +121,29 @@ export class PatternTrie {
     return holder.match
   }
 
+  /** Throws where the tree is not the smallest one that holds its watchers. O(n), for tests. */
+  checkInvariants(): void {
+    let held = 0
+    const visit = (node: Node): void => {
+      held += node.watchers.length
+      if (node !== this.root && node.watchers.length === 0 && node.children.size < 2) {
+        throw new Error(`node '${node.label}' holds nothing and joins nothing`)
+      }
+      for (const [code, child] of node.children) {
+        if (child.parent !== node || child.label.charCodeAt(0) !== code) {
+          throw new Error(`node '${child.label}' hangs in a wrong place`)
+        }
+        visit(child)
+      }
+    }
+    visit(this.root)
+    for (const { watchers } of this.exact.values()) {
+      held += watchers.length
+      if (watchers.length === 0) throw new Error("a key is kept that nobody watches")
+    }
+    if (held !== this.order.size) throw new Error(`${held} watchers held, ${this.order.size} registered`)
+  }
+
   private answer(deepest: Node | undefined, exact: readonly Watcher[]): Match {
     const watchers = [...exact]
     for (let node = deepest; node !== undefined; node = node.parent) watchers.push(...node.watchers)

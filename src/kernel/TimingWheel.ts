@@ -6,9 +6,10 @@
  * SET with a TTL and would be touched again by each overwrite; here both are O(1) on typed arrays. Sixty-four buckets
  * make a level's occupancy two 32-bit words, so that empty stretches of time are jumped over, not ticked through.
  *
- * Invariants: a linked slot's deadline lies in its bucket's window as seen from `tick`, or is overdue and lies in the
- * bucket of `tick`; the occupancy bit of a bucket says whether its list is empty; `tick` never passes a bucket that is
- * not empty. Cost: schedule and cancel O(1); a slot moves down at most six times in its life.
+ * Invariants: a linked slot's deadline lies in its bucket's next window as seen from `tick` (on the highest level also
+ * behind it), or has passed and the slot lies in the bucket of `tick`; the occupancy bit of a bucket says whether its
+ * list is empty; `tick` never passes a bucket that is not empty. Cost: schedule and cancel O(1); a slot moves down at
+ * most six times in its life, and once more for each 139 years.
  *
  * [1] G. Varghese, A. Lauck: Hashed and Hierarchical Timing Wheels, SOSP 1987. As in Caffeine's TimerWheel the lists
  *     are intrusive; unlike there `advance` is bounded and resumable, because it shares its thread with clients.
@@ -24,6 +25,7 @@ export class TimingWheel {
   /** The millisecond up to which everything has fired, itself included once its bucket is empty. */
   private tick: number
   private linked = 0
+  private opensMs = 0
 
   constructor(nowMs: number, capacity: number) {
     this.tick = nowMs
@@ -53,52 +55,76 @@ export class TimingWheel {
    * of it: the deadline, or the earlier moment at which the slot has to move to a finer level.
    */
   schedule(slot: number, deadlineMs: number): number {
-    if (this.bucketOf[slot] !== none) this.unlink(slot)
-    else this.linked++
+    const bucket = this.bucketAt(deadlineMs)
+    const held = this.bucketOf[slot]
     this.deadlines[slot] = deadlineMs
-    return this.link(slot, deadlineMs)
+    // Above the lowest level a bucket has no order: a slot that stays in it, as most overwritten ones do, stays put.
+    if (held !== bucket || bucket < width) {
+      if (held === none) this.linked++
+      else this.unlink(slot)
+      this.link(slot, bucket)
+    }
+    return this.opensMs
   }
 
+  /** Takes a slot's deadline away, if it has one. */
   cancel(slot: number): void {
-    if (this.bucketOf[slot] === none) return
+    if ((this.bucketOf[slot] ?? none) === none) return
     this.unlink(slot)
     this.linked--
   }
 
   /**
-   * Fires what is due at `nowMs`, in the order of the deadlines, until `limit` units of work are spent (a slot fired or
-   * moved down is one). The slot is off the wheel before `fire` sees it, so `fire` may schedule and cancel at will.
+   * Fires what is due at `nowMs`, until `limit` units of work are spent (a slot fired or moved down is one): in the
+   * order of the deadlines; a slot whose deadline had passed when it was scheduled comes behind what is due with it.
+   * The slot is off the wheel before `fire` sees it, so `fire` may schedule, cancel, clear and advance at will.
    * Returns the work done; `limit` means that there may be more.
    */
   advance(nowMs: number, limit: number, fire: (slot: number, deadlineMs: number) => void): number {
     let work = 0
     for (;;) {
-      for (let level = levels - 1; level > 0; level--) {
-        const span = spans[level] as number
-        if (this.tick % span !== 0) continue
-        const bucket = level * width + ((this.tick / span) % width)
+      const wakeMs = this.nextWakeMs()
+      const untilMs = Math.max(nowMs, this.tick)
+      if (wakeMs > untilMs) {
+        this.tick = untilMs
+        return work
+      }
+      this.tick = wakeMs
+      let level = 0
+      while (level < levels - 1 && wakeMs % (spans[level + 1] as number) === 0) level++
+      for (; level > 0; level--) {
+        const bucket = level * width + ((wakeMs / (spans[level] as number)) & inLevel)
         for (let slot = this.heads[bucket] as number; slot !== none; slot = this.heads[bucket] as number) {
           if (work === limit) return work
           work++
           this.unlink(slot)
-          this.link(slot, this.deadlines[slot] as number)
+          this.link(slot, this.bucketAt(this.deadlines[slot] as number))
         }
       }
-      const due = this.tick % width
+      const due = wakeMs & inLevel
       for (let slot = this.heads[due] as number; slot !== none; slot = this.heads[due] as number) {
         if (work === limit) return work
         work++
         this.cancel(slot)
         fire(slot, this.deadlines[slot] as number)
+        if (this.tick !== wakeMs) break // `fire` has advanced the wheel: this bucket's time is another now
       }
-      if (this.tick >= nowMs) return work
-      this.tick = Math.min(nowMs, this.nextTick())
     }
   }
 
   /** When `advance` next has something to do (never later than the earliest deadline), or Infinity. O(1). */
   nextWakeMs(): number {
-    return this.heads[this.tick % width] !== none ? this.tick : this.nextTick()
+    let earliest = Number.POSITIVE_INFINITY
+    for (let level = 0; level < levels; level++) {
+      const low = this.occupied[level * 2] as number
+      const high = this.occupied[level * 2 + 1] as number
+      if ((low | high) === 0) continue
+      const span = spans[level] as number
+      // A window that begins at `tick` counts: its bucket may be new, or left half moved by a limit.
+      const before = Math.ceil(this.tick / span) - 1
+      earliest = Math.min(earliest, (before + distanceToBit(low, high, before & inLevel)) * span)
+    }
+    return earliest
   }
 
   clear(): void {
@@ -121,10 +147,11 @@ export class TimingWheel {
         const deadline = this.deadlines[slot] as number
         const level = Math.floor(bucket / width)
         const span = spans[level] as number
-        const isOverdue = deadline <= this.tick && bucket === this.tick % width
-        const window = Math.floor(deadline / span)
-        const isInWindow = window % width === bucket % width && window - Math.floor(this.tick / span) <= width
-        if (!isOverdue && !isInWindow && deadline - this.tick < horizon) throw new Error(`slot ${slot} is misplaced`)
+        const isOverdue = deadline <= this.tick && bucket === (this.tick & inLevel)
+        const from = Math.ceil(this.tick / span)
+        const opensMs = (from + ((bucket - from) & inLevel)) * span
+        const isInWindow = opensMs <= deadline && (deadline < opensMs + span || level === levels - 1)
+        if (!isOverdue && !isInWindow) throw new Error(`slot ${slot} is misplaced`)
         before = slot
         seen++
       }
@@ -133,7 +160,8 @@ export class TimingWheel {
     if (seen !== this.linked) throw new Error(`${seen} slots linked, ${this.linked} counted`)
   }
 
-  private link(slot: number, deadlineMs: number): number {
+  /** The bucket for a deadline as seen from `tick`; leaves in `opensMs` when its turn comes. */
+  private bucketAt(deadlineMs: number): number {
     const delta = deadlineMs - this.tick
     let level = 0
     let at = deadlineMs
@@ -144,7 +172,11 @@ export class TimingWheel {
     } else while (delta >= (spans[level + 1] as number)) level++
     const span = spans[level] as number
     const window = Math.floor(at / span)
-    const bucket = level * width + (window % width)
+    this.opensMs = window * span
+    return level * width + (window & inLevel)
+  }
+
+  private link(slot: number, bucket: number): void {
     const tail = this.tails[bucket] as number
     this.next[slot] = none
     this.prev[slot] = tail
@@ -155,7 +187,6 @@ export class TimingWheel {
       this.heads[bucket] = slot
       this.occupied[bucket >> 5] = (this.occupied[bucket >> 5] as number) | (1 << (bucket & 31))
     }
-    return window * span
   }
 
   private unlink(slot: number): void {
@@ -171,25 +202,11 @@ export class TimingWheel {
     }
     this.bucketOf[slot] = none
   }
-
-  /** The first tick after this one at which some bucket is due or has to move down. */
-  private nextTick(): number {
-    let earliest = Number.POSITIVE_INFINITY
-    for (let level = 0; level < levels; level++) {
-      const low = this.occupied[level * 2] as number
-      const high = this.occupied[level * 2 + 1] as number
-      if ((low | high) === 0) continue
-      const span = spans[level] as number
-      const window = Math.floor(this.tick / span)
-      const distance = distanceToBit(low, high, window % width)
-      earliest = Math.min(earliest, (window + distance) * span)
-    }
-    return earliest
-  }
 }
 
 const none = -1
 const width = 64 // buckets a level: their occupancy is two 32-bit words
+const inLevel = width - 1 // `x & inLevel` is x modulo width, for integers of any size a number holds, and quicker
 const levels = 7
 const buckets = width * levels
 const spans = Array.from({ length: levels + 1 }, (_, level) => width ** level) // ms a bucket, by level
@@ -203,7 +220,7 @@ const extended = <A extends Int32Array | Int16Array>(from: A, into: A): A => {
 /** How many buckets after `index` (1 to 64, going round) the next set bit stands. */
 const distanceToBit = (low: number, high: number, index: number): number => {
   for (let step = 1; step <= width; ) {
-    const bit = (index + step) % width
+    const bit = (index + step) & inLevel
     const word = (bit < 32 ? low : high) >>> (bit & 31)
     if (word !== 0) return step + (31 - Math.clz32(word & -word))
     step += 32 - (bit & 31)

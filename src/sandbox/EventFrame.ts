@@ -52,7 +52,7 @@ export class EventFrame {
   /** Bytes, as a latin1 string. */
   string(slot: number, latin1: string): void {
     const at = this.endAt
-    if (at + latin1.length > this.memory.end) {
+    if (at + latin1.length > this.memory.end - reservedBytes) {
       this.full = true
       return
     }
@@ -84,9 +84,11 @@ export class EventFrame {
   value(slot: number, value: LuaValue): Refusal | undefined {
     const at = this.endAt
     const end = this.codec.encode(at, value, this.names[slot] ?? String(slot))
-    if (end instanceof Refusal) {
+    if (end instanceof Refusal || end > this.memory.end - reservedBytes) {
       this.kinds[slot << 2] = kind.nil
-      return end
+      if (end instanceof Refusal) return end
+      this.full = true
+      return undefined
     }
     this.endAt = (end + 7) & ~7
     this.kinds[slot << 2] = kind.encoded
@@ -94,3 +96,6 @@ export class EventFrame {
     return undefined
   }
 }
+
+/** Kept free after the fields, for a source that is compiled and for what host functions answer. */
+const reservedBytes = 256 << 10

@@ -23,7 +23,7 @@ import { analyseFields, type FieldAnalysis } from "./FieldAnalysis.ts"
 import { HostCall, type HostFunction } from "./HostCall.ts"
 import { epochSecondsOf, formatDate } from "./internal/calendar.ts"
 import { Killed } from "./internal/imports.ts"
-import { arenaStart, bytesStart, cell, fieldsMax, lua as luaNumbers, mark, place } from "./internal/layout.ts"
+import { arenaStart, cell, fieldsMax, lua as luaNumbers, place } from "./internal/layout.ts"
 import {
   bootFuel,
   collectorIdle,
@@ -130,6 +130,8 @@ export class LuaVm {
   private keepsState = false
   private collectAt = 0
   private hasOutgrown = false
+  private nextSeed = 1
+  private hasSeeded = false
 
   // Of the run at hand, and of the last one.
   private isRunning = false
@@ -140,7 +142,6 @@ export class LuaVm {
   private granted = 0
   private beganMs = 0
   private isClockRead = false
-  private killedLine = 0
   private error: RunError = { message: "", line: 0 }
   private elapsedMicros = 0
 
@@ -246,6 +247,15 @@ export class LuaVm {
     this.assertIdle()
     const entry = this.programs[program]
     if (entry === undefined) return
+    if (this.pending.length === 1 && this.pending[0] === entry) {
+      // Nothing but this program is newer than the snapshot: a program that was only compiled to see whether it can be.
+      this.restore()
+      this.pending.length = 0
+      this.isStale = false
+      this.programs[program] = undefined
+      this.free.push(program)
+      return
+    }
     this.clean()
     const { lua, shim, L } = this.machine
     for (let at = place.functions; at <= place.environments; at++) {
@@ -281,7 +291,11 @@ export class LuaVm {
     this.nextSeed = state
   }
 
-  private nextSeed = 1
+  /** Takes the generator back from a program that has seeded it. */
+  private reseed(): void {
+    this.hasSeeded = false
+    this.seed(this.nextSeed)
+  }
 
   // ---- a run
 
@@ -310,6 +324,7 @@ export class LuaVm {
     this.isRunning = false
     if (code !== 0 || this.stage !== 0) return this.failed(code)
     if (results !== 0) this.takeResult()
+    if (this.hasSeeded) this.reseed()
     const used = this.cells[cell.used] as number
     this.lastBytes = used - (this.cells[cell.base] as number)
     if (used > this.collectAt) this.tidy()
@@ -350,6 +365,7 @@ export class LuaVm {
     this.lastBytes = Math.max(0, (this.cells[cell.used] as number) - (this.cells[cell.base] as number))
     this.cells[cell.fuel] = this.machine.shim.refuel(bootFuel)
     const isDenied = this.cells[cell.denied] !== 0
+    const line = this.cells[cell.line] as number
     this.restore()
     if (error instanceof Killed) {
       // Lua gives up where memory is refused outside of any protected call: while the event is being made.
@@ -357,8 +373,7 @@ export class LuaVm {
         this.error = { message: `${memoryMessage} (the event does not fit)`, line: 0 }
         return RunStatus.memory
       }
-      this.error = { message: error.message, line: this.killedLine }
-      this.killedLine = 0
+      this.error = { message: error.message, line }
       return RunStatus.killed
     }
     // A trap of the wasm, or a stack of JavaScript's that a script has used up.
@@ -379,7 +394,7 @@ export class LuaVm {
     }
     const { fuelMax, timeoutMicros } = this.limits
     // First of all: what is called below has loops too.
-    const slice = fuelMax > 0 ? sliceFuel : Math.min(sliceFuel, timeoutMicros * fuelPerMicro)
+    const slice = fuelMax > 0 ? hardFuel : Math.min(sliceFuel, timeoutMicros * fuelPerMicro)
     this.granted += slice - shim.refuel(slice)
     let isLate = false
     let isOver = false
@@ -395,10 +410,11 @@ export class LuaVm {
       }
       this.elapsedMicros = (nowMs - this.beganMs) * 1000
       isLate = this.elapsedMicros > timeoutMicros
-      isOver = this.elapsedMicros > timeoutMicros + hardMicros
+      // Never without a slice in which the hook could have ended it: the process may have stood still meanwhile.
+      isOver = this.stage !== 0 && this.elapsedMicros > timeoutMicros + hardMicros
     }
     if (isOver) {
-      this.killedLine = shim.line()
+      shim.note()
       throw new Killed("killed: it could not be stopped by an error")
     }
     if (isLate && this.stage === 0) {
@@ -447,13 +463,12 @@ export class LuaVm {
 
   private restore(): void {
     const { memory, lua, generator } = this.machine
-    const { bytes, cells } = memory
-    const hasSeeded = ((cells[cell.marks] as number) & mark.seeded) !== 0
+    const { bytes } = memory
     if (this.snapshot.growth(memory) > wornBytes) this.hasOutgrown = true
     this.generatorState.set(bytes.subarray(generator, generator + generatorBytes))
     this.snapshot.restore(memory, lua)
     bytes.set(this.generatorState, generator)
-    if (hasSeeded) this.seed(this.nextSeed)
+    if (this.hasSeeded) this.reseed()
     this.isDirty = false
     this.keepsState = false
     this.collectAt = this.snapshot.used + Math.max(garbageMin, this.snapshot.size)
@@ -501,7 +516,7 @@ export class LuaVm {
 
   private compile(entry: Entry): CompileError | undefined {
     const { memory, lua, shim, L, environmentRef } = this.machine
-    const nameAt = bytesStart
+    const nameAt = this.frame.end // the frame stays as it is: a program may be defined for the event at hand
     const modeAt = memory.writeUtf8(nameAt, `=${entry.name}`) + nameAt + 8
     memory.writeUtf8(modeAt, "t")
     const sourceAt = modeAt + 8
@@ -512,8 +527,8 @@ export class LuaVm {
       return { message: topMessage(lua, memory, L), line: 1, column: 1 }
     }
     if (lua.luaL_loadbufferx(L, sourceAt, entry.source.length, nameAt, modeAt) !== luaNumbers.ok) {
-      const { message, line } = located(topMessage(lua, memory, L), entry.name)
-      return { message, line, column: this.columnOf(entry.source, message, nameAt, modeAt, sourceAt) }
+      const { message } = located(topMessage(lua, memory, L), entry.name)
+      return { message, ...this.placeOf(entry.source, message, nameAt, modeAt, sourceAt) }
     }
     lua.lua_pushvalue(L, -2)
     lua.lua_setupvalue(L, -2, 1)
@@ -530,15 +545,22 @@ export class LuaVm {
   }
 
   /** Compiles once more, a byte at a time: what the compiler has read then ends with what it stumbled over. */
-  private columnOf(source: string, message: string, nameAt: Pointer, modeAt: Pointer, sourceAt: Pointer): number {
+  private placeOf(
+    source: string,
+    message: string,
+    nameAt: Pointer,
+    modeAt: Pointer,
+    sourceAt: Pointer
+  ): Pick<CompileError, "line" | "column"> {
     const { lua, L, reader } = this.machine
     this.cells[cell.cursor] = sourceAt
     this.cells[cell.bound] = sourceAt + source.length
     lua.lua_load(L, reader, 0, nameAt, modeAt)
     const read = (this.cells[cell.cursor] as number) - sourceAt
     const near = / near '([\s\S]*)'$/.exec(message)?.[1]
-    const at = near === undefined ? read - 1 : source.lastIndexOf(near, read - near.length)
-    return at < 0 ? 1 : at - source.lastIndexOf("\n", at - 1)
+    const found = near === undefined ? read - 1 : source.lastIndexOf(near, read - near.length)
+    const before = source.slice(0, Math.max(0, found))
+    return { line: before.split("\n").length, column: before.length - before.lastIndexOf("\n") }
   }
 
   private assertIdle(): void {
@@ -552,17 +574,17 @@ export class LuaVm {
       now: (call) => call.returnInteger(Math.floor(this.clock.epochMs() / 1000)),
       date: (call) => {
         const date = formatDate(call.string(1) ?? "", call.number(2) ?? 0)
-        if (date === undefined) call.fail("bad argument to 'date' (invalid conversion or time)")
+        if (date === undefined) call.returnNil()
         else call.returnValue(date)
       },
       time: (call) => {
         const part = (index: number) => call.number(index) ?? 0
         const seconds = epochSecondsOf(part(1), part(2), part(3), part(4), part(5), part(6))
-        if (seconds === undefined) call.fail("time result cannot be represented")
+        if (seconds === undefined) call.returnNil()
         else call.returnInteger(seconds)
       },
       seeded: () => {
-        this.cells[cell.marks] = (this.cells[cell.marks] as number) | mark.seeded
+        this.hasSeeded = true
       }
     }
   }
@@ -596,6 +618,8 @@ const sliceFuel = 4096 // units; 10 to 20 µs of Lua
 export const fuelPerMicro = 250
 
 const hardMicros = 1000 // µs from the soft limit to the hard one
+
+const hardFuel = hardMicros * fuelPerMicro // units; the same where fuel is the limit
 
 const compileFuelMax = 20_000_000 // units; some 80 ms, for a source at its limit that the compiler finds hard
 

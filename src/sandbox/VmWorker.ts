@@ -4,7 +4,7 @@
  * A machine that had to be killed has rewound itself before `run` returned, so the port stays open: the next event,
  * which may come in the same turn, finds it well. The kill is a crash all the same. The process learns of it, exits with
  * it, and its supervisor restarts and counts it; the restart replaces a machine that a rewind cannot make young again.
- * The port answers null only when its process is gone for good.
+ * The port answers null when no machine could be made (there is no memory for one); the next restart tries again.
  */
 import type { LuaVm } from "./LuaVm.ts"
 import type { VmPool } from "./VmPool.ts"
@@ -26,7 +26,7 @@ export class VmWorker {
     readonly id: string,
     private readonly pool: VmPool
   ) {
-    this.vm = pool.take()
+    this.vm = this.take()
   }
 
   /** Told by whoever ran the machine that it had to be killed. */
@@ -42,15 +42,18 @@ export class VmWorker {
     if (this.vm === null || this.vm.isWorn) this.replace()
   }
 
-  /** The process is gone for good: nothing runs here any more. */
-  retire(): void {
-    this.listener = null
-    this.vm = null
-  }
-
   private replace(): void {
-    this.vm = this.pool.take()
+    this.vm = this.take()
     this.epoch++
     this.replacements++
+  }
+
+  private take(): LuaVm | null {
+    try {
+      return this.pool.take()
+    } catch (error) {
+      if (error instanceof RangeError) return null // WebAssembly's answer when there is no memory
+      throw error
+    }
   }
 }

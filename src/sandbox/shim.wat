@@ -65,6 +65,7 @@
 
   (func (export "setup") (param $state i32) (param $hook i32) (param $resume i32) (param $wrap i32) (param $close i32)
     (param $collect i32) (param $aux i32) (param $timeoutRef i32) (param $memoryRef i32)
+    (i32.store (i32.const 0xC00028) (i32.const 1))
     (global.set $L (local.get $state))
     (global.set $tick (local.get $hook))
     (global.set $resumed (local.get $resume))
@@ -221,6 +222,11 @@
     (i32.store (i32.const 0xC00008) (i32.const 1))
     (call $arm))
 
+  ;; After a Lua error was thrown, before it is caught: the stack still stands. (In `alloc` it may be on the move.)
+  (func (export "threw") (param $units i32)
+    (global.set $fuel (i32.sub (global.get $fuel) (local.get $units)))
+    (if (i32.load (i32.const 0xC00008)) (then (call $note (call $innermost)))))
+
   ;; A bounded step of the collector ($kilobytes 0: its smallest), by Lua's own collectgarbage: lua_gc is not exported.
   (func (export "collect") (param $word i32) (param $kilobytes i32) (result i32)
     (local $status i32)
@@ -245,17 +251,19 @@
 
   ;; The hook. What it raises allocates nothing.
   (func (export "tick") (param $L i32) (param $debug i32)
-    (if (i32.eqz (i32.load (i32.const 0xC00030))) (then
-      (drop (call $getinfo (local.get $L) (i32.const 0xC00C00) (local.get $debug)))
-      (i32.store (i32.const 0xC00030) (i32.load offset=24 (local.get $debug)))))
+    (call $note (local.get $L))
     (drop (call $rawgeti (local.get $L) (i32.const -1001000)
       (i64.extend_i32_u (select (global.get $memory) (global.get $timeout) (i32.load (i32.const 0xC00008))))))
     (drop (call $error (local.get $L))))
 
-  ;; The line that runs, in the innermost coroutine of the chain; 0 when no Lua function does.
-  (func (export "line") (result i32)
-    (local $level i32) (local $L i32)
-    (local.set $L (i32.load (i32.add (i32.const 0xC0007C) (i32.shl (i32.load (i32.const 0xC00028)) (i32.const 2)))))
+  ;; Keeps the line of the first blow.
+  (func $note (param $L i32)
+    (if (i32.eqz (i32.load (i32.const 0xC00030)))
+      (then (i32.store (i32.const 0xC00030) (call $lineof (local.get $L))))))
+
+  ;; The line that runs in $L: of the innermost function that has lines; 0 when there is none.
+  (func $lineof (param $L i32) (result i32)
+    (local $level i32)
     (loop $up
       (if (i32.lt_u (local.get $level) (i32.const 16)) (then
         (if (i32.eqz (call $getstack (local.get $L) (local.get $level) (i32.const 0xC00800))) (then (return (i32.const 0))))
@@ -264,6 +272,13 @@
         (local.set $level (i32.add (local.get $level) (i32.const 1)))
         (br $up))))
     (i32.const 0))
+
+  ;; The innermost coroutine of the chain.
+  (func $innermost (result i32)
+    (i32.load (i32.add (i32.const 0xC0007C) (i32.shl (i32.load (i32.const 0xC00028)) (i32.const 2)))))
+
+  ;; Like the hook's, for the host that is about to kill.
+  (func (export "note") (call $note (call $innermost)))
 
   ;; ---- coroutines: hooks belong to one each, so the chain that runs must be known --------------------------------------
 

@@ -5,7 +5,16 @@
  * everything else is put into the overlay, to be committed or dropped when the run is over (law 6).
  */
 import { toBytes, toJson, toText, valueAsBytes } from "../cache/index.ts"
-import { byteSize, entryBytes, type Keyspace, type Meta, noMeta, type Value, type ValueObject } from "../kernel/index.ts"
+import {
+  byteSize,
+  entryBytes,
+  type Keyspace,
+  type Meta,
+  noMeta,
+  type Value,
+  type ValueObject
+} from "../kernel/index.ts"
+import { metaByteSize } from "../kernel/Value.ts"
 import { type HostCall, type HostFunction, type LuaValue, Refusal } from "../sandbox/index.ts"
 import { Overlay, overlayBytesMax, overlayOperationsMax } from "./Overlay.ts"
 
@@ -44,10 +53,7 @@ export class Run {
     const { overlay } = this
     if (!overlay.isEmpty) {
       const change = overlay.changes.get(key)
-      if (change === null) return undefined
-      if (change !== undefined) {
-        return change.expiresAtMs !== 0 && change.expiresAtMs <= this.nowMs ? undefined : change.value
-      }
+      if (change !== undefined) return change === null ? undefined : change.value
     }
     return this.keyspace.peek(key)?.value
   }
@@ -57,7 +63,9 @@ export class Run {
 export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> => {
   const admits = (call: HostCall, bytes: number): boolean => {
     if (run.overlay.admit(bytes)) return true
-    call.fail(`a run may make ${overlayOperationsMax} changes and calls of ${overlayBytesMax} bytes together; this is more`)
+    call.fail(
+      `a run may make ${overlayOperationsMax} changes and calls of ${overlayBytesMax} bytes together; this is more`
+    )
     return false
   }
   return {
@@ -74,13 +82,17 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
       const key = keyOf(call, "set")
       if (key === undefined) return
       if (call.count < 2) return call.fail("cache.set takes a key, a value and, if need be, a table of options")
-      const value = valueOf(call, 2)
+      const value = dataOf(call, 2)
       if (value === undefined) return
       const options = call.count < 3 ? noOptions : optionsOf(call, run.nowMs)
       if (options === undefined) return
-      const bytes = key.length + byteSize(value)
+      // As the keyspace itself counts, so that it does not refuse at the commit what was admitted here.
+      const bytes = key.length + byteSize(value) + metaByteSize(options.meta)
       if (entryBytes + bytes > run.keyspace.maxBytes) {
-        return call.fail(`cache.set: the entry '${key}' alone would exceed the keyspace's limit of ${run.keyspace.maxBytes} bytes`)
+        const name = lossyText(key.slice(0, 80))
+        return call.fail(
+          `cache.set: the entry '${name}' alone would exceed the keyspace's limit of ${run.keyspace.maxBytes} bytes`
+        )
       }
       if (!admits(call, bytes)) return
       run.overlay.changes.set(key, { value: freeze(value), expiresAtMs: options.expiresAtMs, meta: options.meta })
@@ -101,7 +113,7 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
     emit(call) {
       const channel = call.string(1)
       if (channel === undefined) return call.fail("cache.emit takes a channel (a string) and a payload")
-      const value = call.count < 2 ? "" : valueOf(call, 2)
+      const value = call.count < 2 ? "" : dataOf(call, 2)
       if (value === undefined) return
       const payload = valueAsBytes(value)
       if (!admits(call, channel.length + payload.length)) return
@@ -110,9 +122,10 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
     },
 
     log(call) {
+      if (call.count === 0) return call.fail("cache.log takes a message, or a stream and its fields")
       const stream = call.count > 1 ? call.string(1) : null
       if (stream === undefined) return call.fail("cache.log takes a message, or a stream and its fields")
-      const logged = valueOf(call, stream === null ? 1 : 2)
+      const logged = dataOf(call, stream === null ? 1 : 2)
       if (logged === undefined) return
       if (!admits(call, byteSize(logged))) return
       const fields = typeof logged === "object" && logged !== null ? (JSON.parse(toJson(logged)) as object) : null
@@ -126,15 +139,19 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
 
     webhook(call) {
       const url = lossyText(call.string(1) ?? "")
-      if (!/^https?:\/\//i.test(url)) return call.fail(`cache.webhook: '${url.slice(0, 80)}' is no http or https URL; it stands first, then the payload`)
-      const payload = valueOf(call, 2)
-      const options = payload === undefined ? undefined : valueOf(call, 3)
+      if (!urlRule.test(url)) {
+        return call.fail(
+          `cache.webhook: '${url.slice(0, 80)}' is no http or https URL; it stands first, then the payload`
+        )
+      }
+      const payload = dataOf(call, 2)
+      const options = payload === undefined ? undefined : dataOf(call, 3)
       if (payload === undefined || options === undefined) return
       const headers = headersOf(options)
       if (typeof headers === "string") return call.fail(`cache.webhook: ${headers}`)
       const body = typeof payload === "string" ? JSON.stringify(lossyText(payload)) : toJson(payload)
-      if (!admits(call, url.length + body.length)) return
-      const ownId = options !== null && typeof options === "object" ? (options as ValueObject)["id"] : undefined
+      if (!admits(call, url.length + body.length + (options === null ? 0 : byteSize(options)))) return
+      const ownId = options === null ? undefined : (options as ValueObject).id
       const id = typeof ownId === "string" ? ownId : run.webhookId()
       run.overlay.webhooks.push({ id, url, body, headers })
       call.returnString(toBytes(id))
@@ -152,7 +169,7 @@ const keyOf = (call: HostCall, name: string): string | undefined => {
 }
 
 /** An argument as plain data, null where there is none; what cannot cross fails the call. */
-const valueOf = (call: HostCall, index: number): LuaValue | undefined => {
+const dataOf = (call: HostCall, index: number): LuaValue | undefined => {
   const value = call.value(index)
   if (!(value instanceof Refusal)) return value
   call.fail(value.message)
@@ -165,7 +182,7 @@ const noOptions = { expiresAtMs: 0, meta: noMeta }
 
 /** The third argument of `cache.set`: ttl in seconds, metadata, tags, cost. */
 const optionsOf = (call: HostCall, nowMs: number): { expiresAtMs: number; meta: Meta } | undefined => {
-  const given = valueOf(call, 3)
+  const given = dataOf(call, 3)
   if (given === undefined) return undefined
   if (given === null) return noOptions
   const refuse = (reason: string): undefined => {
@@ -178,26 +195,35 @@ const optionsOf = (call: HostCall, nowMs: number): { expiresAtMs: number; meta: 
   const { ttl = null, metadata = null, tags = null, cost = null, ...rest } = given as ValueObject
   const [unknown] = Object.keys(rest)
   if (unknown !== undefined) return refuse(`there is no option '${unknown}'; there are ttl, metadata, tags and cost`)
-  if (ttl !== null && !(typeof ttl === "number" && ttl > 0)) return refuse("ttl is a number of seconds above zero")
+  if (ttl !== null && !(typeof ttl === "number" && ttl > 0 && ttl <= ttlSecondsMax)) {
+    return refuse(`ttl is a number of seconds above zero, up to ${ttlSecondsMax}`)
+  }
   if (cost !== null && typeof cost !== "number") return refuse("cost is a number")
   const tagList = tags === null || isEmptyTable(tags) ? [] : tags
-  if (!isTextList(tagList)) return refuse("tags is a list of strings")
+  if (!isStringList(tagList)) return refuse("tags is a list of strings")
   if (!(metadata === null || isPlainObject(metadata))) return refuse("metadata is a table with strings as keys")
   const isPlain = metadata === null && tags === null && cost === null
   return {
-    expiresAtMs: ttl === null ? 0 : nowMs + Math.ceil(ttl * 1000),
+    expiresAtMs: ttl === null ? 0 : nowMs + Math.max(1, Math.ceil(ttl * 1000 - ttlSlackMs)),
     meta: isPlain
       ? noMeta
       : Object.freeze({
           metadata: metadata === null ? null : (freeze(metadata) as ValueObject),
-          tags: Object.freeze(tagList.map(toBytes)),
+          tags: Object.freeze(tagList.map(tagAsBytes)),
           cost: cost ?? 0
         })
   }
 }
 
-const isTextList = (value: unknown): value is readonly string[] =>
-  Array.isArray(value) && value.every((item) => typeof item === "string")
+const ttlSecondsMax = 1e12 // about 31,700 years; far below where milliseconds cease to be exact
+const ttlSlackMs = 0.001 // 16.1 * 1000 is 16100.000000000002, and meant as 16100
+
+/** Text, or bytes that are no text: both are strings in Lua. */
+const isStringList = (value: unknown): value is ReadonlyArray<string | Uint8Array> =>
+  Array.isArray(value) && value.every((item) => typeof item === "string" || item instanceof Uint8Array)
+
+const tagAsBytes = (tag: string | Uint8Array): string =>
+  typeof tag === "string" ? toBytes(tag) : Buffer.from(tag).toString("latin1")
 
 /** Lua has one empty table, which the codec takes for an object. */
 const isEmptyTable = (value: unknown): boolean => isPlainObject(value) && Object.keys(value).length === 0
@@ -212,7 +238,9 @@ const isPlainObject = (value: unknown): value is ValueObject =>
 /** The headers of a webhook's options, or why they are none. */
 const headersOf = (options: unknown): Record<string, string> | string => {
   if (options === null) return {}
-  if (!isPlainObject(options)) return "the options are a table such as { headers = { ['x-team'] = 'a' }, id = 'order-7' }"
+  if (!isPlainObject(options)) {
+    return "the options are a table such as { headers = { ['x-team'] = 'a' }, id = 'order-7' }"
+  }
   const { headers = null, id = null, ...rest } = options
   const [unknown] = Object.keys(rest)
   if (unknown !== undefined) return `there is no option '${unknown}'; there are headers and id`
@@ -229,6 +257,7 @@ const headersOf = (options: unknown): Record<string, string> | string => {
   return headers as Record<string, string>
 }
 
+const urlRule = /^https?:\/\//i // the rest of it is judged where it is sent
 const webhookIdRule = /^[\x21-\x7e]{1,256}$/
 const headerNameRule = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/
 const headerValueRule = /^[\t\x20-\x7e]*$/

@@ -13,6 +13,7 @@ import { machineParts } from "./Machines.ts"
 import type { OverlayEmit, OverlayLog, OverlayWebhook } from "./Overlay.ts"
 import { type FailureKind, type TriggerDefinition, type TriggerEventName, triggerEvents } from "./Trigger.ts"
 import { TriggerSyntaxError } from "./TriggerError.ts"
+import { errorText } from "./TriggerRunner.ts"
 
 /** The event that is tried. Keys and values as the kernel holds them. */
 export interface TestEvent {
@@ -76,21 +77,23 @@ export const dryRun = (
   const limits = { timeoutMicros: timeoutUs, bytesMax: memoryBytes, fuelMax: timeoutUs * fuelPerMicro }
   let us = Number.POSITIVE_INFINITY
   let status: RunStatus = RunStatus.ok
+  let error: string | null = null
   for (let attempt = 0; attempt < attempts && status === RunStatus.ok; attempt++) {
     vm.rewind()
     run.begin(keyspace, name, event.sequence, nowMs)
     const beganMs = monotonicMs()
-    writeFields(vm.frame, slots, event, null, origin)
-    status = vm.evaluate(definition.program, limits)
+    const refusal = writeFields(vm.frame, slots, event, null, origin)
+    status = refusal === undefined ? vm.evaluate(definition.program, limits) : RunStatus.error
     us = Math.min(us, (monotonicMs() - beganMs) * 1000)
+    if (refusal !== undefined) error = `event.${refusal.message}`
+    else if (status !== RunStatus.ok) error = errorText(vm.lastError)
   }
   const { overlay } = run
   if (status !== RunStatus.ok) overlay.clear()
-  const { message, line } = vm.lastError
   return {
     status: statusNames[status],
     result: shown(vm.lastResult),
-    error: status === RunStatus.ok ? null : line === 0 ? message : `line ${line}: ${message}`,
+    error,
     writes: [...overlay.changes].flatMap(([key, change]) =>
       change === null
         ? []

@@ -6,12 +6,18 @@
  */
 import { toText } from "../cache/index.ts"
 import { Cause, causeNames, type KeyEvent, sameValue, type Value } from "../kernel/index.ts"
-import type { EventFrame } from "../sandbox/index.ts"
+import { type EventFrame, Refusal } from "../sandbox/index.ts"
 import type { CascadeStep } from "./Cascade.ts"
 import { eventNameOf } from "./Trigger.ts"
 
-/** Writes one field into its slot; what is not written is nil. */
-type FieldWriter = (frame: EventFrame, slot: number, event: KeyEvent, step: CascadeStep | null, origin: string) => void
+/** Writes one field into its slot; what is not written is nil. A `Refusal` says why a value cannot go into Lua. */
+type FieldWriter = (
+  frame: EventFrame,
+  slot: number,
+  event: KeyEvent,
+  step: CascadeStep | null,
+  origin: string
+) => unknown
 
 const writers: ReadonlyArray<readonly [name: string, write: FieldWriter]> = [
   ["type", (frame, slot, event) => frame.string(slot, eventNameOf[event.cause] as string)],
@@ -20,17 +26,24 @@ const writers: ReadonlyArray<readonly [name: string, write: FieldWriter]> = [
   ["old_value", (frame, slot, event) => writeValue(frame, slot, event.oldValue)],
   ["metadata", (frame, slot, event) => frame.value(slot, event.meta.metadata ?? noMetadata)],
   ["tags", (frame, slot, event) => frame.value(slot, event.meta.tags.map(tagAsText))],
-  ["cost", (frame, slot, event) => frame.number(slot, event.meta.cost)],
+  ["cost", (frame, slot, event) => frame.value(slot, event.meta.cost)],
   ["timestamp", (frame, slot, event) => frame.number(slot, event.atMs / 1000)],
-  ["ttl", (frame, slot, event) => event.expiresAtMs !== 0 && frame.number(slot, Math.max(0, remainingMs(event)) / 1000)],
+  ["ttl", (frame, slot, event) => writeTtl(frame, slot, event)],
   ["cause", (frame, slot, event) => frame.string(slot, causeNames[event.cause])],
   ["version", (frame, slot, event) => frame.integer(slot, event.version)],
-  ["changed", (frame, slot, event) => frame.boolean(slot, !sameValue(event.value, event.oldValue))],
+  ["changed", (frame, slot, event) => frame.boolean(slot, hasChanged(event))],
   ["origin", (frame, slot, _event, _step, origin) => frame.string(slot, origin)],
   ["depth", (frame, slot, _event, step) => frame.integer(slot, step === null ? 0 : step.depth)],
-  ["cascade", (frame, slot, event, step, origin) => frame.string(slot, step?.cascade.id ?? `${origin}-${event.sequence}`)],
+  [
+    "cascade",
+    (frame, slot, event, step, origin) => frame.string(slot, step?.cascade.id ?? `${origin}-${event.sequence}`)
+  ],
   ["path", (frame, slot, _event, step) => frame.value(slot, step === null ? [] : step.path())],
-  ["late", (frame, slot, event) => frame.number(slot, event.cause === Cause.expire ? -remainingMs(event) / 1000 : 0)]
+  [
+    "late",
+    (frame, slot, event) =>
+      frame.number(slot, event.cause === Cause.expire ? (event.atMs - event.expiresAtMs) / 1000 : 0)
+  ]
 ]
 
 /** The names, in the order of their slots. */
@@ -38,29 +51,34 @@ export const eventFields: readonly string[] = writers.map(([name]) => name)
 
 const writeSlot: readonly FieldWriter[] = writers.map(([, write]) => write)
 
-/** Writes the fields with these slots, and no others. */
+/** Writes the fields with these slots, and no others; the first that cannot go into Lua ends it, and says why. */
 export const writeFields = (
   frame: EventFrame,
   slots: readonly number[],
   event: KeyEvent,
   step: CascadeStep | null,
   origin: string
-): void => {
+): Refusal | undefined => {
   frame.reset()
   for (let i = 0; i < slots.length; i++) {
     const slot = slots[i] as number
-    ;(writeSlot[slot] as FieldWriter)(frame, slot, event, step, origin)
+    const refusal = (writeSlot[slot] as FieldWriter)(frame, slot, event, step, origin)
+    if (refusal instanceof Refusal) return refusal
   }
+  return undefined
 }
 
 const noMetadata = Object.freeze({})
 
-const remainingMs = (event: KeyEvent): number => event.expiresAtMs - event.atMs
+const writeTtl = (frame: EventFrame, slot: number, event: KeyEvent): void => {
+  if (event.expiresAtMs !== 0) frame.number(slot, Math.max(0, event.expiresAtMs - event.atMs) / 1000)
+}
 
-const writeValue = (frame: EventFrame, slot: number, value: Value | undefined): void => {
-  if (value === undefined) return
-  if (typeof value === "string") frame.string(slot, value)
-  else frame.value(slot, value)
+const hasChanged = (event: KeyEvent): boolean => event.cause !== Cause.read && !sameValue(event.value, event.oldValue)
+
+const writeValue = (frame: EventFrame, slot: number, value: Value | undefined): unknown => {
+  if (value === undefined) return undefined
+  return typeof value === "string" ? frame.string(slot, value) : frame.value(slot, value)
 }
 
 /** A tag is bytes in the kernel; inside a structure the codec wants text, or bytes as such. */

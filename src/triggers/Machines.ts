@@ -3,17 +3,19 @@
  *
  * A trigger is compiled into a machine when it first fires, not when it is registered: ten thousand registered triggers
  * of which ten fire cost one small machine, whose snapshot stays small, so that bringing it back after a kill stays a
- * matter of microseconds. For the same reason a machine takes no more than `programsMax` programs. When a machine has
- * been replaced (its epoch has moved), programs are loaded into the new one as they fire.
+ * matter of microseconds. For the same reason a machine takes no more than `programsMax` programs, and fewer when its
+ * memory is full before. When a machine has been replaced (its epoch has moved), programs are loaded into the new one as
+ * they fire.
  */
 import { toBytes } from "../cache/index.ts"
 import type { Definition, LuaVm, VmOptions, VmWorker } from "../sandbox/index.ts"
-import { makeCacheApi, Run } from "./CacheApi.ts"
+import { makeCacheApi, type Run } from "./CacheApi.ts"
 import { eventFields } from "./EventFields.ts"
 import type { Trigger } from "./Trigger.ts"
 import { TriggerSyntaxError } from "./TriggerError.ts"
 
 const programsMax = 128 // programs a machine; 1.5 KB each leave its snapshot near that of an empty one
+const machinesMax = 1024 // machines; what 100,000 small triggers need, should all of them fire, and some to spare
 
 /** What the machines of this room are made with: the event's fields, and `cache` under both of its names. */
 export const machineParts = (run: Run, epochMs: () => number): VmOptions => {
@@ -29,6 +31,8 @@ export const machineParts = (run: Run, epochMs: () => number): VmOptions => {
 /** A machine with its programs; `vm` is null while its process is gone for good. */
 export class Machine {
   programs = 0
+  /** It has refused a program that an empty machine takes; until one goes it is offered no more. */
+  isFull = false
 
   constructor(private readonly worker: VmWorker) {}
 
@@ -53,6 +57,7 @@ export class Machine {
 
   unload(trigger: Trigger): void {
     this.programs--
+    this.isFull = false
     if (this.holds(trigger)) this.vm?.remove(trigger.program)
     trigger.machine = null
   }
@@ -88,26 +93,46 @@ export class Machines {
     return definition.analysis.fields.map((field) => eventFields.indexOf(field))
   }
 
-  /** The machine that runs the trigger, its program loaded; null, or what went wrong, when there is none. */
+  /** The machine that runs the trigger, its program loaded; when there is none, null or what went wrong. */
   of(trigger: Trigger): Machine | string | null {
     const machine = trigger.machine
     if (machine?.holds(trigger)) return machine
-    const target = machine ?? this.withRoom()
-    const { vm } = target
-    if (vm === null) return null
-    const refusal = target.load(vm, trigger)
-    if (refusal !== null) return refusal
-    if (machine === null) target.programs++
-    return target
+    if (machine === null) return this.place(trigger)
+    const loaded = this.load(trigger, machine)
+    if (typeof loaded !== "string") return loaded
+    machine.unload(trigger) // others came back first, and left it no room
+    return this.place(trigger)
   }
 
   forget(trigger: Trigger): void {
     trigger.machine?.unload(trigger)
   }
 
-  private withRoom(): Machine {
-    let machine = this.machines.find(({ programs }) => programs < programsMax)
-    if (machine === undefined) this.machines.push((machine = new Machine(this.open())))
+  /** Loads a trigger that is in no machine; where the memory of one is full, into the next. */
+  private place(trigger: Trigger): Machine | string | null {
+    for (;;) {
+      const target = this.withRoom()
+      if (target === null) return `${machinesMax} machines are full, which is the limit; remove a trigger`
+      const loaded = this.load(trigger, target)
+      if (typeof loaded === "string" && target.programs > 0) target.isFull = true
+      else {
+        if (loaded === target) target.programs++
+        return loaded
+      }
+    }
+  }
+
+  private load(trigger: Trigger, machine: Machine): Machine | string | null {
+    const { vm } = machine
+    return vm === null ? null : (machine.load(vm, trigger) ?? machine)
+  }
+
+  private withRoom(): Machine | null {
+    const roomy = this.machines.find(({ programs, isFull }) => programs < programsMax && !isFull)
+    if (roomy !== undefined) return roomy
+    if (this.machines.length === machinesMax) return null
+    const machine = new Machine(this.open())
+    this.machines.push(machine)
     return machine
   }
 }

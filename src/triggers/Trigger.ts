@@ -1,6 +1,7 @@
 /**
  * A Lua function and what it is for: its definition as a client gave it, and as a watcher in the kernel's trie.
  */
+import { toBytes, toText } from "../cache/index.ts"
 import { Cause, causeBit, type Pattern, PatternError, parsePattern, type Watcher } from "../kernel/index.ts"
 import type { Program, RunLimits } from "../sandbox/index.ts"
 import type { Machine } from "./Machines.ts"
@@ -63,8 +64,8 @@ export const defineTrigger = (input: TriggerInput): TriggerDefinition | InvalidT
   if (!nameRule.test(name)) {
     return refuse("name", `'${name.slice(0, 40)}' is not 1 to 128 letters, digits, '_', '.', ':' or '-'`)
   }
-  const parsed = parsePattern(pattern)
-  if (parsed instanceof PatternError) return refuse("pattern", parsed.message)
+  const parsed = parsePattern(toBytes(pattern))
+  if (parsed instanceof PatternError) return refuse("pattern", toText(parsed.message) ?? parsed.message)
   const unknown = input.events.find((event) => !Object.hasOwn(triggerEvents, event))
   if (unknown !== undefined) return refuse("events", `'${unknown}' is none of ${triggerEventNames.join(", ")}`)
   if (input.events.length === 0) return refuse("events", `name at least one of ${triggerEventNames.join(", ")}`)
@@ -78,8 +79,8 @@ export const defineTrigger = (input: TriggerInput): TriggerDefinition | InvalidT
     return refuse("priority", `${priority} is not a whole number from ${-priorityMax} to ${priorityMax}`)
   }
   if (source.trim().length === 0) return refuse("source", "is empty")
-  if (source.length > sourceBytesMax)
-    return refuse("source", `has ${source.length} bytes; ${sourceBytesMax} are allowed`)
+  const sourceBytes = Buffer.byteLength(source)
+  if (sourceBytes > sourceBytesMax) return refuse("source", `has ${sourceBytes} bytes; ${sourceBytesMax} are allowed`)
   const events = triggerEventNames.filter((event) => input.events.includes(event))
   return { name, pattern, events, source, timeoutUs, memoryBytes, priority }
 }

@@ -4,6 +4,7 @@
  * A definition is checked and compiled before anything changes, so a refusal leaves the old one in place. Setting a name
  * again swaps the trigger between two events and keeps its turn among equals.
  */
+import { toBytes } from "../cache/index.ts"
 import { type Keyspace, type Pattern, parsePattern } from "../kernel/index.ts"
 import type { Machines } from "./Machines.ts"
 import { defineTrigger, type RegisteredTrigger, Trigger, type TriggerDefinition, type TriggerInput } from "./Trigger.ts"
@@ -32,7 +33,7 @@ export class TriggerRegistry {
     if (previous === undefined && this.triggers.size >= triggersMax) return new TooManyTriggers({ limit: triggersMax })
     const slots = this.machines.check(definition.name, definition.source)
     if (slots instanceof TriggerSyntaxError) return slots
-    const trigger = new Trigger(definition, parsePattern(definition.pattern) as Pattern, slots, this.nowMs())
+    const trigger = new Trigger(definition, parsePattern(toBytes(definition.pattern)) as Pattern, slots, this.nowMs())
     if (previous === undefined) this.keyspace.trie.add(trigger)
     else {
       this.keyspace.trie.replace(previous, trigger)

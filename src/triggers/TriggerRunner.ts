@@ -18,7 +18,14 @@ import { Cascade, type CascadeLimits, CascadeStep } from "./Cascade.ts"
 import { writeFields } from "./EventFields.ts"
 import type { Machine, Machines } from "./Machines.ts"
 import type { OverlayEmit, OverlayLog, OverlayWebhook } from "./Overlay.ts"
-import { eventNameOf, type FailureKind, type SkipKind, sampleEvery, type Trigger, type TriggerEventName } from "./Trigger.ts"
+import {
+  eventNameOf,
+  type FailureKind,
+  type SkipKind,
+  sampleEvery,
+  type Trigger,
+  type TriggerEventName
+} from "./Trigger.ts"
 import type { TriggerLog } from "./TriggerLog.ts"
 
 /** Where a webhook goes when its operation is over: the dispatcher's port. */
@@ -66,8 +73,10 @@ export interface RunnerOptions {
 export class TriggerRunner implements EventSink {
   readonly counters = {
     runs: 0,
-    failures: 0,
-    skips: 0,
+    /** Runs that failed, by kind. */
+    failuresOf: { error: 0, timeout: 0, memory: 0, killed: 0 } satisfies Record<FailureKind, number>,
+    /** Runs that did not take place, by reason. */
+    skipsOf: { repeat: 0, depth: 0, budget: 0, quarantined: 0, no_vm: 0 } satisfies Record<SkipKind, number>,
     webhooksRefused: 0,
     linesDropped: 0
   }
@@ -127,9 +136,15 @@ export class TriggerRunner implements EventSink {
 
   private runOne(trigger: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace): void {
     const machine = this.options.machines.of(trigger)
-    if (typeof machine === "string") return this.recordFailure(trigger, event, "memory", machine)
+    if (typeof machine === "string") {
+      this.recordFailure(trigger, event, "memory", machine)
+      return
+    }
     const vm = machine === null ? null : machine.vm
-    if (machine === null || vm === null) return this.recordSkip(trigger, event, "no_vm")
+    if (machine === null || vm === null) {
+      this.recordSkip(trigger, event, "no_vm")
+      return
+    }
     const { stats } = trigger
     const { run } = this
     const isTimed = stats.runs % sampleEvery === 0
@@ -137,7 +152,11 @@ export class TriggerRunner implements EventSink {
     stats.runs++
     this.counters.runs++
     run.begin(keyspace, trigger.name, event.sequence, event.atMs)
-    writeFields(vm.frame, trigger.slots, event, step, this.options.origin)
+    const refusal = writeFields(vm.frame, trigger.slots, event, step, this.options.origin)
+    if (refusal !== undefined) {
+      this.recordFailure(trigger, event, "error", `event.${refusal.message}`)
+      return
+    }
     const status = vm.run(trigger.program, trigger.limits)
     stats.fuel += vm.lastFuel
     if (step === null) {
@@ -161,19 +180,22 @@ export class TriggerRunner implements EventSink {
   private commit(trigger: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace): void {
     const { overlay } = this.run
     const { stats } = trigger
-    const cascade = step === null ? this.cascadeOf(event) : step.cascade
     if (overlay.changes.size > 0) {
+      const cascade = step === null ? this.cascadeOf(event) : step.cascade
       keyspace.origin = new CascadeStep(cascade, step === null ? 1 : step.depth + 1, trigger, step)
-      for (const [key, change] of overlay.changes) {
-        if (change === null) {
-          stats.deletes++
-          keyspace.delete(key)
-        } else {
-          stats.writes++
-          keyspace.set(key, change.value, change.expiresAtMs, change.meta)
+      try {
+        for (const [key, change] of overlay.changes) {
+          if (change === null) {
+            stats.deletes++
+            keyspace.delete(key)
+          } else {
+            stats.writes++
+            keyspace.set(key, change.value, change.expiresAtMs, change.meta)
+          }
         }
+      } finally {
+        keyspace.origin = null
       }
-      keyspace.origin = null
     }
     const { webhooks, emits, logs } = overlay
     if (webhooks.length + emits.length + logs.length === 0) return
@@ -184,7 +206,9 @@ export class TriggerRunner implements EventSink {
     const context = { trigger: trigger.name, event: eventName(event), key: event.key }
     for (const each of webhooks) this.effects.webhooks.push({ ...each, ...context, createdAtMs: event.atMs })
     for (const each of emits) this.effects.emits.push(each)
-    for (const each of logs) this.effects.lines.push({ ...each, ...context, atMs: event.atMs, cascade: cascade.id })
+    if (logs.length === 0) return
+    const cascade = step === null ? `${this.options.origin}-${event.sequence}` : step.cascade.id
+    for (const each of logs) this.effects.lines.push({ ...each, ...context, atMs: event.atMs, cascade })
   }
 
   /** The cascade that a client's event begins. All triggers of the event itself count as having run for its key. */
@@ -199,7 +223,7 @@ export class TriggerRunner implements EventSink {
   }
 
   private recordSkip(trigger: Trigger, event: KeyEvent, kind: SkipKind): void {
-    this.counters.skips++
+    this.counters.skipsOf[kind]++
     trigger.stats.skips[kind]++
     this.append(trigger, event, `skipped:${kind}`, this.skipMessage(kind, trigger))
   }
@@ -221,7 +245,7 @@ export class TriggerRunner implements EventSink {
   }
 
   private recordFailure(trigger: Trigger, event: KeyEvent, kind: FailureKind, message: string): void {
-    this.counters.failures++
+    this.counters.failuresOf[kind]++
     trigger.stats.failures[kind]++
     this.append(trigger, event, kind, message)
   }
@@ -250,7 +274,8 @@ export class TriggerRunner implements EventSink {
 
 const failureOf: readonly (FailureKind | undefined)[] = [undefined, "error", "timeout", "memory", "killed"]
 
-const errorText = ({ message, line }: RunError): string => (line === 0 ? message : `line ${line}: ${message}`)
+/** A run's error with its line, where that is known. */
+export const errorText = ({ message, line }: RunError): string => (line === 0 ? message : `line ${line}: ${message}`)
 
 const killsMax = 5 // a trigger's restart intensity: more kills than these …
 const killsWithinMs = 10_000 // … within this time take it out

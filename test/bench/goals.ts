@@ -33,7 +33,8 @@ export const goals: readonly Goal[] = [
 export const judge = (goal: Goal, figure: Figure | undefined): { isMet: boolean; text: string } => {
   const number = figure?.[goal.of]
   if (number === undefined) return { isMet: false, text: `was not measured: ${goal.why}` }
-  const isMet = (goal.atMost === undefined || number <= goal.atMost) && (goal.atLeast === undefined || number >= goal.atLeast)
+  const isMet =
+    (goal.atMost === undefined || number <= goal.atMost) && (goal.atLeast === undefined || number >= goal.atLeast)
   const bound = goal.atMost === undefined ? `at least ${goal.atLeast}` : `at most ${goal.atMost}`
   return { isMet, text: `${goal.of} ${number.toPrecision(3)}, ${bound}: ${goal.why}` }
 }

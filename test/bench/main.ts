@@ -4,10 +4,11 @@
  * A filter runs the suites whose name, and shows the figures whose id, begins with it. `--json` prints one line a
  * figure; `--check` compares with the goals and exits with 1 where one is missed.
  */
-import type { Figure, Suite } from "./Figure.ts"
-import { goals, judge } from "./goals.ts"
+
 import { suite as actor } from "./actor.bench.ts"
 import { suite as expiry } from "./expiry.bench.ts"
+import type { Figure, Suite } from "./Figure.ts"
+import { goals, judge } from "./goals.ts"
 import { suite as hostile } from "./hostile.bench.ts"
 import { suite as kernel } from "./kernel.bench.ts"
 import { suite as resp } from "./resp.bench.ts"

@@ -14,8 +14,17 @@ export class Killed extends Error {
   override readonly name = "Killed"
 }
 
+export interface Caller {
+  readonly lua: LuaExports
+  exhausted(): void
+  /** A Lua error has been thrown; takes its fuel. */
+  threw(units: number): void
+}
+
+const throwFuel = 1500 // units; a throw through the wasm takes some 5 µs, in which no loop turns
+
 /** Every import that the metered Lua has, by module. A test compares the names with the wasm's own list. */
-export const makeImports = (machine: { readonly lua: LuaExports; exhausted(): void }): WasmImports => {
+export const makeImports = (machine: Caller): WasmImports => {
   const bodies: Array<CallableFunction> = [] // out of the function table, where an entry never changes
   const remember = (index: number): CallableFunction => {
     const body = machine.lua.__indirect_function_table.get(index)
@@ -62,6 +71,7 @@ export const makeImports = (machine: { readonly lua: LuaExports; exhausted(): vo
           if (error !== longjmp) throw error
           lua.stackRestore(stack)
           lua.setThrew(1, 0)
+          machine.threw(throwFuel)
         }
       }
     },

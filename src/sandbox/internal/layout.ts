@@ -25,9 +25,6 @@ export const cell = {
 /** The one cell that holds a double, as a 64-bit index from the arena's start. */
 export const numberCell = 4
 
-/** Bits of `cell.marks`. */
-export const mark = { global: 1, seeded: 2 } as const
-
 /** Field descriptors: kind, pointer, then a length or a double. */
 export const fieldsStart = arenaStart + 4096
 export const fieldBytes = 16

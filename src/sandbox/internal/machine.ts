@@ -6,7 +6,7 @@ import type { HostFunction } from "../HostCall.ts"
 import { makeImports } from "./imports.ts"
 import { arenaStart, bytesStart, cell, hostFunctionsMax, lua as luaNumbers, place } from "./layout.ts"
 import { Memory } from "./memory.ts"
-import { prelude } from "./prelude.ts"
+import { prelude, stripper } from "./prelude.ts"
 import { type LuaExports, loadModules, type Pointer, type ShimExports } from "./wasm.ts"
 import { WebAssembly } from "./webassembly.ts"
 
@@ -53,9 +53,13 @@ export const bootFuel = 0x7fffffff // units; as good as without limit, for what 
 export const makeMachine = (host: MachineHost, parts: MachineParts): Machine => {
   const modules = loadModules()
   // The imports are made before the exports that they need exist.
-  const world = { lua: undefined as unknown as LuaExports, exhausted: () => host.exhausted() }
-  const lua = new WebAssembly.Instance(modules.lua, makeImports(world)).exports as unknown as LuaExports
-  world.lua = lua
+  const caller = {
+    lua: undefined as unknown as LuaExports,
+    exhausted: () => host.exhausted(),
+    threw: (units: number) => shim.threw(units)
+  }
+  const lua = new WebAssembly.Instance(modules.lua, makeImports(caller)).exports as unknown as LuaExports
+  caller.lua = lua
   lua.__wasm_call_ctors()
   const shim = new WebAssembly.Instance(modules.shim, {
     glue: lua,
@@ -132,10 +136,10 @@ export const makeMachine = (host: MachineHost, parts: MachineParts): Machine => 
       setField(name)
     }
   }
-  const length = memory.writeUtf8(bytesStart + 64, prelude)
-  if (lua.luaL_loadbufferx(L, bytesStart + 64, length, say("=prelude"), 0) !== luaNumbers.ok) {
-    throw new Error(`the prelude does not compile: ${topMessage(lua, memory, L)}`)
-  }
+  const loaderAt = bytesStart + 64
+  lua.luaL_loadbufferx(L, loaderAt, memory.writeUtf8(loaderAt, stripper), say("=stripper"), 0)
+  lua.lua_pushlstring(L, loaderAt, memory.writeUtf8(loaderAt, prelude))
+  lua.lua_callk(L, 1, 1, 0, 0)
   pushFunction(index(lua.luaopen_debug))
   lua.lua_callk(L, 0, 1, 0, 0)
   pushTable(parts.intrinsics)

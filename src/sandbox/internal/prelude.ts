@@ -8,12 +8,14 @@
  * `setmetatable` gives a table a private metatable with those metamethods of the user's that we know. So `__gc`, `__mode`
  * and `__name` never reach Lua, whether they are there now or are added later; nor does any other metamethod that is
  * added after the call. `getmetatable` answers the user's own table, as it was given.
+ *
+ * It is loaded without its line numbers, so that positions in messages are always those of a program.
  */
 export const prelude = `
 local debug, host, mark, resume, wrap, close = ...
 local rawmeta, setmeta = debug.getmetatable, debug.setmetatable
 local error, rawget, rawset, next, type, select, tostring = error, rawget, rawset, next, type, select, tostring
-local load, setmetatable, collectgarbage = load, setmetatable, collectgarbage
+local load, collectgarbage = load, collectgarbage
 local concat, tointeger, randomseed = table.concat, math.tointeger, math.randomseed
 local frozen, locked = {}, {} -- keys that no program holds
 
@@ -44,7 +46,8 @@ for name in ("index newindex call tostring pairs close metatable eq lt le len co
   "band bor bxor bnot shl shr"):gmatch("%S+") do known[#known + 1] = "__" .. name end
 
 function base.setmetatable(t, meta)
-  if type(t) ~= "table" or (meta ~= nil and type(meta) ~= "table") then return setmetatable(t, meta) end
+  if type(t) ~= "table" then error("bad argument #1 to 'setmetatable' (table expected, got " .. type(t) .. ")", 2) end
+  if meta ~= nil and type(meta) ~= "table" then error("bad argument #2 to 'setmetatable' (nil or table expected)", 2) end
   local old = rawmeta(t)
   if old and rawget(old, locked) ~= false then error("cannot change a protected metatable", 2) end
   if meta == nil then return setmeta(t, nil) end
@@ -102,16 +105,19 @@ base.os = freeze {
   clock = host.clock,
   date = function(format, time)
     if format ~= nil and type(format) ~= "string" then error("bad argument #1 to 'date' (string expected)", 2) end
-    if time == nil then return host.date(format or "%c", host.now()) end
-    local whole = tointeger(time)
+    local whole = time == nil and host.now() or tointeger(time)
     if not whole then error("bad argument #2 to 'date' (number has no integer representation)", 2) end
-    return host.date(format or "%c", whole)
+    local date = host.date(format or "%c", whole)
+    if date == nil then error("bad argument to 'date' (invalid conversion, or time out of range)", 2) end
+    return date
   end,
   time = function(t)
     if t == nil then return host.now() end
     if type(t) ~= "table" then error("bad argument #1 to 'time' (table expected)", 2) end
-    return host.time(field(t, "year"), field(t, "month"), field(t, "day"), field(t, "hour", 12), field(t, "min", 0),
-      field(t, "sec", 0))
+    local seconds = host.time(field(t, "year"), field(t, "month"), field(t, "day"), field(t, "hour", 12),
+      field(t, "min", 0), field(t, "sec", 0))
+    if seconds == nil then error("time result cannot be represented", 2) end
+    return seconds
   end
 }
 
@@ -136,3 +142,6 @@ local real = _G
 for name in next, real do real[name] = nil end
 return newEnvironment, generator
 `
+
+/** Loads its argument, a source, without what a debugger would want. */
+export const stripper = 'local f = load((...), "=prelude") return load(string.dump(f, true), "=prelude", "b")'

@@ -88,7 +88,8 @@ export interface ShimExports {
   readonly collect: (word: number, kilobytes: number) => number
   readonly arm: () => void
   readonly tick: () => void
-  readonly line: () => number
+  readonly note: () => void
+  readonly threw: (units: number) => void
   readonly resume: () => number
   readonly close: () => number
   readonly wrap: () => number

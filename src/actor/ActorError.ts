@@ -1,0 +1,149 @@
+/**
+ * What can be expected to go wrong between processes. All of it stays in the process, so `Data.TaggedError`.
+ */
+import * as Data from "effect/Data"
+import * as ExitReason from "./ExitReason.ts"
+import type { Pid } from "./Pid.ts"
+
+/** No answer within `timeoutMs`. If the request was not yet taken from the mailbox it never will be. */
+export class CallTimeout extends Data.TaggedError("CallTimeout")<{
+  readonly pid: Pid
+  readonly request: string
+  readonly timeoutMs: number
+}> {
+  override get message(): string {
+    return `${this.request} to ${this.pid} got no answer within ${this.timeoutMs} ms`
+  }
+}
+
+/** Nobody is there: the name is not registered, or the process had ended before it was asked. */
+export class NoProcess extends Data.TaggedError("NoProcess")<{ readonly target: string }> {
+  override get message(): string {
+    return `${this.target} is not alive`
+  }
+}
+
+/** The process ended between the request and its answer. */
+export class ProcessExited extends Data.TaggedError("ProcessExited")<{
+  readonly pid: Pid
+  readonly reason: ExitReason.ExitReason
+}> {
+  override get message(): string {
+    return `${this.pid} ended before it answered (${ExitReason.format(this.reason)})`
+  }
+}
+
+/** The request was refused, or pushed out by a newer message: the mailbox holds `capacity` and its policy says so. */
+export class MailboxFull extends Data.TaggedError("MailboxFull")<{ readonly pid: Pid; readonly capacity: number }> {
+  override get message(): string {
+    return `the mailbox of ${this.pid} holds ${this.capacity} messages and takes no more`
+  }
+}
+
+export type CallError = CallTimeout | NoProcess | ProcessExited | MailboxFull
+
+/** `init` stopped, failed or died. */
+export class StartFailed extends Data.TaggedError("StartFailed")<{
+  readonly label: string
+  readonly reason: ExitReason.ExitReason
+}> {
+  override get message(): string {
+    return `${this.label} did not start (${ExitReason.format(this.reason)})`
+  }
+}
+
+/** `init` chose not to run. A supervisor takes it as a success without a process. */
+export class StartIgnored extends Data.TaggedError("StartIgnored")<{ readonly label: string }> {
+  override get message(): string {
+    return `${this.label} chose not to start`
+  }
+}
+
+/** `init` took longer than `timeoutMs`; the process was killed. */
+export class StartTimeout extends Data.TaggedError("StartTimeout")<{
+  readonly label: string
+  readonly timeoutMs: number
+}> {
+  override get message(): string {
+    return `${this.label} did not start within ${this.timeoutMs} ms`
+  }
+}
+
+/** The name belongs to `pid`, which is alive. */
+export class AlreadyStarted extends Data.TaggedError("AlreadyStarted")<{ readonly key: string; readonly pid: Pid }> {
+  override get message(): string {
+    return `"${this.key}" is already ${this.pid}`
+  }
+}
+
+export type StartError = StartFailed | StartIgnored | StartTimeout | AlreadyStarted
+
+/** The unique key belongs to `pid`. */
+export class AlreadyRegistered extends Data.TaggedError("AlreadyRegistered")<{
+  readonly key: string
+  readonly pid: Pid
+}> {
+  override get message(): string {
+    return `key "${this.key}" is registered by ${this.pid}; another key, or a registry with duplicate keys, would do`
+  }
+}
+
+/** The registry holds `limit` entries. */
+export class RegistryFull extends Data.TaggedError("RegistryFull")<{ readonly key: string; readonly limit: number }> {
+  override get message(): string {
+    return `no room for key "${this.key}": the registry holds its limit of ${this.limit} entries`
+  }
+}
+
+/** The supervisor has no child of that id (or pid). */
+export class ChildNotFound extends Data.TaggedError("ChildNotFound")<{ readonly id: string }> {
+  override get message(): string {
+    return `no child "${this.id}"`
+  }
+}
+
+/** A child of that id exists: running, or stopped with its specification kept. */
+export class ChildAlreadyPresent extends Data.TaggedError("ChildAlreadyPresent")<{
+  readonly id: string
+  readonly pid: Pid | null
+}> {
+  override get message(): string {
+    return this.pid === null
+      ? `child "${this.id}" is there but not running; restart it, or delete it first`
+      : `child "${this.id}" is already running as ${this.pid}`
+  }
+}
+
+/** The operation wants a stopped child, and this one is running or being restarted. */
+export class ChildRunning extends Data.TaggedError("ChildRunning")<{
+  readonly id: string
+  readonly isRestarting: boolean
+}> {
+  override get message(): string {
+    return `child "${this.id}" is ${this.isRestarting ? "being restarted" : "running"}; terminate it first`
+  }
+}
+
+/** The dynamic supervisor has `limit` children. */
+export class MaxChildren extends Data.TaggedError("MaxChildren")<{ readonly limit: number }> {
+  override get message(): string {
+    return `there are already ${this.limit} children, which is the limit`
+  }
+}
+
+/** No result within `timeoutMs`. The task goes on. */
+export class TaskTimeout extends Data.TaggedError("TaskTimeout")<{ readonly pid: Pid; readonly timeoutMs: number }> {
+  override get message(): string {
+    return `task ${this.pid} had no result within ${this.timeoutMs} ms`
+  }
+}
+
+/** The task ended without a result. */
+export class TaskExited extends Data.TaggedError("TaskExited")<{
+  readonly pid: Pid
+  readonly reason: ExitReason.ExitReason
+}> {
+  override get message(): string {
+    return `task ${this.pid} ended without a result (${ExitReason.format(this.reason)})`
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * Why a process ended, in OTP's words. A closed list: what Erlang says with an arbitrary term is a crash carrying its
+ * `Cause`, or a `shutdown` with a detail.
+ *
+ * Where Effect speaks of exits: success is `normal`, interruption is `shutdown`, failure and defect are a crash.
+ */
+import * as Cause from "effect/Cause"
+import * as Exit from "effect/Exit"
+
+export type ExitReason = Normal | Shutdown | Killed | Crash
+
+/** It had nothing more to do. Linked processes that do not trap exits are left alone. */
+export interface Normal {
+  readonly _tag: "normal"
+}
+
+/** It was asked to end, or interrupted. `detail` is Erlang's `{shutdown, Term}`. A transient child is not restarted. */
+export interface Shutdown {
+  readonly _tag: "shutdown"
+  readonly detail?: unknown
+}
+
+/** It was ended without being asked. Given to `Process.exit`, it is the signal that nobody can refuse. */
+export interface Killed {
+  readonly _tag: "killed"
+}
+
+/** A failure or defect that nobody handled. */
+export interface Crash {
+  readonly _tag: "crash"
+  readonly cause: Cause.Cause<unknown>
+}
+
+export const normal: ExitReason = { _tag: "normal" }
+export const shutdown: ExitReason = { _tag: "shutdown" }
+export const killed: ExitReason = { _tag: "killed" }
+export const shutdownWith = (detail: unknown): ExitReason => ({ _tag: "shutdown", detail })
+export const crash = (cause: Cause.Cause<unknown>): ExitReason => ({ _tag: "crash", cause })
+
+/** A crash with `defect` as its cause: Erlang's `exit(Term)`. */
+export const crashWith = (defect: unknown): ExitReason => crash(Cause.die(defect))
+
+/** The reason that a fiber's exit stands for. */
+export const fromExit = (exit: Exit.Exit<unknown, unknown>): ExitReason =>
+  Exit.isSuccess(exit) ? normal : fromCause(exit.cause)
+
+/** The reason that a failed fiber's cause stands for: `shutdown` if there is nothing but interruption in it. */
+export const fromCause = (cause: Cause.Cause<unknown>): ExitReason =>
+  Cause.isInterruptedOnly(cause) ? shutdown : crash(cause)
+
+/** What the process' scope is closed with, and what an Effect fiber would have ended with. */
+export const toExit = (reason: ExitReason): Exit.Exit<void, unknown> =>
+  reason._tag === "crash" ? Exit.failCause(reason.cause) : Exit.void
+
+/** True for `killed` and crashes: what makes a supervisor restart a transient child. */
+export const isAbnormal = (reason: ExitReason): boolean => reason._tag === "killed" || reason._tag === "crash"
+
+/** One line for people: `normal`, `shutdown: "reached maximum restart intensity"`, `crash: Error: boom`. */
+export const format = (reason: ExitReason): string => {
+  switch (reason._tag) {
+    case "crash":
+      return `crash: ${firstLine(Cause.pretty(reason.cause))}`
+    case "shutdown":
+      return reason.detail === undefined ? "shutdown" : `shutdown: ${firstLine(String(reason.detail))}`
+    default:
+      return reason._tag
+  }
+}
+
+const firstLine = (text: string): string => text.split("\n", 1)[0] as string

@@ -1,0 +1,270 @@
+/**
+ * Names for processes: who is there now, under this key.
+ *
+ * - `unique`: a key belongs to at most one process. Servers are started under one with `name: Registry.via(registry, key)`
+ *   and reached by the same value, across restarts.
+ * - `duplicate`: many processes under a key, each with a value; `dispatch` goes through them. PubSub is made of it.
+ *
+ * An entry is gone in the moment its process ends, before anybody is told of that: the table is no process of its own, as
+ * Elixir's is, but plain synchronous code that the ending process calls. So no lookup ever finds the dead.
+ *
+ * Keys are strings. Lookup and registration are O(1), removal is O(entries under that key), by prefix O(keys).
+ *
+ * [1] Elixir, lib/elixir/lib/registry.ex.
+ */
+import * as Effect from "effect/Effect"
+import { AlreadyRegistered, RegistryFull } from "./ActorError.ts"
+import type * as internal from "./internal/process.ts"
+import type { Pid } from "./Pid.ts"
+import * as Process from "./Process.ts"
+
+export interface Options {
+  readonly keys: "unique" | "duplicate"
+  /** Entries in all. Default 1,000,000. */
+  readonly limit?: number
+}
+
+export interface Entry<V> {
+  readonly pid: Pid<unknown>
+  readonly value: V
+}
+
+/** A process by its name, wherever a pid could stand. `P` is what is known of it, e.g. a `GenServer.ServerRef`. */
+export interface Via<out P extends Pid = Pid> {
+  readonly _tag: "Via"
+  readonly registry: Registry<unknown>
+  readonly key: string
+  readonly _P?: P
+}
+
+/**
+ * A table of names. Made empty, and as long-lived as who holds it.
+ *
+ * @example
+ * const names = yield* Registry.make({ keys: "unique" })
+ * yield* GenServer.start(Counter, 0, { name: Registry.via(names, "clicks") })
+ * yield* GenServer.call(Registry.via<CounterRef>(names, "clicks"), new Get())
+ */
+export interface Registry<V> {
+  readonly keys: "unique" | "duplicate"
+  readonly limit: number
+  /** @internal */
+  readonly table: Table<V>
+}
+
+export const make = <V = undefined>(options: Options): Effect.Effect<Registry<V>> =>
+  Effect.sync(() => unsafeMake<V>(options))
+
+export const unsafeMake = <V = undefined>(options: Options): Registry<V> => {
+  const limit = options.limit ?? limitDefault
+  return { keys: options.keys, limit, table: new Table<V>(options.keys, limit) }
+}
+
+const limitDefault = 1_000_000 // entries; a guard against leaks of keys, far above any tree of processes
+
+/** Names a process of a unique registry. Costs nothing, looks nothing up. */
+export const via = <P extends Pid = Pid>(registry: Registry<unknown>, key: string): Via<P> => ({
+  _tag: "Via",
+  registry,
+  key
+})
+
+/**
+ * Registers this process. In a duplicate registry one process may have any number of entries, also under the same key.
+ * Fails with `AlreadyRegistered` if a unique key belongs to a process (be it this one), `RegistryFull` at the limit.
+ */
+export const register = <V>(
+  registry: Registry<V>,
+  key: string,
+  ...value: undefined extends V ? [value?: V] : [value: V]
+): Effect.Effect<void, AlreadyRegistered | RegistryFull, Process.Self> =>
+  Effect.flatMap(Process.self, (pid) => {
+    const refusal = unsafeRegister(registry, key, pid, value[0] as V)
+    return refusal === null ? Effect.void : Effect.fail(refusal)
+  })
+
+/** `register` for synchronous code and for other processes; answers the refusal, or null when it is done. */
+export const unsafeRegister = <V>(
+  registry: Registry<V>,
+  key: string,
+  pid: Pid,
+  value: V
+): AlreadyRegistered | RegistryFull | null => registry.table.add(key, Process.impl(pid), value)
+
+/** Takes back this process' entries under `key`; those of others stay. */
+export const unregister = <V>(registry: Registry<V>, key: string): Effect.Effect<void, never, Process.Self> =>
+  Effect.map(Process.self, (pid) => registry.table.remove(key, Process.impl(pid)))
+
+/** Takes back this process' entries under `key` whose value passes `isMeant`. */
+export const unregisterMatch = <V>(
+  registry: Registry<V>,
+  key: string,
+  isMeant: (value: V) => boolean
+): Effect.Effect<void, never, Process.Self> =>
+  Effect.map(Process.self, (pid) => registry.table.remove(key, Process.impl(pid), isMeant))
+
+/** The entries under `key`, in the order of registration. */
+export const lookup = <V>(registry: Registry<V>, key: string): Effect.Effect<ReadonlyArray<Entry<V>>> =>
+  Effect.sync(() => registry.table.entries(key))
+
+/** The process of a unique key (the first of a duplicate one), or null. */
+export const whereis = <V>(registry: Registry<V>, key: string): Effect.Effect<Pid<unknown> | null> =>
+  Effect.sync(() => unsafeWhereis(registry, key))
+
+export const unsafeWhereis = <V>(registry: Registry<V>, key: string): Pid<unknown> | null =>
+  registry.table.first(key)?.pid ?? null
+
+/** The values that `pid` has under `key`. */
+export const values = <V>(registry: Registry<V>, key: string, pid: Pid): Effect.Effect<ReadonlyArray<V>> =>
+  Effect.sync(() => registry.table.entries(key).flatMap((entry) => (entry.pid === pid ? [entry.value] : [])))
+
+/** Changes this process' value under a unique key. Answers the new one; null if the key is not its own. */
+export const updateValue = <V>(
+  registry: Registry<V>,
+  key: string,
+  update: (value: V) => V
+): Effect.Effect<V | null, never, Process.Self> =>
+  Effect.map(Process.self, (pid) => registry.table.update(key, Process.impl(pid), update))
+
+/** The keys under which `pid` is registered, each as often as it is. */
+export const keys = <V>(registry: Registry<V>, pid: Pid): Effect.Effect<ReadonlyArray<string>> =>
+  Effect.sync(() => registry.table.keysOf(Process.impl(pid)))
+
+/** The entries under `key` whose value passes `isMeant`. */
+export const match = <V>(
+  registry: Registry<V>,
+  key: string,
+  isMeant: (value: V) => boolean
+): Effect.Effect<ReadonlyArray<Entry<V>>> =>
+  Effect.sync(() => registry.table.entries(key).filter((entry) => isMeant(entry.value)))
+
+/** The entries whose keys begin with `prefix`, with their keys. O(all keys). */
+export const matchPrefix = <V>(
+  registry: Registry<V>,
+  prefix: string
+): Effect.Effect<ReadonlyArray<Entry<V> & { readonly key: string }>> =>
+  Effect.sync(() => registry.table.withPrefix(prefix))
+
+/** Calls `visit` with the entries under `key`, unless there are none. What it throws or fails with is the caller's. */
+export const dispatch = <V, E, R>(
+  registry: Registry<V>,
+  key: string,
+  visit: (entries: ReadonlyArray<Entry<V>>) => Effect.Effect<unknown, E, R>
+): Effect.Effect<void, E, R> =>
+  Effect.suspend(() => {
+    const entries = registry.table.entries(key)
+    return entries.length === 0 ? Effect.void : Effect.asVoid(visit(entries))
+  })
+
+/** Entries in all. */
+export const count = <V>(registry: Registry<V>): Effect.Effect<number> => Effect.sync(() => registry.table.size)
+
+/** The entries under `key` whose value passes `isMeant`, counted. */
+export const countMatch = <V>(
+  registry: Registry<V>,
+  key: string,
+  isMeant: (value: V) => boolean
+): Effect.Effect<number> => Effect.map(match(registry, key, isMeant), (entries) => entries.length)
+
+/** Every key that has an entry, once. */
+export const allKeys = <V>(registry: Registry<V>): Effect.Effect<ReadonlyArray<string>> =>
+  Effect.sync(() => registry.table.allKeys())
+
+interface Row<V> {
+  readonly pid: internal.ProcessImpl
+  value: V
+}
+
+const none: ReadonlyArray<never> = []
+
+class Table<V> implements internal.NameTable {
+  size = 0
+  readonly #rows = new Map<string, Array<Row<V>>>()
+  readonly #keysOf = new Map<internal.ProcessImpl, Array<string>>()
+  readonly #isUnique: boolean
+  readonly #limit: number
+
+  constructor(keys: "unique" | "duplicate", limit: number) {
+    this.#isUnique = keys === "unique"
+    this.#limit = limit
+  }
+
+  add(key: string, pid: internal.ProcessImpl, value: V): AlreadyRegistered | RegistryFull | null {
+    const rows = this.#rows.get(key)
+    if (this.#isUnique && rows !== undefined) {
+      return new AlreadyRegistered({ key, pid: (rows[0] as Row<V>).pid })
+    }
+    if (this.size >= this.#limit) return new RegistryFull({ key, limit: this.#limit })
+    if (!pid.isAlive) return null // as if it had ended right after
+    if (rows === undefined) this.#rows.set(key, [{ pid, value }])
+    else rows.push({ pid, value })
+    const mine = this.#keysOf.get(pid)
+    if (mine === undefined) this.#keysOf.set(pid, [key])
+    else mine.push(key)
+    pid.tables ??= new Set()
+    pid.tables.add(this)
+    this.size++
+    return null
+  }
+
+  remove(key: string, pid: internal.ProcessImpl, isMeant?: (value: V) => boolean): void {
+    const isGone = (row: Row<V>) => row.pid === pid && (isMeant === undefined || isMeant(row.value))
+    const removed = this.#removeRows(key, isGone)
+    const mine = this.#keysOf.get(pid)
+    if (removed === 0 || mine === undefined) return
+    for (let i = 0; i < removed; i++) mine.splice(mine.indexOf(key), 1)
+    if (mine.length > 0) return
+    this.#keysOf.delete(pid)
+    pid.tables?.delete(this)
+  }
+
+  forget(pid: internal.ProcessImpl): void {
+    const mine = this.#keysOf.get(pid)
+    if (mine === undefined) return
+    this.#keysOf.delete(pid)
+    for (const key of new Set(mine)) this.#removeRows(key, (row) => row.pid === pid)
+  }
+
+  first(key: string): Row<V> | undefined {
+    return this.#rows.get(key)?.[0]
+  }
+
+  entries(key: string): ReadonlyArray<Entry<V>> {
+    return this.#rows.get(key)?.map(({ pid, value }) => ({ pid, value })) ?? none
+  }
+
+  update(key: string, pid: internal.ProcessImpl, update: (value: V) => V): V | null {
+    const row = this.first(key)
+    if (row === undefined || row.pid !== pid || !this.#isUnique) return null
+    row.value = update(row.value)
+    return row.value
+  }
+
+  keysOf(pid: internal.ProcessImpl): ReadonlyArray<string> {
+    return this.#keysOf.get(pid)?.slice() ?? none
+  }
+
+  withPrefix(prefix: string): ReadonlyArray<Entry<V> & { readonly key: string }> {
+    const found: Array<Entry<V> & { readonly key: string }> = []
+    for (const [key, rows] of this.#rows) {
+      if (!key.startsWith(prefix)) continue
+      for (const { pid, value } of rows) found.push({ key, pid, value })
+    }
+    return found
+  }
+
+  allKeys(): ReadonlyArray<string> {
+    return [...this.#rows.keys()]
+  }
+
+  #removeRows(key: string, isGone: (row: Row<V>) => boolean): number {
+    const rows = this.#rows.get(key)
+    if (rows === undefined) return 0
+    const kept = rows.filter((row) => !isGone(row))
+    const removed = rows.length - kept.length
+    if (kept.length === 0) this.#rows.delete(key)
+    else if (removed > 0) this.#rows.set(key, kept)
+    this.size -= removed
+    return removed
+  }
+}

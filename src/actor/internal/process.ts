@@ -1,0 +1,481 @@
+/**
+ * The process behind a pid: a fiber, a mailbox, and what Erlang keeps in a process' header: links, monitors, names, how it ended.
+ *
+ * Everything between processes is synchronous and happens in the turn of whoever causes it: a send is an append, an exit is
+ * one call of `finish`, which clears the names, fails the callers, and only then tells links and monitors. So nobody can be told of a
+ * death and still find the dead under its name. Fibers carry the user's code and nothing else.
+ *
+ * Invariants
+ * - `finish` runs once. Before it `exitReason` is null and the process is in `live`; after it neither.
+ * - A link is in both processes' sets or in neither; a monitor is in its watcher's and its target's, or in neither.
+ * - A killed process has finished when `kill` returns, whatever its fiber still does in a region that cannot be interrupted. Such
+ *   fibers are counted (`zombies`) until they end: JavaScript offers nothing to end them.
+ *
+ * [1] OTP, erts/emulator/beam/erl_process.c, erts_do_exit_process; Erlang Reference Manual, Processes.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import type * as FiberRefs from "effect/FiberRefs"
+import type * as FiberStatus from "effect/FiberStatus"
+import { pipeArguments } from "effect/Pipeable"
+import * as Runtime from "effect/Runtime"
+import * as RuntimeFlags from "effect/RuntimeFlags"
+import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
+import * as ExitReason from "../ExitReason.ts"
+import * as Mailbox from "../Mailbox.ts"
+import { type Pid, Ref, TypeId } from "../Pid.ts"
+import * as Envelope from "./envelope.ts"
+import * as Timers from "./timers.ts"
+
+export type Status = "starting" | "running" | "suspended" | "stopping" | "exited"
+
+/** A linked process ended; sent to those that trap exits. `pid` is null when the signal came from outside of any process. */
+export interface ExitSignal {
+  readonly _tag: "Exit"
+  readonly pid: Pid | null
+  readonly reason: ExitReason.ExitReason
+}
+
+/** A monitored process ended. */
+export interface Down {
+  readonly _tag: "Down"
+  readonly ref: Ref
+  readonly pid: Pid
+  readonly reason: ExitReason.ExitReason
+}
+
+export interface SpawnOptions {
+  readonly label: string
+  readonly mailbox?: Mailbox.Options | undefined
+  readonly trapExit?: boolean | undefined
+  /** The process to whose exit it listens even when it traps exits; null when a scope has that part. */
+  readonly parent: ProcessImpl | null
+  readonly isSupervisor?: boolean | undefined
+  readonly inspect?: (() => Record<string, unknown>) | undefined
+}
+
+/** What a behaviour (GenServer) adds to the plain process. */
+export interface Behaviour {
+  inspect(): Record<string, unknown> | undefined
+  /** What a crash report says beside the reason: names and shapes, never content. */
+  describe(): Record<string, unknown>
+  /** Fails the callers whose requests it has taken and not answered. */
+  onExit(reason: ExitReason.ExitReason): void
+}
+
+/** A supervised child, as the tree shows it. */
+export interface ChildRow {
+  readonly id: string
+  readonly pid: ProcessImpl | null
+  readonly type: "worker" | "supervisor"
+  readonly restarts: number
+  readonly lastExit: ExitReason.ExitReason | null
+  readonly isRestarting: boolean
+}
+
+export class Monitor {
+  readonly ref = new Ref()
+  readonly watcher: ProcessImpl
+  readonly target: ProcessImpl
+
+  constructor(watcher: ProcessImpl, target: ProcessImpl) {
+    this.watcher = watcher
+    this.target = target
+  }
+}
+
+/** Somebody who keeps entries for processes, and drops them when they end. */
+export interface NameTable {
+  forget(pid: ProcessImpl): void
+}
+
+export class ProcessImpl implements Pid<unknown> {
+  readonly [TypeId]: (message: unknown) => void = ignore
+  readonly id = nextId++
+  readonly label: string
+  readonly mailbox: Mailbox.Mailbox<Envelope.Envelope>
+  readonly parent: ProcessImpl | null
+  readonly isSupervisor: boolean
+  status: Status = "starting"
+  exitReason: ExitReason.ExitReason | null = null
+  trapExit: boolean
+  /** Messages and signals that its code has taken. */
+  handled = 0
+  /** Why it is being ended, from the signal to the end of its fiber. */
+  pendingExit: ExitReason.ExitReason | null = null
+  behaviour: Behaviour | null = null
+  children: (() => ReadonlyArray<ChildRow>) | null = null
+  scope: ProcessScope | null = null
+  links: Set<ProcessImpl> | null = null
+  monitors: Set<Monitor> | null = null
+  watchers: Set<Monitor> | null = null
+  observers: Set<(reason: ExitReason.ExitReason) => void> | null = null
+  tables: Set<NameTable> | null = null
+  fiber: Fiber.RuntimeFiber<unknown, unknown> | null = null
+  readonly #inspect: (() => Record<string, unknown>) | undefined
+  /** Its fiber has ended and its scope is being closed. */
+  #isClosing = false
+  #wake: ((effect: Effect.Effect<void>) => void) | null = null
+
+  /** Suspends its fiber until something is put into the mailbox (or `wake` is called). One object for all the waits. */
+  readonly idle: Effect.Effect<void> = Effect.async<void>((resume) => {
+    this.#wake = resume
+  })
+
+  constructor(options: SpawnOptions) {
+    this.label = options.label
+    this.mailbox = new Mailbox.Mailbox(options.mailbox)
+    this.parent = options.parent
+    this.trapExit = options.trapExit ?? false
+    this.isSupervisor = options.isSupervisor ?? false
+    this.#inspect = options.inspect
+    live.add(this)
+    spawned++
+  }
+
+  toString(): string {
+    return this.label === "" ? `<0.${this.id}>` : `<0.${this.id} ${this.label}>`
+  }
+
+  get isAlive(): boolean {
+    return this.exitReason === null
+  }
+
+  inspect(): Record<string, unknown> | undefined {
+    return this.#inspect === undefined ? this.behaviour?.inspect() : this.#inspect()
+  }
+
+  wake(): void {
+    const wake = this.#wake
+    if (wake === null) return
+    this.#wake = null
+    wake(Effect.void)
+  }
+
+  /** Puts a message in, if there is room and life. */
+  offer(envelope: Envelope.Envelope): boolean {
+    if (this.exitReason !== null || !this.mailbox.offer(envelope)) return false
+    this.wake()
+    return true
+  }
+
+  /** A message from who cannot wait. */
+  offerNow(kind: Envelope.Kind, payload: unknown): boolean {
+    if (this.offer(new Envelope.Letter(kind, payload, false))) return true
+    if (this.exitReason === null) this.mailbox.rejected++
+    return false
+  }
+
+  /** Puts a signal in, whatever the mailbox holds. */
+  signal(kind: Envelope.Kind, payload: unknown): void {
+    this.signalEnvelope(new Envelope.Letter(kind, payload, true))
+  }
+
+  signalEnvelope(envelope: Envelope.Envelope): void {
+    if (this.exitReason !== null) return
+    this.mailbox.push(envelope)
+    this.wake()
+  }
+
+  /**
+   * An exit signal arrives: OTP's rules. `from` is null when it comes from no process. `isFromParent` when the scope that
+   * holds the process closes.
+   */
+  receiveExit(reason: ExitReason.ExitReason, from: ProcessImpl | null, isFromParent: boolean): void {
+    if (this.exitReason !== null) return
+    if (this.trapExit) {
+      if (this.behaviour !== null && (isFromParent || (from !== null && from === this.parent))) {
+        this.signal(Envelope.parentExit, reason)
+      } else {
+        this.signal(Envelope.info, { _tag: "Exit", pid: from, reason } satisfies ExitSignal)
+      }
+      return
+    }
+    if (reason._tag === "normal" && from !== this && !isFromParent) return
+    this.interrupt(reason)
+  }
+
+  /** Ends it from without, its finalizers run first. */
+  interrupt(reason: ExitReason.ExitReason): void {
+    this.pendingExit ??= reason
+    if (this.#isClosing) return
+    this.fiber?.unsafeInterruptAsFork(FiberId.none)
+  }
+
+  /** Ends it now. */
+  kill(): void {
+    if (this.exitReason !== null) return
+    const isFiberAlive = this.fiber !== null && this.fiber.unsafePoll() === null
+    killedCount++
+    if (isFiberAlive || this.#isClosing) zombies.add(this)
+    this.finish(ExitReason.killed)
+    if (isFiberAlive) this.fiber?.unsafeInterruptAsFork(FiberId.none)
+  }
+
+  link(other: ProcessImpl): void {
+    if (other === this) return
+    if (other.exitReason !== null) {
+      this.receiveExit(other.exitReason, other, false)
+      return
+    }
+    this.links ??= new Set()
+    other.links ??= new Set()
+    this.links.add(other)
+    other.links.add(this)
+  }
+
+  unlink(other: ProcessImpl): void {
+    this.links?.delete(other)
+    other.links?.delete(this)
+  }
+
+  monitor(target: ProcessImpl): Monitor {
+    const monitor = new Monitor(this, target)
+    if (target.exitReason !== null) {
+      this.#down(monitor, target.exitReason)
+      return monitor
+    }
+    this.monitors ??= new Set()
+    target.watchers ??= new Set()
+    this.monitors.add(monitor)
+    target.watchers.add(monitor)
+    return monitor
+  }
+
+  demonitor(monitor: Monitor): boolean {
+    monitor.target.watchers?.delete(monitor)
+    return this.monitors?.delete(monitor) ?? false
+  }
+
+  /** Calls `observer` once, when it ends (at once if it has). The returned function takes that back. */
+  onExit(observer: (reason: ExitReason.ExitReason) => void): () => void {
+    if (this.exitReason !== null) {
+      observer(this.exitReason)
+      return ignore
+    }
+    this.observers ??= new Set()
+    const { observers } = this
+    observers.add(observer)
+    return () => {
+      observers.delete(observer)
+    }
+  }
+
+  /** The end. */
+  finish(reason: ExitReason.ExitReason): void {
+    if (this.exitReason !== null) return
+    this.exitReason = reason
+    this.status = "exited"
+    live.delete(this)
+    if (reason._tag === "crash") crashed++
+    if (this.tables !== null) for (const table of this.tables) table.forget(this)
+    this.behaviour?.onExit(reason)
+    const { links, monitors, observers, watchers } = this
+    this.links = this.monitors = this.observers = this.tables = this.watchers = null
+    for (const envelope of this.mailbox.drain()) envelope.onReceiverExit(reason)
+    if (monitors !== null) for (const monitor of monitors) monitor.target.watchers?.delete(monitor)
+    if (links !== null) {
+      for (const other of links) {
+        other.links?.delete(this)
+        other.receiveExit(reason, this, false)
+      }
+    }
+    if (watchers !== null) {
+      for (const monitor of watchers) {
+        monitor.watcher.monitors?.delete(monitor)
+        monitor.watcher.#down(monitor, reason)
+      }
+    }
+    if (observers !== null) for (const observer of observers) observer(reason)
+  }
+
+  /** Its fiber has ended: closes its scope, reports a crash, and finishes. */
+  onFiberExit(fiber: Fiber.RuntimeFiber<unknown, unknown>, exit: Exit.Exit<unknown, unknown>): void {
+    const wasKilled = this.exitReason !== null
+    const reason = this.exitReason ?? this.#reasonOf(exit)
+    this.#wake = null
+    if (reason._tag === "crash") report(this, reason, fiber.getFiberRefs())
+    if (this.scope === null || this.scope.isEmpty) {
+      zombies.delete(this)
+      this.finish(reason)
+      return
+    }
+    if (!wasKilled) this.status = "stopping"
+    this.#isClosing = true
+    const close = Scope.close(this.scope, ExitReason.toExit(reason))
+    runOutside(fiber.getFiberRefs(), close).addObserver((closed) => {
+      zombies.delete(this)
+      this.finish(Exit.isSuccess(closed) || reason._tag === "crash" ? reason : ExitReason.fromExit(closed))
+    })
+  }
+
+  #reasonOf(exit: Exit.Exit<unknown, unknown>): ExitReason.ExitReason {
+    if (this.pendingExit !== null) return this.pendingExit
+    return ExitReason.fromExit(exit)
+  }
+
+  #down(monitor: Monitor, reason: ExitReason.ExitReason): void {
+    const down: Down = { _tag: "Down", ref: monitor.ref, pid: monitor.target, reason }
+    this.signal(Envelope.info, down)
+  }
+}
+
+/**
+ * The process that the code runs in. In `R` it says: this makes sense only inside of a process.
+ */
+export class Self extends Context.Tag("mimosa-cache/actor/Process/Self")<Self, Pid>() {}
+
+/** The process that a fiber belongs to, or null. Fibers forked by a process' code belong to it. */
+export const selfOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): ProcessImpl | null =>
+  (fiber.currentContext.unsafeMap.get(Self.key) as ProcessImpl | undefined) ?? null
+
+/**
+ * Forks the process' fiber. It is no child of the forking fiber and starts in a later turn.
+ *
+ * It inherits services and fiber refs, but not the span, whose end it would outlive, nor a region in which it could not be interrupted.
+ */
+export const launch = (
+  process: ProcessImpl,
+  program: Effect.Effect<unknown, unknown, never>,
+  parent: Fiber.RuntimeFiber<unknown, unknown>,
+  status: FiberStatus.Running
+): void => {
+  const services = new Map(parent.currentContext.unsafeMap)
+  services.set(Self.key, process)
+  services.delete(Tracer.ParentSpan.key)
+  if (process.scope === null) services.delete(Scope.Scope.key)
+  else services.set(Scope.Scope.key, process.scope)
+  const runtime = Runtime.make({
+    context: Context.unsafeMake(services) as Context.Context<never>,
+    fiberRefs: parent.getFiberRefs(),
+    runtimeFlags: RuntimeFlags.enable(
+      RuntimeFlags.disable(status.runtimeFlags, RuntimeFlags.WindDown),
+      RuntimeFlags.Interruption
+    )
+  })
+  const fiber = Runtime.runFork(runtime, program, later)
+  process.fiber = fiber
+  fiber.addObserver((exit) => process.onFiberExit(fiber, exit))
+}
+
+const later: Runtime.RunForkOptions = { immediate: false }
+
+/**
+ * A scope that costs nothing until somebody adds to it. Most processes hold no resource.
+ */
+export class ProcessScope implements Scope.CloseableScope {
+  readonly [Scope.ScopeTypeId]: Scope.ScopeTypeId = Scope.ScopeTypeId
+  readonly [Scope.CloseableScopeTypeId]: Scope.CloseableScopeTypeId = Scope.CloseableScopeTypeId
+  readonly strategy = ExecutionStrategy.sequential
+  #scope: Scope.CloseableScope | null = null
+
+  get isEmpty(): boolean {
+    return this.#scope === null
+  }
+
+  fork(strategy: ExecutionStrategy.ExecutionStrategy): Effect.Effect<Scope.CloseableScope> {
+    return Effect.flatMap(this.#made, (scope) => Scope.fork(scope, strategy))
+  }
+
+  addFinalizer(finalizer: Scope.Scope.Finalizer): Effect.Effect<void> {
+    return Effect.flatMap(this.#made, (scope) => Scope.addFinalizerExit(scope, finalizer))
+  }
+
+  close(exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
+    return Effect.suspend(() => (this.#scope === null ? Effect.void : Scope.close(this.#scope, exit)))
+  }
+
+  pipe() {
+    // biome-ignore lint/complexity/noArguments: how Effect's own Pipeable is implemented
+    return pipeArguments(this, arguments)
+  }
+
+  get #made(): Effect.Effect<Scope.CloseableScope> {
+    return Effect.suspend(() => {
+      if (this.#scope !== null) return Effect.succeed(this.#scope)
+      return Effect.map(Scope.make(), (scope) => {
+        this.#scope = scope
+        return scope
+      })
+    })
+  }
+}
+
+/** Runs what a process leaves to be done when its own fiber has ended, with that fiber's services and loggers. */
+const runOutside = <A, E>(fiberRefs: FiberRefs.FiberRefs, effect: Effect.Effect<A, E>): Fiber.RuntimeFiber<A, E> =>
+  Runtime.runFork(
+    Runtime.make({
+      context: Context.empty(),
+      fiberRefs,
+      runtimeFlags: Runtime.defaultRuntimeFlags
+    }),
+    effect
+  )
+
+/** The crash report: one structured line of the log, in shapes and names. */
+const report = (process: ProcessImpl, reason: ExitReason.Crash, fiberRefs: FiberRefs.FiberRefs): void => {
+  const annotations = {
+    pid: process.toString(),
+    reason: ExitReason.format(reason),
+    messagesHandled: process.handled,
+    mailboxDepth: process.mailbox.depth,
+    ...process.behaviour?.describe()
+  }
+  const line = Effect.annotateLogs(Effect.logError("process crashed", reason.cause), annotations)
+  runOutside(fiberRefs, line)
+}
+
+export const live = new Set<ProcessImpl>()
+/** Finished, but their fibers still run what cannot be interrupted. */
+export const zombies = new Set<ProcessImpl>()
+export const totals = () => ({ alive: live.size, zombies: zombies.size, spawned, crashed, killed: killedCount })
+
+let nextId = 1
+let spawned = 0
+let crashed = 0
+let killedCount = 0
+
+const ignore = (): void => {}
+
+/**
+ * Waits for the end of `process`, at most `timeoutMs`; false when the time is up first.
+ */
+export const awaitExit = (process: ProcessImpl, timeoutMs: number): Effect.Effect<boolean> =>
+  Effect.withFiberRuntime((fiber) => {
+    if (!process.isAlive) return Effect.succeed(true)
+    const timers = Timers.ofServices(fiber.currentDefaultServices)
+    return Effect.async((resume) => {
+      const wait = new ExitWait(process, resume)
+      if (timeoutMs !== Number.POSITIVE_INFINITY) timers.set(wait, timeoutMs)
+      return Effect.sync(() => wait.stop())
+    })
+  })
+
+class ExitWait extends Timers.Timer {
+  readonly #resume: (effect: Effect.Effect<boolean>) => void
+  readonly #forget: () => void
+
+  constructor(process: ProcessImpl, resume: (effect: Effect.Effect<boolean>) => void) {
+    super()
+    this.#resume = resume
+    this.#forget = process.onExit(() => {
+      Timers.cancel(this)
+      resume(Effect.succeed(true))
+    })
+  }
+
+  stop(): void {
+    Timers.cancel(this)
+    this.#forget()
+  }
+
+  override onDue(): void {
+    this.#forget()
+    this.#resume(Effect.succeed(false))
+  }
+}

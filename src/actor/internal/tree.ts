@@ -1,0 +1,75 @@
+/**
+ * A supervision tree as plain data: what `tree` answers, what is printed, what goes out as JSON.
+ */
+import * as ExitReason from "../ExitReason.ts"
+import type { ChildRow, ProcessImpl, Status } from "./process.ts"
+
+export interface TreeNode {
+  /** The child's id in its supervisor; at the top the process' label. */
+  readonly name: string
+  /** `<0.42 label>`, or null when it is not running. */
+  readonly pid: string | null
+  readonly type: "worker" | "supervisor"
+  readonly status: Status | "restarting"
+  /** How often its supervisor has restarted it. */
+  readonly restarts: number
+  /** Messages that wait, signals not counted. */
+  readonly mailboxDepth: number
+  /** Messages and signals that this process (not those before it) has taken: what Erlang counts in reductions. */
+  readonly messagesHandled: number
+  /** How the process before this one ended: `crash: Error: boom`. Null if there was none. */
+  readonly lastExit: string | null
+  /** What the process shows of itself. */
+  readonly inspect?: Record<string, unknown>
+  readonly children: ReadonlyArray<TreeNode>
+}
+
+/** The tree below `process`. */
+export const of = (process: ProcessImpl): TreeNode =>
+  nodeOf({
+    id: process.label,
+    pid: process,
+    type: process.isSupervisor ? "supervisor" : "worker",
+    restarts: 0,
+    lastExit: process.exitReason,
+    isRestarting: false
+  })
+
+/** One line a process, indented by two spaces a level. */
+export const format = (node: TreeNode, indent = ""): string => {
+  const facts = [
+    node.status,
+    `${node.messagesHandled} handled`,
+    ...(node.mailboxDepth > 0 ? [`${node.mailboxDepth} waiting`] : []),
+    ...(node.restarts > 0 ? [`${node.restarts} restarts`] : []),
+    ...(node.lastExit === null ? [] : [`last exit ${node.lastExit}`])
+  ]
+  const line = `${indent}${node.name}  ${node.pid ?? "-"}  ${facts.join(", ")}`
+  return [line, ...node.children.map((child) => format(child, `${indent}  `))].join("\n")
+}
+
+const nodeOf = (row: ChildRow): TreeNode => {
+  const { pid } = row
+  const inspect = pid === null ? undefined : inspectOf(pid)
+  return {
+    name: row.id,
+    pid: pid === null ? null : pid.toString(),
+    type: row.type,
+    status: row.isRestarting ? "restarting" : (pid?.status ?? "exited"),
+    restarts: row.restarts,
+    mailboxDepth: pid?.mailbox.depth ?? 0,
+    messagesHandled: pid?.handled ?? 0,
+    lastExit: row.lastExit === null ? null : ExitReason.format(row.lastExit),
+    ...(inspect === undefined ? {} : { inspect }),
+    children: pid?.children?.().map(nodeOf) ?? []
+  }
+}
+
+/** A process that cannot say how it is must not break the picture of all the others. */
+const inspectOf = (pid: ProcessImpl): Record<string, unknown> | undefined => {
+  try {
+    return pid.inspect()
+  } catch (error) {
+    return { inspectFailed: String(error) }
+  }
+}

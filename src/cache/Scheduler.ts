@@ -1,0 +1,89 @@
+/**
+ * The process that makes time pass for the keyspaces: one armed timer, expiry in bounded turns.
+ *
+ * The timing wheels say when they next have something to do; the scheduler sleeps until the earliest of these. It owns
+ * nothing but the timer: when it crashes, entries past their deadline are still found by whoever touches them, and the
+ * next scheduler takes up all that is due. How late the expiries were is kept for metrics.
+ */
+import { Effect } from "effect"
+import { GenServer, Process } from "../actor/index.ts"
+import type { Clock as KernelClock } from "../kernel/index.ts"
+import { CacheClock } from "./CacheClock.ts"
+import { Keyspaces, Wakeups } from "./Keyspaces.ts"
+
+/** Units of wheel work between two looks at the clock. */
+const batchMax = 32
+/** How long a turn of expiry may hold the thread, before clients get theirs. */
+const turnMs = 2
+/** How long a keyspace may sleep at most: what a Node timer can count, 24.8 days. */
+const sleepMsMax = 2 ** 31 - 1
+
+type Tick = "tick"
+
+interface State {
+  /** Advances all keyspaces for at most a turn; true when nothing more is due. */
+  readonly advance: (nowMs: number) => boolean
+  readonly nextWakeMs: () => number
+  readonly clock: KernelClock
+  timer: { readonly cancel: () => boolean } | null
+  turns: number
+  fullTurns: number
+}
+
+/** Needs the keyspaces, their clock, and the place where they leave word. Message "tick": something may be due. */
+export const Scheduler = GenServer.define<{ readonly info: Tick }>()({
+  name: "scheduler",
+  init: () =>
+    Effect.gen(function* () {
+      const keyspaces = yield* Keyspaces
+      const clock = yield* CacheClock
+      const wakeup = yield* Wakeups
+      const self = yield* Process.self
+      const effectClock = yield* Effect.clock
+      let isWoken = false
+      const wake = () => {
+        if (isWoken) return
+        isWoken = Process.unsafeOffer(self, "tick")
+      }
+      yield* Effect.acquireRelease(
+        Effect.sync(() => wakeup.listen(wake)),
+        () => Effect.sync(() => wakeup.listen(null))
+      )
+      wake()
+      const elapsedMs = () => Number(effectClock.unsafeCurrentTimeNanos()) / 1e6
+      const state: State = {
+        advance: (nowMs) => {
+          isWoken = false
+          const endMs = elapsedMs() + turnMs
+          for (const keyspace of keyspaces.all()) {
+            while (keyspace.advance(nowMs, batchMax) === batchMax) if (elapsedMs() >= endMs) return false
+          }
+          return true
+        },
+        nextWakeMs: () => {
+          let earliest = Number.POSITIVE_INFINITY
+          for (const keyspace of keyspaces.all()) earliest = Math.min(earliest, keyspace.nextWakeMs())
+          return earliest
+        },
+        clock,
+        timer: null,
+        turns: 0,
+        fullTurns: 0
+      }
+      return GenServer.Ok(state)
+    }),
+  handleInfo: (_message, state) =>
+    Effect.gen(function* () {
+      const self = yield* Process.self
+      state.timer?.cancel()
+      const nowMs = state.clock.nowMs()
+      const isDone = state.advance(nowMs)
+      state.turns++
+      if (!isDone) state.fullTurns++
+      const wakeMs = isDone ? state.nextWakeMs() : nowMs
+      const delayMs = Math.min(Math.max(0, wakeMs - state.clock.nowMs()), sleepMsMax)
+      state.timer = wakeMs === Number.POSITIVE_INFINITY ? null : yield* Process.sendAfter(self, "tick", delayMs)
+      return GenServer.NoReply(state)
+    }),
+  inspect: ({ turns, fullTurns, nextWakeMs }) => ({ turns, fullTurns, nextWakeMs: nextWakeMs() })
+})

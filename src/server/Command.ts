@@ -1,0 +1,154 @@
+/**
+ * Commands as data: one row says what a command is called, how many arguments it takes, where its keys stand, what
+ * kind of command it is, and what runs it. COMMAND, HELP and the documentation are read off these rows.
+ */
+import type { Client } from "./Client.ts"
+import { RespError } from "./RespError.ts"
+
+/**
+ * Runs a command that has the right number of arguments (`args[0]` is its name) and writes its reply to `client.reply`.
+ *
+ * Nearly all answer before they return. One that has to wait returns a promise, which does not reject: its connection
+ * runs nothing else until it is answered, others go on. Such a command carries the flag "no_multi".
+ */
+export type Handler = (client: Client, args: readonly string[]) => Promise<void> | void
+
+/** Redis' words for kinds of commands, as COMMAND INFO shows them. */
+export type CommandFlag =
+  | "write"
+  | "readonly"
+  | "denyoom"
+  | "admin"
+  | "pubsub"
+  | "noscript"
+  | "loading"
+  | "stale"
+  | "fast"
+  | "movablekeys"
+  | "allow_busy"
+  | "no_auth"
+  | "no_multi"
+
+export interface CommandRow {
+  /** Lower case; that of a subcommand without its container's. */
+  readonly name: string
+  /** Number of arguments with the name (and the container's name); negative for "at least". */
+  readonly arity: number
+  readonly flags: readonly CommandFlag[]
+  /** Position of the first key, of the last (negative: counted from the end), and the step; absent without keys. */
+  readonly keys?: readonly [first: number, last: number, step: number]
+  /** The arguments as HELP shows them. */
+  readonly syntax?: string
+  readonly summary: string
+  /** The version of Redis that had it first, or "mimosa" for what Redis has not. */
+  readonly since: string
+  /** Absent for containers: their first argument chooses a subcommand. */
+  readonly run?: Handler
+  readonly subcommands?: readonly CommandRow[]
+}
+
+/** The commands of one kind, named as Redis names its groups. */
+export interface CommandFamily {
+  readonly group: string
+  readonly commands: readonly CommandRow[]
+}
+
+/** A row made ready to be run. */
+export class Command {
+  readonly subcommands: ReadonlyMap<string, Command>
+  readonly isAllowedWhenSubscribed: boolean
+  /** Runs at once in a transaction, too. */
+  readonly isNeverQueued: boolean
+  readonly isAllowedWithoutPassword: boolean
+  readonly isAllowedInTransaction: boolean
+  readonly keys: readonly [first: number, last: number, step: number]
+  readonly arity: number
+  /** `config|get` for a subcommand. */
+  readonly fullName: string
+  readonly run: Handler
+  private readonly isExact: boolean
+  private readonly arityMin: number
+
+  constructor(
+    readonly row: CommandRow,
+    readonly group: string,
+    container: Command | undefined
+  ) {
+    this.fullName = container === undefined ? row.name : `${container.row.name}|${row.name}`
+    this.arity = row.arity
+    this.isExact = row.arity >= 0
+    this.arityMin = Math.abs(row.arity)
+    this.keys = row.keys ?? [0, 0, 0]
+    this.isAllowedWhenSubscribed = whenSubscribed.has(row.name)
+    this.isNeverQueued = neverQueued.has(row.name)
+    this.isAllowedWithoutPassword = row.flags.includes("no_auth")
+    this.isAllowedInTransaction = !row.flags.includes("no_multi")
+    const rows = row.subcommands === undefined ? [] : [...row.subcommands, helpRow(row.name, row.subcommands)]
+    this.subcommands = new Map(rows.map((each) => [each.name, new Command(each, group, this)]))
+    // A container that is given no subcommand lacks an argument, unless it has a meaning of its own (COMMAND).
+    this.run = row.run ?? ((client) => client.reply.error(RespError.arity(row.name)))
+  }
+
+  accepts(argumentCount: number): boolean {
+    return this.isExact ? argumentCount === this.arityMin : argumentCount >= this.arityMin
+  }
+
+  /** The keys among the arguments. */
+  keysOf(args: readonly string[]): string[] {
+    const [first, last, step] = this.keys
+    if (first === 0) return []
+    const end = last < 0 ? args.length + last : last
+    const keys: string[] = []
+    for (let i = first; i <= end && i < args.length; i += step) keys.push(args[i] as string)
+    return keys
+  }
+}
+
+export class CommandTable {
+  /** Every command by its lower-case name, in the order of the families. */
+  readonly commands: ReadonlyMap<string, Command>
+  /** The same under the two spellings that clients use, so that finding one folds no case. */
+  private readonly bySpelling = new Map<string, Command>()
+
+  constructor(families: readonly CommandFamily[]) {
+    const commands = new Map<string, Command>()
+    for (const { group, commands: rows } of families) {
+      for (const row of rows) {
+        if (commands.has(row.name)) throw new Error(`command '${row.name}' has two rows`)
+        const command = new Command(row, group, undefined)
+        commands.set(row.name, command)
+        this.bySpelling.set(row.name, command)
+        this.bySpelling.set(row.name.toUpperCase(), command)
+      }
+    }
+    this.commands = commands
+  }
+
+  /** O(1); any mix of cases. */
+  find(name: string): Command | undefined {
+    return this.bySpelling.get(name) ?? this.commands.get(name.toLowerCase())
+  }
+}
+
+/** HELP, which every container has: read off its rows, in Redis' form. */
+const helpRow = (container: string, rows: readonly CommandRow[]): CommandRow => {
+  const lines = [`${container.toUpperCase()} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:`]
+  const add = (name: string, syntax: string | undefined, summary: string) =>
+    lines.push(syntax === undefined ? name.toUpperCase() : `${name.toUpperCase()} ${syntax}`, `    ${summary}`)
+  for (const row of rows) add(row.name, row.syntax, row.summary)
+  add("help", undefined, "Prints this help.")
+  return {
+    name: "help",
+    arity: 2,
+    flags: ["loading", "stale"],
+    summary: "Prints this help.",
+    since: "5.0.0",
+    run: ({ reply }) => {
+      reply.array(lines.length)
+      for (const line of lines) reply.simple(line)
+    }
+  }
+}
+
+const whenSubscribed = new Set(["subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ping", "quit", "reset"])
+const neverQueued = new Set(["multi", "exec", "discard", "quit", "reset"])

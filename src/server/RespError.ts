@@ -1,0 +1,77 @@
+/**
+ * Every error that a client can be answered over RESP, code first. Where Redis 7.0 has the case, in its words.
+ */
+export const RespError = {
+  syntax: "ERR syntax error",
+  notInteger: "ERR value is not an integer or out of range",
+  notFloat: "ERR value is not a valid float",
+  notPositive: "ERR value is out of range, must be positive",
+  notFinite: "ERR increment would produce NaN or Infinity",
+  overflow: "ERR increment or decrement would overflow",
+  decrementOverflow: "ERR decrement would overflow",
+  offsetRange: "ERR offset is out of range",
+  stringTooLong: "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+  wrongType: "WRONGTYPE Operation against a key holding the wrong kind of value",
+  noSuchKey: "ERR no such key",
+  invalidCursor: "ERR invalid cursor",
+  int32Range: "ERR value is out of range, value must between -2147483648 and 2147483647",
+  dbRange: "ERR DB index is out of range",
+  noProto: "NOPROTO unsupported protocol version",
+  protoNotInteger: "ERR Protocol version is not an integer or out of range",
+  nestedMulti: "ERR MULTI calls can not be nested",
+  notInTransaction: "ERR Command not allowed inside a transaction",
+  execWithoutMulti: "ERR EXEC without MULTI",
+  discardWithoutMulti: "ERR DISCARD without MULTI",
+  execAborted: "EXECABORT Transaction discarded because of previous errors.",
+  noAuth: "NOAUTH Authentication required.",
+  noPassword:
+    "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
+  wrongPassword: "WRONGPASS invalid username-password pair or user is disabled.",
+  maxClients: "ERR max number of clients reached",
+  expireConflictNx: "ERR NX and XX, GT or LT options at the same time are not compatible",
+  expireConflictGtLt: "ERR GT and LT options at the same time are not compatible",
+  helloNoAuth:
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+  notMetadata: "ERR META is not a JSON object of at most 64 KiB",
+  notCost: "ERR COST is not a number of zero or more",
+  clientName: "ERR Client names cannot contain spaces, newlines or special characters.",
+  invalidCommand: "ERR Invalid command specified",
+  noKeyArguments: "ERR The command has no key arguments",
+  getKeysArity: "ERR Invalid number of arguments specified for command",
+
+  noTriggers: "ERR trigger: this server runs without triggers",
+  trigger: (message: string) => `ERR trigger: ${message}`,
+  triggerOption: (option: string) =>
+    `ERR trigger: '${cString(option, 128)}' is no option; use TIMEOUT <us>, MEMORY <bytes> or PRIORITY <n>, then the source`,
+  triggerNumber: (option: string) => `ERR trigger: ${option} takes a whole number, then the source follows`,
+
+  arity: (command: string) => `ERR wrong number of arguments for '${command}' command`,
+  invalidExpire: (command: string) => `ERR invalid expire time in '${command}' command`,
+  helloSyntax: (option: string) => `ERR Syntax error in HELLO option '${cString(option, 128)}'`,
+  tagCount: (max: number) => `ERR TAGS takes a count from 1 to ${max}, then that many tags`,
+  unsupportedOption: (option: string) => `ERR Unsupported option ${option}`,
+  unknownSubcommand: (subcommand: string, command: string) =>
+    `ERR unknown subcommand '${cString(subcommand, 128)}'. Try ${command.toUpperCase()} HELP.`,
+  subscribedOnly: (command: string) =>
+    `ERR Can't execute '${command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context`,
+  unknownCommand: (args: readonly string[]) => {
+    let shown = ""
+    for (let i = 1; i < args.length && shown.length < 128; i++) {
+      shown += `'${cString(args[i] as string, 128 - shown.length)}' `
+    }
+    return `ERR unknown command '${cString(args[0] as string, 128)}', with args beginning with: ${shown}`
+  },
+  tooLarge: (bytes: number, limit: number) =>
+    `OOM an entry of at least ${bytes} bytes is larger than the ${limit} bytes that this cache may hold in all`,
+  tooManySubscriptions: (max: number) => `ERR a client may have at most ${max} subscriptions`,
+  queueFull: (limit: string) => `ERR transaction is longer than ${limit}; send it in parts`,
+  configUnknown: (name: string) => `ERR Unknown option or number of arguments for CONFIG SET - '${name}'`,
+  configRefused: (name: string, reason: string) =>
+    `ERR CONFIG SET failed (possibly related to argument '${name}') - ${reason}`
+} as const
+
+/** What printf's %.*s shows of a string: no further than its first NUL. */
+const cString = (text: string, max: number): string => {
+  const nul = text.indexOf("\0")
+  return text.slice(0, nul === -1 ? max : Math.min(nul, max))
+}

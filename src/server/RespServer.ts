@@ -1,0 +1,154 @@
+/**
+ * Redis' protocol on a TCP port, over one keyspace.
+ *
+ * Plain and synchronous behind its socket events: a turn is what one socket delivered, and the keyspace is called
+ * directly. Who supervises it, and who owns each connection, is the business of `RespListener`.
+ *
+ * @example
+ * const server = new RespServer({ keyspace, bus, clock })
+ * const port = await server.listen(6380)
+ */
+import { createServer, type Server, type Socket } from "node:net"
+import type { EventBus } from "../cache/EventBus.ts"
+import type { TurnClock } from "../cache/TurnClock.ts"
+import type { Keyspace } from "../kernel/index.ts"
+import { CommandTable } from "./Command.ts"
+import { families } from "./commands/index.ts"
+import type { TriggerPort } from "./commands/TriggerPort.ts"
+import { type ConnectionHost, RespConnection } from "./RespConnection.ts"
+import { RespError } from "./RespError.ts"
+import { defaultSettings, type ServerSettings, type ServerState, ServerStats } from "./ServerState.ts"
+
+export interface RespServerOptions extends Partial<ServerSettings> {
+  readonly keyspace: Keyspace
+  readonly bus: EventBus
+  /** The keyspace's own clock: the server tells it when a turn begins and ends. */
+  readonly clock: TurnClock
+  readonly triggers?: TriggerPort | undefined
+  /** Called with each new connection, before its first command. */
+  readonly onConnection?: (connection: RespConnection) => void
+  /** Called once when a connection is gone. */
+  readonly onClosed?: (connection: RespConnection) => void
+  /** Called when a command threw, which has cost its connection. */
+  readonly onCrash?: (connection: RespConnection, defect: unknown) => void
+}
+
+export class RespServer implements ConnectionHost {
+  readonly state: ServerState
+  readonly clock: TurnClock
+  private readonly server: Server
+  private readonly open = new Set<RespConnection>()
+  private pushed: RespConnection[] = []
+  private isFlushing = false
+  private isFlushDue = false
+  private lastId = 0
+  private whenEmpty: (() => void) | undefined
+
+  constructor(private readonly options: RespServerOptions) {
+    const { keyspace, bus, clock, triggers } = options
+    this.clock = clock
+    this.state = {
+      keyspace,
+      bus,
+      clock,
+      triggers,
+      commands: new CommandTable(families),
+      settings: withDefaults(options),
+      clients: new Map(),
+      stats: new ServerStats(),
+      startedAtMs: clock.nowMs(),
+      port: 0
+    }
+    this.server = createServer({ noDelay: true }, (socket) => this.accept(socket))
+  }
+
+  /** Starts to listen and returns the port (a free one for 0). Rejects with Node's error when the port cannot be had. */
+  listen(port = 0): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.server.once("error", reject)
+      this.server.listen({ port, host: this.state.settings.host, backlog }, () => {
+        this.server.off("error", reject)
+        const address = this.server.address()
+        this.state.port = typeof address === "object" && address !== null ? address.port : port
+        resolve(this.state.port)
+      })
+    })
+  }
+
+  /** Stops listening, lets every reply given so far reach its client for `closeTimeoutMs`, and closes all connections. */
+  async close(): Promise<void> {
+    const stopped = new Promise<void>((resolve) => this.server.close(() => resolve()))
+    for (const connection of this.open) connection.end()
+    if (this.open.size > 0) {
+      await new Promise<void>((resolve) => {
+        const timeout = setTimeout(() => {
+          for (const connection of this.open) connection.cut()
+        }, this.state.settings.closeTimeoutMs)
+        this.whenEmpty = () => {
+          clearTimeout(timeout)
+          resolve()
+        }
+      })
+    }
+    await stopped
+  }
+
+  connections(): ReadonlySet<RespConnection> {
+    return this.open
+  }
+
+  onPush(connection: RespConnection): void {
+    this.pushed.push(connection)
+    // Within a turn its end flushes; a message from elsewhere (a timer, the library) waits for the end of that work.
+    if (this.isFlushDue) return
+    this.isFlushDue = true
+    queueMicrotask(() => this.flushPushed())
+  }
+
+  flushPushed(): void {
+    this.isFlushDue = false
+    if (this.pushed.length === 0 || this.isFlushing) return
+    this.isFlushing = true
+    const pushed = this.pushed
+    this.pushed = []
+    for (const connection of pushed) {
+      connection.isPushed = false
+      connection.flush()
+    }
+    this.isFlushing = false
+  }
+
+  onClosed(connection: RespConnection): void {
+    this.open.delete(connection)
+    this.options.onClosed?.(connection)
+    if (this.open.size === 0) this.whenEmpty?.()
+  }
+
+  onCrash(connection: RespConnection, defect: unknown): void {
+    this.options.onCrash?.(connection, defect)
+  }
+
+  private accept(socket: Socket): void {
+    const { stats, settings } = this.state
+    if (this.open.size >= settings.clientsMax) {
+      stats.rejectedConnections++
+      socket.on("error", () => {})
+      socket.end(`-${RespError.maxClients}\r\n`, "latin1", () => socket.destroy())
+      return
+    }
+    stats.connections++
+    const connection = new RespConnection(++this.lastId, socket, this)
+    this.open.add(connection)
+    this.options.onConnection?.(connection)
+  }
+}
+
+const withDefaults = (options: RespServerOptions): ServerSettings => {
+  const settings: Record<string, unknown> = { ...defaultSettings }
+  for (const name of Object.keys(defaultSettings) as Array<keyof ServerSettings>) {
+    if (options[name] !== undefined) settings[name] = options[name]
+  }
+  return settings as unknown as ServerSettings
+}
+
+const backlog = 511 // Redis' tcp-backlog

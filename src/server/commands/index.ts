@@ -1,0 +1,19 @@
+/** All commands, by family. */
+import type { CommandFamily } from "../Command.ts"
+import { connection } from "./connection.ts"
+import { keyCommands } from "./keys.ts"
+import { pubsub } from "./pubsub.ts"
+import { server } from "./server.ts"
+import { strings } from "./strings.ts"
+import { transactions } from "./transactions.ts"
+import { triggers } from "./trigger.ts"
+
+export const families: readonly CommandFamily[] = [
+  connection,
+  strings,
+  keyCommands,
+  pubsub,
+  transactions,
+  server,
+  triggers
+]

@@ -1,0 +1,122 @@
+/** INFO: what the server tells about itself, in Redis' sections and names where it has them. */
+import type { Client } from "../Client.ts"
+import type { Handler } from "../Command.ts"
+
+/** The version of Redis whose behaviour clients may expect. */
+export const redisVersion = "7.0.0"
+
+type Section = (client: Client) => ReadonlyArray<readonly [name: string, value: string | number]>
+
+const server: Section = ({ server }) => {
+  const upSeconds = Math.floor((server.clock.nowMs() - server.startedAtMs) / 1000)
+  return [
+    ["server_name", "mimosa"],
+    ["redis_version", redisVersion],
+    ["redis_mode", "standalone"],
+    ["os", `${process.platform} ${process.arch}`],
+    ["arch_bits", 64],
+    ["node_version", process.version],
+    ["process_id", process.pid],
+    ["tcp_port", server.port],
+    ["server_time_usec", server.clock.nowMs() * 1000],
+    ["uptime_in_seconds", upSeconds],
+    ["uptime_in_days", Math.floor(upSeconds / 86_400)]
+  ]
+}
+
+const clients: Section = ({ server: { clients, settings } }) => {
+  let subscribers = 0
+  for (const each of clients.values()) if (each.subscriptionCount > 0) subscribers++
+  return [
+    ["connected_clients", clients.size],
+    ["maxclients", settings.clientsMax],
+    ["pubsub_clients", subscribers]
+  ]
+}
+
+const memory: Section = ({ keyspace }) => {
+  const usage = process.memoryUsage()
+  return [
+    ["used_memory", usage.heapUsed + usage.external],
+    ["used_memory_rss", usage.rss],
+    ["used_memory_dataset", keyspace.bytes],
+    ["maxmemory", keyspace.maxBytes],
+    ["maxmemory_policy", "allkeys-lru"],
+    ["maxentries", keyspace.maxEntries]
+  ]
+}
+
+const persistence: Section = () => [
+  ["loading", 0],
+  ["rdb_bgsave_in_progress", 0],
+  ["aof_enabled", 0]
+]
+
+const stats: Section = ({ server: { stats, bus }, keyspace }) => [
+  ["total_connections_received", stats.connections],
+  ["total_commands_processed", stats.commands],
+  ["total_net_input_bytes", stats.inputBytes],
+  ["total_net_output_bytes", stats.outputBytes],
+  ["rejected_connections", stats.rejectedConnections],
+  ["expired_keys", keyspace.stats.expires],
+  ["evicted_keys", keyspace.stats.evictions],
+  ["keyspace_hits", keyspace.stats.hits],
+  ["keyspace_misses", keyspace.stats.misses],
+  ["keyspace_refused", keyspace.stats.refused],
+  ["pubsub_patterns", bus.patternCount],
+  ["pubsub_messages", bus.stats.published],
+  ["pubsub_deliveries", bus.stats.delivered],
+  ["client_output_buffer_limit_disconnections", stats.slowSubscribers],
+  ["client_output_pauses", stats.pauses],
+  ["client_idle_disconnections", stats.idleDisconnections],
+  ["client_crashes", stats.crashes],
+  ["protocol_errors", stats.protocolErrors],
+  ["total_error_replies", stats.errors]
+]
+
+const replication: Section = () => [
+  ["role", "master"],
+  ["connected_slaves", 0]
+]
+
+const cpu: Section = () => {
+  const { user, system } = process.cpuUsage()
+  return [
+    ["used_cpu_sys", (system / 1e6).toFixed(6)],
+    ["used_cpu_user", (user / 1e6).toFixed(6)]
+  ]
+}
+
+const cluster: Section = () => [["cluster_enabled", 0]]
+
+const keyspaceSection: Section = ({ keyspace }) =>
+  keyspace.size === 0 ? [] : [["db0", `keys=${keyspace.size},expires=${keyspace.expiringSize},avg_ttl=0`]]
+
+const sections: Readonly<Record<string, readonly [title: string, section: Section]>> = {
+  server: ["Server", server],
+  clients: ["Clients", clients],
+  memory: ["Memory", memory],
+  persistence: ["Persistence", persistence],
+  stats: ["Stats", stats],
+  replication: ["Replication", replication],
+  cpu: ["CPU", cpu],
+  cluster: ["Cluster", cluster],
+  keyspace: ["Keyspace", keyspaceSection]
+}
+
+/** INFO [section …] */
+export const info: Handler = (client, args) => {
+  const asked = args.slice(1).map((name) => name.toLowerCase())
+  const isAll =
+    asked.length === 0 || asked.some((name) => name === "all" || name === "default" || name === "everything")
+  const shown: string[] = []
+  for (const [name, [title, section]] of Object.entries(sections)) {
+    if (!isAll && !asked.includes(name)) continue
+    shown.push(
+      `# ${title}\r\n${section(client)
+        .map(([field, value]) => `${field}:${value}\r\n`)
+        .join("")}`
+    )
+  }
+  client.reply.bulk(shown.join("\r\n"))
+}

@@ -1,0 +1,545 @@
+/**
+ * Commands on values as bytes. A structured value reads as its JSON; an integer among them counts up and stays one.
+ *
+ * Metadata, tags, cost and TTL: SET replaces them unless told otherwise, what changes a value in place keeps them.
+ */
+import { toText, valueAsBytes } from "../../cache/Values.ts"
+import {
+  byteSize,
+  type Entry,
+  entryBytes,
+  type Meta,
+  noMeta,
+  SetFlag,
+  type Value,
+  type ValueObject
+} from "../../kernel/index.ts"
+import type { Client } from "../Client.ts"
+import type { CommandFamily, Handler } from "../Command.ts"
+import { addInt64, type Int64, parseInt64, parseNumber } from "../Int64.ts"
+import { addDecimal, parseDecimal } from "../LongDouble.ts"
+import { type ExpiryUnit, expiryUnits, parseExpiry, parseMetadata } from "../Options.ts"
+import { RespError } from "../RespError.ts"
+
+const get: Handler = ({ keyspace, reply }, args) => {
+  const entry = keyspace.get(args[1] as string)
+  if (entry === undefined) reply.nil()
+  else reply.bulk(valueAsBytes(entry.value))
+}
+
+const set: Handler = (client, args) => {
+  if (args.length > 3) return setWithOptions(client, args)
+  if (client.keyspace.set(args[1] as string, args[2] as string)) client.reply.ok()
+  else refuseTooLarge(client, args[1] as string, args[2] as string)
+}
+
+/**
+ * SET key value [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL] [NX | XX] [GET] [META json | KEEPMETA] [TAGS n tag …]
+ * [COST n] [LOCAL]. Up to GET as Redis 7.0, t_string.c, parseExtendedStringArgumentsOrReply.
+ */
+const setWithOptions = (client: Client, args: readonly string[]) => {
+  const { keyspace, reply } = client
+  let expiry: ExpiryUnit | undefined
+  let expiryText = ""
+  let condition = ""
+  let answersOld = false
+  let flags = 0
+  let metadata: ValueObject | null = null
+  let tags: readonly string[] = noMeta.tags
+  let cost = 0
+  for (let at = 3; at < args.length; at++) {
+    const option = (args[at] as string).toLowerCase()
+    const next = args[at + 1]
+    if (option === "nx" || option === "xx") {
+      if (condition !== "" && condition !== option) return client.fail(RespError.syntax)
+      condition = option
+    } else if (option === "get") answersOld = true
+    else if (option === "keepttl" && expiry === undefined) flags |= SetFlag.keepTtl
+    else if (Object.hasOwn(expiryUnits, option) && next !== undefined && (flags & SetFlag.keepTtl) === 0) {
+      const unit = expiryUnits[option] as ExpiryUnit
+      if (expiry !== undefined && expiry !== unit) return client.fail(RespError.syntax)
+      expiry = unit
+      expiryText = next
+      at++
+    } else if (option === "keepmeta" && metadata === null && tags.length === 0 && cost === 0) flags |= SetFlag.keepMeta
+    else if (option === "local") flags |= SetFlag.local
+    else if ((flags & SetFlag.keepMeta) !== 0 || next === undefined) return client.fail(RespError.syntax)
+    else if (option === "meta") {
+      const parsed = parseMetadata(next)
+      if (parsed === undefined) return client.fail(RespError.notMetadata)
+      metadata = parsed
+      at++
+    } else if (option === "tags") {
+      const count = parseNumber(next)
+      if (count === undefined || count < 1 || count > tagsMax) return client.fail(RespError.tagCount(tagsMax))
+      if (at + 1 + count >= args.length) return client.fail(RespError.syntax)
+      tags = Object.freeze([...new Set(args.slice(at + 2, at + 2 + count))])
+      at += 1 + count
+    } else if (option === "cost") {
+      cost = Number(next)
+      if (!isCost.test(next) || !Number.isFinite(cost)) return client.fail(RespError.notCost)
+      at++
+    } else return client.fail(RespError.syntax)
+  }
+  let expiresAtMs = 0
+  if (expiry !== undefined) {
+    const instant = parseExpiry(client, expiryText, expiry, "set")
+    if (instant === undefined) return
+    expiresAtMs = instant
+  }
+  const [key, value] = [args[1] as string, args[2] as string]
+  const old = answersOld ? keyspace.get(key) : undefined
+  const oldBytes = old === undefined ? undefined : valueAsBytes(old.value)
+  const isHeld = condition !== "" && (keyspace.peek(key) === undefined) === (condition === "xx")
+  if (!isHeld) {
+    const isPlain = metadata === null && tags.length === 0 && cost === 0
+    const meta: Meta = isPlain ? noMeta : Object.freeze({ metadata, tags, cost })
+    if (!keyspace.set(key, value, expiresAtMs, meta, flags)) return refuseTooLarge(client, key, value)
+  }
+  if (answersOld) answer(client, oldBytes)
+  else if (isHeld) reply.nil()
+  else reply.ok()
+}
+
+const answer = ({ reply }: Client, bytes: string | undefined): void =>
+  bytes === undefined ? reply.nil() : reply.bulk(bytes)
+
+const refuseTooLarge = (client: Client, key: string, value: Value): void =>
+  client.fail(RespError.tooLarge(entryBytes + key.length + byteSize(value), client.keyspace.maxBytes))
+
+const setNx: Handler = (client, args) => {
+  const [key, value] = [args[1] as string, args[2] as string]
+  if (client.keyspace.peek(key) !== undefined) client.reply.integer(0)
+  else if (client.keyspace.set(key, value)) client.reply.integer(1)
+  else refuseTooLarge(client, key, value)
+}
+
+const setFor =
+  (command: string, unit: ExpiryUnit): Handler =>
+  (client, args) => {
+    const [key, value] = [args[1] as string, args[3] as string]
+    const expiresAtMs = parseExpiry(client, args[2] as string, unit, command)
+    if (expiresAtMs === undefined) return
+    if (client.keyspace.set(key, value, expiresAtMs)) client.reply.ok()
+    else refuseTooLarge(client, key, value)
+  }
+
+const getSet: Handler = (client, args) => {
+  const [key, value] = [args[1] as string, args[2] as string]
+  const old = client.keyspace.get(key)
+  const oldBytes = old === undefined ? undefined : valueAsBytes(old.value)
+  if (client.keyspace.set(key, value)) answer(client, oldBytes)
+  else refuseTooLarge(client, key, value)
+}
+
+const getDel: Handler = (client, args) => {
+  const entry = client.keyspace.get(args[1] as string)
+  if (entry === undefined) return client.reply.nil()
+  client.reply.bulk(valueAsBytes(entry.value))
+  client.keyspace.delete(args[1] as string)
+}
+
+/** GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST] */
+const getEx: Handler = (client, args) => {
+  let unit: ExpiryUnit | undefined
+  let text = ""
+  let persists = false
+  for (let at = 2; at < args.length; at++) {
+    const option = (args[at] as string).toLowerCase()
+    const next = args[at + 1]
+    if (option === "persist" && unit === undefined) persists = true
+    else if (Object.hasOwn(expiryUnits, option) && next !== undefined && !persists) {
+      if (unit !== undefined && unit !== expiryUnits[option]) return client.fail(RespError.syntax)
+      unit = expiryUnits[option]
+      text = next
+      at++
+    } else return client.fail(RespError.syntax)
+  }
+  const key = args[1] as string
+  const entry = client.keyspace.get(key)
+  if (entry === undefined) return client.reply.nil()
+  const bytes = valueAsBytes(entry.value)
+  if (unit !== undefined) {
+    const expiresAtMs = parseExpiry(client, text, unit, "getex")
+    if (expiresAtMs === undefined) return
+    client.keyspace.expireAt(key, expiresAtMs)
+  } else if (persists) client.keyspace.expireAt(key, 0)
+  client.reply.bulk(bytes)
+}
+
+const mget: Handler = ({ keyspace, reply }, args) => {
+  reply.array(args.length - 1)
+  for (let i = 1; i < args.length; i++) {
+    const entry = keyspace.get(args[i] as string)
+    if (entry === undefined) reply.nil()
+    else reply.bulk(valueAsBytes(entry.value))
+  }
+}
+
+/** All or nothing: a pair that is too large refuses them all before the first is stored. */
+const storePairs = (client: Client, args: readonly string[]): boolean => {
+  const { keyspace } = client
+  for (let i = 1; i < args.length; i += 2) {
+    const [key, value] = [args[i] as string, args[i + 1] as string]
+    if (entryBytes + key.length + value.length <= keyspace.maxBytes) continue
+    refuseTooLarge(client, key, value)
+    return false
+  }
+  for (let i = 1; i < args.length; i += 2) keyspace.set(args[i] as string, args[i + 1] as string)
+  return true
+}
+
+const mset: Handler = (client, args) => {
+  if (args.length % 2 === 0) client.fail(RespError.arity("mset"))
+  else if (storePairs(client, args)) client.reply.ok()
+}
+
+const msetNx: Handler = (client, args) => {
+  if (args.length % 2 === 0) return client.fail(RespError.arity("msetnx"))
+  for (let i = 1; i < args.length; i += 2) {
+    if (client.keyspace.peek(args[i] as string) !== undefined) return client.reply.integer(0)
+  }
+  if (storePairs(client, args)) client.reply.integer(1)
+}
+
+// What changes a value in place
+
+/** Stores a new value under the entry's metadata and deadline, or a new entry. False when it was refused as too large. */
+const replaceValue = (client: Client, key: string, entry: Entry | undefined, value: Value): boolean => {
+  const { keyspace } = client
+  const flags = entry === undefined ? 0 : SetFlag.keepTtl | SetFlag.keepMeta | (entry.isLocal ? SetFlag.local : 0)
+  if (keyspace.set(key, value, 0, noMeta, flags)) return true
+  refuseTooLarge(client, key, value)
+  return false
+}
+
+/** The integer that a value is, as bytes or as a structured number. */
+const asInt64 = (value: Value): Int64 | undefined => {
+  if (typeof value === "string") return parseInt64(value)
+  if (typeof value === "number") return Number.isSafeInteger(value) ? value : undefined
+  return typeof value === "bigint" && BigInt.asIntN(64, value) === value ? value : undefined
+}
+
+const increment = (client: Client, key: string, by: Int64) => {
+  const entry = client.keyspace.peek(key)
+  const old = entry === undefined ? 0 : asInt64(entry.value)
+  if (old === undefined) return client.fail(RespError.notInteger)
+  const sum = addInt64(old, by)
+  if (sum === undefined) return client.fail(RespError.overflow)
+  const isBytes = entry === undefined || typeof entry.value === "string"
+  if (replaceValue(client, key, entry, isBytes ? String(sum) : sum)) client.reply.integer(sum)
+}
+
+const incr: Handler = (client, args) => increment(client, args[1] as string, 1)
+const decr: Handler = (client, args) => increment(client, args[1] as string, -1)
+
+const incrBy: Handler = (client, args) => {
+  const by = parseInt64(args[2] as string)
+  if (by === undefined) client.fail(RespError.notInteger)
+  else increment(client, args[1] as string, by)
+}
+
+const decrBy: Handler = (client, args) => {
+  const by = parseInt64(args[2] as string)
+  if (by === undefined) return client.fail(RespError.notInteger)
+  const negated = addInt64(0, typeof by === "bigint" ? -by : -by)
+  if (negated === undefined) client.fail(RespError.decrementOverflow)
+  else increment(client, args[1] as string, negated)
+}
+
+const incrByFloat: Handler = (client, args) => {
+  const key = args[1] as string
+  const entry = client.keyspace.peek(key)
+  const old = entry === undefined ? parseDecimal("0") : parseDecimal(valueAsBytes(entry.value))
+  const by = parseDecimal(args[2] as string)
+  if (old === undefined || by === undefined) return client.fail(RespError.notFloat)
+  const sum = addDecimal(old, by)
+  if (sum === undefined) return client.fail(RespError.notFinite)
+  const isBytes = entry === undefined || typeof entry.value === "string"
+  if (replaceValue(client, key, entry, isBytes ? sum : Number(sum))) client.reply.bulk(sum)
+}
+
+const append: Handler = (client, args) => {
+  const [key, addition] = [args[1] as string, args[2] as string]
+  const entry = client.keyspace.peek(key)
+  if (entry !== undefined && typeof entry.value !== "string") return client.fail(RespError.wrongType)
+  const value = entry === undefined ? addition : (entry.value as string) + addition
+  if (value.length > client.server.settings.limits.bulkBytesMax) return client.fail(RespError.stringTooLong)
+  if (replaceValue(client, key, entry, value)) client.reply.integer(value.length)
+}
+
+const setRange: Handler = (client, args) => {
+  const [key, part] = [args[1] as string, args[3] as string]
+  const offset = parseNumber(args[2] as string)
+  if (offset === undefined) return client.fail(RespError.notInteger)
+  if (offset < 0) return client.fail(RespError.offsetRange)
+  const entry = client.keyspace.peek(key)
+  if (entry !== undefined && typeof entry.value !== "string") return client.fail(RespError.wrongType)
+  const old = (entry?.value ?? "") as string
+  if (part.length === 0) return client.reply.integer(old.length)
+  if (offset + part.length > client.server.settings.limits.bulkBytesMax) return client.fail(RespError.stringTooLong)
+  const head = old.length < offset ? old + "\0".repeat(offset - old.length) : old.slice(0, offset)
+  const value = head + part + old.slice(offset + part.length)
+  if (replaceValue(client, key, entry, value)) client.reply.integer(value.length)
+}
+
+const strLen: Handler = ({ keyspace, reply }, args) => {
+  const entry = keyspace.peek(args[1] as string)
+  reply.integer(entry === undefined ? 0 : valueAsBytes(entry.value).length)
+}
+
+const getRange: Handler = (client, args) => {
+  let [start, end] = [parseNumber(args[2] as string), parseNumber(args[3] as string)]
+  if (start === undefined || end === undefined) return client.fail(RespError.notInteger)
+  const entry = client.keyspace.get(args[1] as string)
+  const bytes = entry === undefined ? "" : valueAsBytes(entry.value)
+  if (start < 0 && end < 0 && start > end) return client.reply.bulk("")
+  if (start < 0) start = Math.max(0, bytes.length + start)
+  if (end < 0) end = Math.max(0, bytes.length + end)
+  client.reply.bulk(bytes.slice(start, end + 1))
+}
+
+/** META key: what is attached to the value, as JSON. Mimosa's own. */
+const readMeta: Handler = ({ keyspace, reply }, args) => {
+  const entry = keyspace.peek(args[1] as string)
+  if (entry === undefined) return reply.nil()
+  const { metadata, tags, cost } = entry.meta
+  const shown = new Map<string, Value>([
+    ["metadata", metadata],
+    ["tags", tags.map((tag) => toText(tag) ?? tag)],
+    ["cost", cost],
+    ["version", entry.version],
+    ["local", entry.isLocal]
+  ])
+  reply.bulk(valueAsBytes(shown))
+}
+
+const isCost = /^\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/
+const tagsMax = 64 // tags of one entry: each will cost a place in an index
+
+export const strings: CommandFamily = {
+  group: "string",
+  commands: [
+    {
+      name: "get",
+      arity: 2,
+      flags: ["readonly", "fast"],
+      keys: [1, 1, 1],
+      syntax: "key",
+      summary: "Returns the value of a key.",
+      since: "1.0.0",
+      run: get
+    },
+    {
+      name: "set",
+      arity: -3,
+      flags: ["write", "denyoom"],
+      keys: [1, 1, 1],
+      syntax:
+        "key value [NX|XX] [GET] [EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|KEEPTTL] [META json|KEEPMETA] [TAGS count tag ...] [COST number] [LOCAL]",
+      summary: "Sets the value of a key.",
+      since: "1.0.0",
+      run: set
+    },
+    {
+      name: "setnx",
+      arity: 3,
+      flags: ["write", "denyoom", "fast"],
+      keys: [1, 1, 1],
+      syntax: "key value",
+      summary: "Sets the value of a key that is not there.",
+      since: "1.0.0",
+      run: setNx
+    },
+    {
+      name: "setex",
+      arity: 4,
+      flags: ["write", "denyoom"],
+      keys: [1, 1, 1],
+      syntax: "key seconds value",
+      summary: "Sets the value and the time to live of a key.",
+      since: "2.0.0",
+      run: setFor("setex", expiryUnits.ex as ExpiryUnit)
+    },
+    {
+      name: "psetex",
+      arity: 4,
+      flags: ["write", "denyoom"],
+      keys: [1, 1, 1],
+      syntax: "key milliseconds value",
+      summary: "Sets the value and the time to live of a key, in milliseconds.",
+      since: "2.6.0",
+      run: setFor("psetex", expiryUnits.px as ExpiryUnit)
+    },
+    {
+      name: "getset",
+      arity: 3,
+      flags: ["write", "denyoom", "fast"],
+      keys: [1, 1, 1],
+      syntax: "key value",
+      summary: "Sets the value of a key and returns the old one.",
+      since: "1.0.0",
+      run: getSet
+    },
+    {
+      name: "getdel",
+      arity: 2,
+      flags: ["write", "fast"],
+      keys: [1, 1, 1],
+      syntax: "key",
+      summary: "Returns the value of a key and deletes it.",
+      since: "6.2.0",
+      run: getDel
+    },
+    {
+      name: "getex",
+      arity: -2,
+      flags: ["write", "fast"],
+      keys: [1, 1, 1],
+      syntax: "key [EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|PERSIST]",
+      summary: "Returns the value of a key and changes its time to live.",
+      since: "6.2.0",
+      run: getEx
+    },
+    {
+      name: "mget",
+      arity: -2,
+      flags: ["readonly", "fast"],
+      keys: [1, -1, 1],
+      syntax: "key [key ...]",
+      summary: "Returns the values of keys.",
+      since: "1.0.0",
+      run: mget
+    },
+    {
+      name: "mset",
+      arity: -3,
+      flags: ["write", "denyoom"],
+      keys: [1, -1, 2],
+      syntax: "key value [key value ...]",
+      summary: "Sets the values of keys.",
+      since: "1.0.1",
+      run: mset
+    },
+    {
+      name: "msetnx",
+      arity: -3,
+      flags: ["write", "denyoom"],
+      keys: [1, -1, 2],
+      syntax: "key value [key value ...]",
+      summary: "Sets the values of keys when none of them is there.",
+      since: "1.0.1",
+      run: msetNx
+    },
+    {
+      name: "incr",
+      arity: 2,
+      flags: ["write", "denyoom", "fast"],
+      keys: [1, 1, 1],
+      syntax: "key",
+      summary: "Adds one to the integer of a key.",
+      since: "1.0.0",
+      run: incr
+    },
+    {
+      name: "decr",
+      arity: 2,
+      flags: ["write", "denyoom", "fast"],
+      keys: [1, 1, 1],
+      syntax: "key",
+      summary: "Takes one from the integer of a key.",
+      since: "1.0.0",
+      run: decr
+    },
+    {
+      name: "incrby",
+      arity: 3,
+      flags: ["write", "denyoom", "fast"],
+      keys: [1, 1, 1],
+      syntax: "key increment",
+      summary: "Adds to the integer of a key.",
+      since: "1.0.0",
+      run: incrBy
+    },
+    {
+      name: "decrby",
+      arity: 3,
+      flags: ["write", "denyoom", "fast"],
+      keys: [1, 1, 1],
+      syntax: "key decrement",
+      summary: "Takes from the integer of a key.",
+      since: "1.0.0",
+      run: decrBy
+    },
+    {
+      name: "incrbyfloat",
+      arity: 3,
+      flags: ["write", "denyoom", "fast"],
+      keys: [1, 1, 1],
+      syntax: "key increment",
+      summary: "Adds to the number of a key.",
+      since: "2.6.0",
+      run: incrByFloat
+    },
+    {
+      name: "append",
+      arity: 3,
+      flags: ["write", "denyoom", "fast"],
+      keys: [1, 1, 1],
+      syntax: "key value",
+      summary: "Appends to the value of a key.",
+      since: "2.0.0",
+      run: append
+    },
+    {
+      name: "strlen",
+      arity: 2,
+      flags: ["readonly", "fast"],
+      keys: [1, 1, 1],
+      syntax: "key",
+      summary: "Returns the length of a value.",
+      since: "2.2.0",
+      run: strLen
+    },
+    {
+      name: "getrange",
+      arity: 4,
+      flags: ["readonly"],
+      keys: [1, 1, 1],
+      syntax: "key start end",
+      summary: "Returns a part of a value.",
+      since: "2.4.0",
+      run: getRange
+    },
+    {
+      name: "substr",
+      arity: 4,
+      flags: ["readonly"],
+      keys: [1, 1, 1],
+      syntax: "key start end",
+      summary: "Returns a part of a value (old name of GETRANGE).",
+      since: "1.0.0",
+      run: getRange
+    },
+    {
+      name: "setrange",
+      arity: 4,
+      flags: ["write", "denyoom"],
+      keys: [1, 1, 1],
+      syntax: "key offset value",
+      summary: "Overwrites a part of a value.",
+      since: "2.2.0",
+      run: setRange
+    },
+    {
+      name: "meta",
+      arity: 2,
+      flags: ["readonly", "fast"],
+      keys: [1, 1, 1],
+      syntax: "key",
+      summary: "Returns metadata, tags, cost and version of a key as JSON.",
+      since: "mimosa",
+      run: readMeta
+    }
+  ]
+}

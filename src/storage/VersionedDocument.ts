@@ -1,0 +1,86 @@
+/**
+ * A small JSON document with a kind and a format version, replaced as a whole.
+ *
+ * The file is `{"kind": "triggers", "version": 1, "data": …}`, indented, so that a person can read and mend it. Opening
+ * reads it; whoever cannot read what is there gets an error and no way to write, so nothing is ever overwritten unseen.
+ */
+import { Effect, ParseResult, Schema } from "effect"
+import type { AtomicFile } from "./AtomicFile.ts"
+import { FileCorrupt, FileVersionUnknown, type StorageIo } from "./StorageError.ts"
+
+/**
+ * What a document holds, and which version of that this program writes.
+ *
+ * @example
+ * const counters: VersionedDocument<{ readonly total: number }, { readonly total: number }> = {
+ *   kind: "counters",
+ *   version: 1,
+ *   schema: Schema.Struct({ total: Schema.Number })
+ * }
+ */
+export interface VersionedDocument<A, I> {
+  readonly kind: string
+  /** A whole number from 1, raised with each change of the schema. */
+  readonly version: number
+  readonly schema: Schema.Schema<A, I>
+}
+
+export interface DocumentFile<A> {
+  readonly path: string
+  /** What the file held when it was opened; undefined when there was none. */
+  readonly initial: A | undefined
+  /** On success the document is on disk. It must fit its schema: what does not is a defect. */
+  readonly replace: (data: A) => Effect.Effect<void, StorageIo>
+}
+
+export const open = <A, I>(
+  file: AtomicFile,
+  document: VersionedDocument<A, I>
+): Effect.Effect<DocumentFile<A>, StorageIo | FileCorrupt | FileVersionUnknown> =>
+  Effect.gen(function* () {
+    const content = yield* file.read
+    const encode = Schema.encode(document.schema)
+    return {
+      path: file.path,
+      initial: content === undefined ? undefined : yield* decode(file.path, content, document),
+      replace: (data) =>
+        encode(data).pipe(
+          Effect.orDie,
+          Effect.flatMap((encoded) =>
+            file.replace(Buffer.from(`${JSON.stringify(envelope(document, encoded), null, 2)}\n`))
+          )
+        )
+    }
+  })
+
+const envelope = <A, I>({ kind, version }: VersionedDocument<A, I>, data: I) => ({ kind, version, data })
+
+const decode = <A, I>(
+  path: string,
+  content: Uint8Array,
+  document: VersionedDocument<A, I>
+): Effect.Effect<A, FileCorrupt | FileVersionUnknown> =>
+  Effect.gen(function* () {
+    const corrupt = (reason: string) => new FileCorrupt({ path, reason })
+    const json = yield* Effect.try({
+      try: () => JSON.parse(utf8.decode(content)) as unknown,
+      catch: (error) => corrupt(`not JSON in UTF-8 (${error instanceof Error ? error.message : String(error)})`)
+    })
+    const { kind, version, data } = yield* Effect.mapError(decodeEnvelope(json), (error) => corrupt(oneLine(error)))
+    if (kind !== document.kind) return yield* corrupt(`it holds "${kind}", not "${document.kind}"`)
+    if (version !== document.version) {
+      return yield* new FileVersionUnknown({ path, found: version, supported: document.version })
+    }
+    return yield* Effect.mapError(Schema.decodeUnknown(document.schema)(data), (error) => corrupt(oneLine(error)))
+  })
+
+const oneLine = (error: ParseResult.ParseError): string =>
+  ParseResult.ArrayFormatter.formatErrorSync(error)
+    .map(({ path, message }) => (path.length === 0 ? message : `${path.join(".")}: ${message}`))
+    .join("; ")
+
+const decodeEnvelope = Schema.decodeUnknown(
+  Schema.Struct({ kind: Schema.String, version: Schema.Int.pipe(Schema.positive()), data: Schema.Unknown })
+)
+
+const utf8 = new TextDecoder("utf-8", { fatal: true })

@@ -1,0 +1,47 @@
+/**
+ * Every metric of Mimosa: its name, kind and meaning. The room that counts supplies the reader.
+ *
+ * Names follow Prometheus: base units (seconds, bytes) and `_total` for what only grows. A name is a promise to
+ * dashboards; changing one is a breaking change.
+ */
+import type { Metric } from "./MetricRegistry.ts"
+
+const counter = (name: string, help: string): Metric<"counter"> => ({ name, help, type: "counter" })
+const gauge = (name: string, help: string): Metric<"gauge"> => ({ name, help, type: "gauge" })
+const histogram = (name: string, help: string): Metric<"histogram"> => ({ name, help, type: "histogram" })
+
+export const metric = {
+  keyspaceHits: counter("mimosa_keyspace_hits_total", "Reads that found their key."),
+  keyspaceMisses: counter("mimosa_keyspace_misses_total", "Reads that did not find their key."),
+  keyspaceWrites: counter("mimosa_keyspace_writes_total", "Entries created or overwritten."),
+  keyspaceRefused: counter("mimosa_keyspace_refused_total", "Writes refused because the entry was over the limit."),
+  keyspaceRemovals: counter("mimosa_keyspace_removals_total", "Entries removed, by cause."),
+  keyspaceEntries: gauge("mimosa_keyspace_entries", "Entries held."),
+  keyspaceBytes: gauge("mimosa_keyspace_bytes", "Bytes of keys, values and metadata held."),
+
+  triggersRegistered: gauge("mimosa_triggers", "Triggers registered."),
+  triggerRuns: counter("mimosa_trigger_runs_total", "Trigger runs that ended, by outcome."),
+  triggerSkips: counter("mimosa_trigger_skips_total", "Trigger runs that did not happen, by reason."),
+  sandboxKills: counter("mimosa_sandbox_kills_total", "Lua machines ended at their hard limit."),
+
+  processes: gauge("mimosa_processes", "Processes alive in the supervision tree."),
+  processRestarts: counter("mimosa_process_restarts_total", "Processes started again by their supervisors."),
+
+  webhooksOffered: counter("mimosa_webhooks_offered_total", "Webhooks taken into the outbox."),
+  webhooksDelivered: counter("mimosa_webhooks_delivered_total", "Webhooks answered with a 2xx status."),
+  webhooksRetried: counter("mimosa_webhooks_retried_total", "Failed attempts after which another was scheduled."),
+  webhooksDead: counter(
+    "mimosa_webhooks_dead_total",
+    "Webhooks given up, by cause; egress is what the policy refused."
+  ),
+  webhooksOverflow: counter("mimosa_webhooks_overflow_total", "Webhooks lost because the outbox was full."),
+  webhooksRecovered: counter("mimosa_webhooks_recovered_total", "Webhooks sent anew because their dispatcher crashed."),
+  webhooksPending: gauge("mimosa_webhooks_pending", "Webhooks in the outbox: waiting, due, or in flight."),
+  webhooksPendingBytes: gauge("mimosa_webhooks_pending_bytes", "Bytes of the webhooks in the outbox."),
+  webhooksInFlight: gauge("mimosa_webhooks_in_flight", "Webhooks that are being sent."),
+  webhookAttempt: histogram("mimosa_webhook_attempt_seconds", "Seconds from the start of an attempt to its outcome."),
+
+  connections: gauge("mimosa_connections", "Client connections open, by protocol."),
+  commands: counter("mimosa_commands_total", "Commands answered."),
+  commandErrors: counter("mimosa_command_errors_total", "Commands answered with an error.")
+} as const

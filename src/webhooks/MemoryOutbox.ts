@@ -1,0 +1,202 @@
+/**
+ * The outbox in memory: what is in it is lost with the process.
+ *
+ * A queue for each destination, the destinations that have something due in a ring, and a heap of what waits for its
+ * next attempt. Taking is O(log n) a delivery and never walks over what cannot be sent: of the destinations in the ring
+ * only those at their limit are passed over, which are no more than requests in flight.
+ *
+ * Invariants: `pending` is the sum over the destinations; an entry is in exactly one of a queue, the heap, and
+ * `inFlight`; a destination is in the ring exactly when its queue holds something, and is known only while it has
+ * entries.
+ */
+import { byteSizeOf, type Delivery, type Webhook } from "./Delivery.ts"
+import { DueHeap } from "./internal/dueHeap.ts"
+import type { DeadLetter, DeathCause, InFlight, InFlightLimits, OutboxStats, WebhookOutbox } from "./WebhookOutbox.ts"
+
+export interface MemoryOutboxLimits {
+  /** Deliveries at most; beyond, offers are refused. */
+  readonly maxPending: number
+  /** Deliveries at most to one destination, so that a dead one cannot take all the room. */
+  readonly maxPendingPerDestination: number
+  readonly maxPendingBytes: number
+  /** Dead letters kept; beyond, the oldest go. */
+  readonly maxDeadLetters: number
+}
+
+class Entry implements InFlight {
+  next: Entry | undefined
+  dueAtMs = 0
+
+  constructor(
+    readonly ticket: number,
+    public delivery: Delivery,
+    readonly queue: Queue,
+    readonly bytes: number
+  ) {}
+
+  get destination(): string {
+    return this.queue.destination
+  }
+}
+
+/** What is due for one destination, first in, first out. */
+class Queue {
+  head: Entry | undefined
+  tail: Entry | undefined
+  pending = 0
+  inFlight = 0
+
+  constructor(readonly destination: string) {}
+
+  push(entry: Entry): void {
+    if (this.tail === undefined) this.head = entry
+    else this.tail.next = entry
+    this.tail = entry
+  }
+
+  shift(): Entry | undefined {
+    const entry = this.head
+    this.head = entry?.next
+    if (this.head === undefined) this.tail = undefined
+    if (entry !== undefined) entry.next = undefined
+    return entry
+  }
+}
+
+export class MemoryOutbox implements WebhookOutbox {
+  readonly stats: OutboxStats = {
+    offered: 0,
+    delivered: 0,
+    retried: 0,
+    recovered: 0,
+    dead: { answer: 0, attempts: 0, egress: 0, invalid: 0 },
+    overflow: 0,
+    pending: 0,
+    pendingBytes: 0,
+    inFlight: 0
+  }
+  readonly deadLetters: Array<DeadLetter> = []
+
+  private readonly queues = new Map<string, Queue>()
+  private readonly ring = new Set<Queue>()
+  private readonly waiting = new DueHeap<Entry>()
+  private readonly inFlight = new Map<number, Entry>()
+  private lastTicket = 0
+
+  constructor(private readonly limits: MemoryOutboxLimits) {}
+
+  offer(webhook: Webhook, destination: string): boolean {
+    const { stats, limits } = this
+    const bytes = byteSizeOf(webhook)
+    const known = this.queues.get(destination)
+    if (
+      stats.pending >= limits.maxPending ||
+      stats.pendingBytes + bytes > limits.maxPendingBytes ||
+      (known !== undefined && known.pending >= limits.maxPendingPerDestination)
+    ) {
+      stats.overflow++
+      return false
+    }
+    const queue = known ?? this.addQueue(destination)
+    queue.pending++
+    stats.offered++
+    stats.pending++
+    stats.pendingBytes += bytes
+    this.makeDue(new Entry(++this.lastTicket, { ...webhook, attempt: 0 }, queue, bytes))
+    return true
+  }
+
+  takeDue(nowMs: number, { inFlightMax, inFlightPerDestinationMax }: InFlightLimits): Array<InFlight> {
+    while (this.nextRetryAtMs() <= nowMs) this.makeDue(this.waiting.pop() as Entry)
+
+    const taken: Array<InFlight> = []
+    for (const queue of this.ring) {
+      if (this.inFlight.size >= inFlightMax) break
+      if (queue.inFlight >= inFlightPerDestinationMax) continue
+      const entry = queue.shift() as Entry
+      this.ring.delete(queue)
+      if (queue.head !== undefined) this.ring.add(queue) // behind the others; this loop comes to it again
+      entry.delivery = { ...entry.delivery, attempt: entry.delivery.attempt + 1 }
+      queue.inFlight++
+      this.inFlight.set(entry.ticket, entry)
+      taken.push(entry)
+    }
+    this.stats.inFlight = this.inFlight.size
+    return taken
+  }
+
+  nextRetryAtMs(): number {
+    return this.waiting.first?.dueAtMs ?? Number.POSITIVE_INFINITY
+  }
+
+  delivered(ticket: number): void {
+    const entry = this.land(ticket)
+    if (entry === undefined) return
+    this.stats.delivered++
+    this.forget(entry)
+  }
+
+  retryAt(ticket: number, atMs: number): void {
+    const entry = this.land(ticket)
+    if (entry === undefined) return
+    this.stats.retried++
+    entry.dueAtMs = atMs
+    this.waiting.push(entry)
+  }
+
+  dead(ticket: number, nowMs: number, cause: DeathCause, detail: string): void {
+    const entry = this.land(ticket)
+    if (entry === undefined) return
+    this.forget(entry)
+    this.addDeadLetter(entry.delivery, nowMs, cause, detail)
+  }
+
+  bury(webhook: Webhook, cause: DeathCause, detail: string): void {
+    this.addDeadLetter({ ...webhook, attempt: 0 }, webhook.createdAtMs, cause, detail)
+  }
+
+  recover(): number {
+    const lost = [...this.inFlight.keys()]
+    for (const ticket of lost) {
+      const entry = this.land(ticket) as Entry
+      entry.delivery = { ...entry.delivery, attempt: entry.delivery.attempt - 1 }
+      this.makeDue(entry)
+    }
+    this.stats.recovered += lost.length
+    return lost.length
+  }
+
+  private addDeadLetter(dead: Delivery, diedAtMs: number, cause: DeathCause, detail: string): void {
+    this.stats.dead[cause]++
+    const { body: _body, headers: _headers, ...delivery } = dead
+    this.deadLetters.push({ delivery, diedAtMs, cause, detail })
+    if (this.deadLetters.length > this.limits.maxDeadLetters) this.deadLetters.shift()
+  }
+
+  private addQueue(destination: string): Queue {
+    const queue = new Queue(destination)
+    this.queues.set(destination, queue)
+    return queue
+  }
+
+  private makeDue(entry: Entry): void {
+    entry.queue.push(entry)
+    this.ring.add(entry.queue)
+  }
+
+  private land(ticket: number): Entry | undefined {
+    const entry = this.inFlight.get(ticket)
+    if (entry === undefined) return undefined
+    this.inFlight.delete(ticket)
+    entry.queue.inFlight--
+    this.stats.inFlight = this.inFlight.size
+    return entry
+  }
+
+  private forget({ queue, bytes }: Entry): void {
+    queue.pending--
+    this.stats.pending--
+    this.stats.pendingBytes -= bytes
+    if (queue.pending === 0) this.queues.delete(queue.destination)
+  }
+}

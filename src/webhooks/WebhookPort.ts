@@ -1,0 +1,58 @@
+/**
+ * Where synchronous code hands over a webhook: checks it, puts it into the outbox, and has the dispatcher woken later.
+ *
+ * Later means in a turn of its own: whatever asked for the webhook has returned by then, and many offers of one turn
+ * make one wake-up. Without a dispatcher, while it is being restarted, webhooks wait in the outbox.
+ */
+import { refusalOf, type Webhook } from "./Delivery.ts"
+import { destinationOf, type EgressPolicy } from "./EgressPolicy.ts"
+import type { WebhookOutbox } from "./WebhookOutbox.ts"
+import { EgressRefused } from "./WebhooksError.ts"
+
+export class WebhookPort {
+  private wake: (() => void) | undefined
+  private isWaking = false
+
+  constructor(
+    private readonly outbox: WebhookOutbox,
+    private readonly policy: EgressPolicy
+  ) {}
+
+  /**
+   * True when the webhook is in the outbox. False when it never will be: it cannot be sent as it is, the egress policy
+   * refuses its URL (both are among the outbox' dead letters, with the reason), or there is no room. Never throws.
+   */
+  offer(webhook: Webhook): boolean {
+    const url = this.policy.checkUrl(webhook.url)
+    if (url instanceof EgressRefused) return this.refuse(webhook, "egress", url.message)
+    const reason = refusalOf(webhook)
+    if (reason !== undefined) return this.refuse(webhook, "invalid", reason)
+    if (!this.outbox.offer(webhook, destinationOf(url))) return false
+    this.wakeSoon()
+    return true
+  }
+
+  /** Says how to wake the dispatcher that serves the outbox now; the returned function takes that back. */
+  attach(wake: () => void): () => void {
+    this.wake = wake
+    return () => {
+      if (this.wake === wake) this.wake = undefined
+    }
+  }
+
+  private refuse(webhook: Webhook, cause: "egress" | "invalid", detail: string): false {
+    this.outbox.bury(webhook, cause, detail)
+    return false
+  }
+
+  private wakeSoon(): void {
+    if (this.isWaking) return
+    this.isWaking = true
+    setImmediate(this.wakeNow)
+  }
+
+  private readonly wakeNow = (): void => {
+    this.isWaking = false
+    this.wake?.()
+  }
+}

@@ -1,0 +1,7 @@
+export type { Delivery, Webhook } from "./Delivery.ts"
+export * as EgressAgent from "./EgressAgent.ts"
+export { destinationOf, EgressPolicy } from "./EgressPolicy.ts"
+export type { DeadLetter, DeathCause, InFlight, InFlightLimits, OutboxStats, WebhookOutbox } from "./WebhookOutbox.ts"
+export { WebhookPort } from "./WebhookPort.ts"
+export * as Webhooks from "./Webhooks.ts"
+export { EgressAllowInvalid, EgressRefused } from "./WebhooksError.ts"

@@ -1,0 +1,605 @@
+/**
+ * Laws 1 to 5 of a keyspace as properties over random schedules, with a sink that re-enters.
+ *
+ * One schedule is a program of random operations that can be run against the real keyspace and against the plain one:
+ * both must write the same transcript (every result, every event as the sink sees it, the whole store after each).
+ * The laws are then checked one by one on the real one alone, where deadlines may also coincide and `advance` may stop
+ * at its limit with other operations in between, which the plain one does not describe.
+ */
+import { describe, expect, it } from "vitest"
+import { allCauses, Cause, causeNames } from "../../src/kernel/Cause.ts"
+import type { EventOrigin, KeyEvent } from "../../src/kernel/KeyEvent.ts"
+import { type Entry, entryBytes, Keyspace, SetFlag } from "../../src/kernel/Keyspace.ts"
+import type { Pattern } from "../../src/kernel/Pattern.ts"
+import type { Watcher } from "../../src/kernel/PatternTrie.ts"
+import { type Meta, noMeta, type Value } from "../../src/kernel/Value.ts"
+import { forAllSeeds, type Random } from "../support/Random.ts"
+import { type PlainEntry, type PlainEvent, PlainKeyspace } from "./PlainKeyspace.ts"
+
+const keys = ["a", "b", "ab", "aa", "ba", "abc", "bb", ""]
+const maxEntries = 4
+const maxBytes = 4 * (entryBytes + 40)
+const startMs = 1_700_000_000_000
+const runMaximum = 100_000 // events; more than a schedule makes, so that the log never wraps
+
+const values: readonly Value[] = [
+  "",
+  "v",
+  "bytes \xff\0",
+  "w".repeat(90),
+  "too much ".repeat(maxBytes),
+  7,
+  -0,
+  12n,
+  true,
+  null,
+  new Uint8Array([1, 2, 3]),
+  [1, ["two", null]],
+  new Map([["k", [1]]]),
+  { deep: { er: "text" } }
+]
+
+const metas: readonly Meta[] = [
+  noMeta,
+  { metadata: { by: "ann" }, tags: [], cost: 3 },
+  { metadata: null, tags: ["red", "blue"], cost: 0 },
+  { metadata: { note: "x".repeat(50) }, tags: ["red"], cost: 1.5 }
+]
+
+const patterns: readonly Pattern[] = [
+  { source: "*", kind: "prefix", text: "" },
+  { source: "a*", kind: "prefix", text: "a" },
+  { source: "ab*", kind: "prefix", text: "ab" },
+  { source: "b*", kind: "prefix", text: "b" },
+  { source: "ab", kind: "exact", text: "ab" },
+  { source: "a", kind: "exact", text: "a" }
+]
+
+interface Named extends Watcher {
+  readonly name: string
+}
+
+class TestClock {
+  atMs = startMs
+  nowMs(): number {
+    return this.atMs
+  }
+}
+
+type Heard = PlainEvent | KeyEvent
+
+/** What a schedule needs of a keyspace, real or plain. */
+interface Subject {
+  /** Its sink. */
+  hear: (event: Heard) => void
+  settled: () => void
+  readonly clock: TestClock
+  get(key: string): Entry | PlainEntry | undefined
+  peek(key: string): Entry | PlainEntry | undefined
+  set(key: string, value: Value, expiresAtMs: number, meta: Meta, flags: number): boolean
+  delete(key: string, cause: typeof Cause.delete | typeof Cause.invalidate): boolean
+  expireAt(key: string, expiresAtMs: number): boolean
+  flush(): number
+  /** To the end, in steps of at most `limit`; or one such step alone. */
+  advance(limit: number, isWhole: boolean): void
+  watch(watcher: Named): void
+  unwatch(watcher: Named): void
+  live(): Array<Entry | PlainEntry>
+  origin: EventOrigin | null
+  readonly size: number
+  readonly bytes: number
+  readonly version: number
+  readonly stats: object
+}
+
+class Real implements Subject {
+  readonly clock = new TestClock()
+  readonly keyspace: Keyspace
+  hear: (event: Heard) => void = () => {}
+  settled: () => void = () => {}
+  /** When the driver of this keyspace would come by itself. */
+  private armedAtMs = Number.POSITIVE_INFINITY
+
+  constructor() {
+    this.keyspace = new Keyspace({
+      maxEntries,
+      maxBytes,
+      clock: this.clock,
+      sink: { onEvent: (event) => this.hear(event), onSettled: () => this.settled() },
+      wake: (atMs) => {
+        this.armedAtMs = Math.min(this.armedAtMs, atMs)
+      }
+    })
+    this.keyspace.log.open(runMaximum, allCauses)
+  }
+
+  get origin(): EventOrigin | null {
+    return this.keyspace.origin
+  }
+  set origin(origin: EventOrigin | null) {
+    this.keyspace.origin = origin
+  }
+  get size(): number {
+    return this.keyspace.size
+  }
+  get bytes(): number {
+    return this.keyspace.bytes
+  }
+  get version(): number {
+    return this.keyspace.version
+  }
+  get stats(): object {
+    return this.keyspace.stats
+  }
+  get(key: string): Entry | undefined {
+    return this.keyspace.get(key)
+  }
+  peek(key: string): Entry | undefined {
+    return this.keyspace.peek(key)
+  }
+  set(key: string, value: Value, expiresAtMs: number, meta: Meta, flags: number): boolean {
+    return this.keyspace.set(key, value, expiresAtMs, meta, flags)
+  }
+  delete(key: string, cause: typeof Cause.delete | typeof Cause.invalidate): boolean {
+    return this.keyspace.delete(key, cause)
+  }
+  expireAt(key: string, expiresAtMs: number): boolean {
+    return this.keyspace.expireAt(key, expiresAtMs)
+  }
+  flush(): number {
+    return this.keyspace.flush()
+  }
+  advance(limit: number, isWhole: boolean): void {
+    const nowMs = this.clock.nowMs()
+    for (let work = limit; work === limit; ) {
+      work = this.keyspace.advance(nowMs, limit)
+      if (work > limit) throw new Error(`advance did ${work} units of work with a limit of ${limit}`)
+      this.armedAtMs = this.keyspace.nextWakeMs()
+      if (!isWhole) return
+    }
+  }
+  watch(watcher: Named): void {
+    this.keyspace.trie.add(watcher)
+  }
+  unwatch(watcher: Named): void {
+    this.keyspace.trie.remove(watcher)
+  }
+  live(): Entry[] {
+    const entries: Entry[] = []
+    expect(this.keyspace.scan(0, Number.MAX_SAFE_INTEGER, (entry) => entries.push(entry))).toBe(0)
+    return entries
+  }
+
+  /** Between operations nothing is due that nobody would come for. */
+  checkWake(): void {
+    const wakeMs = this.keyspace.nextWakeMs()
+    if (this.armedAtMs > wakeMs) throw new Error(`woken at ${this.armedAtMs}, with something to do at ${wakeMs}`)
+    for (const entry of this.live()) {
+      if (entry.expiresAtMs !== 0 && entry.expiresAtMs < wakeMs)
+        throw new Error(`'${entry.key}' is due before the wake`)
+    }
+  }
+}
+
+class Plain extends PlainKeyspace {
+  readonly clock: TestClock
+  hear: (event: Heard) => void = () => {}
+  settled: () => void = () => {}
+
+  constructor() {
+    const clock = new TestClock()
+    super({ maxEntries, maxBytes, clock, onEvent: (event) => this.hear(event), onSettled: () => this.settled() })
+    this.clock = clock
+  }
+
+  override advance(): void {
+    super.advance(this.clock.nowMs())
+  }
+  watch(watcher: Named): void {
+    this.watchers.push(watcher)
+  }
+  unwatch(watcher: Named): void {
+    this.watchers = this.watchers.filter((each) => each !== watcher)
+  }
+}
+
+interface ScheduleOptions {
+  readonly steps: number
+  /** Deadlines may coincide and have passed with others, `advance` may stop half-way: more than the plain one says. */
+  readonly isWild: boolean
+}
+
+/** Random operations on a subject, also from within its sink. The same seed makes the same ones. */
+class Schedule {
+  /** Told of each operation and its result, each event, and the store after each. */
+  note: (line: string) => void = () => {}
+  /** Called after each operation, at any depth, and when an event is heard, before it is reacted to. */
+  check: (isOutermost: boolean) => void = () => {}
+  onHeard: (event: Heard) => void = () => {}
+  /** Keys and events of the sets that were accepted. */
+  accepted = 0
+  private depth = 0
+  private reentries = 0
+  private names = 0
+  private readonly watching: Named[] = []
+
+  constructor(
+    private readonly random: Random,
+    private readonly subject: Subject,
+    private readonly options: ScheduleOptions
+  ) {
+    subject.hear = (event) => this.hear(event)
+    subject.settled = () => this.settled()
+  }
+
+  run(): void {
+    const { steps, isWild } = this.options
+    if (this.random.oneIn(2)) this.watch({ name: "all", pattern: patterns[0] as Pattern, mask: allCauses, priority: 0 })
+    for (let step = 0; step < steps; step++) {
+      this.reentries = 6
+      if (this.random.oneIn(3)) this.subject.clock.atMs += this.random.pick([1, 1, 8, 60, 64, 500, 5000, 300_000])
+      this.operate()
+    }
+    this.reentries = isWild ? 6 : 0
+    this.subject.clock.atMs += 64 ** 4
+    this.done("advance", this.subject.advance(Number.MAX_SAFE_INTEGER, true))
+  }
+
+  private hear(event: Heard): void {
+    this.depth++
+    this.note(`  heard ${described(event)}`)
+    this.onHeard(event)
+    this.check(false)
+    const before = this.subject.origin
+    this.subject.origin = { depth: (event.origin?.depth ?? 0) + 1 }
+    this.reenter()
+    this.subject.origin = before
+    this.depth--
+  }
+
+  private settled(): void {
+    this.depth++
+    this.note("  settled")
+    this.check(false)
+    this.reenter()
+    this.depth--
+  }
+
+  private reenter(): void {
+    for (; this.reentries > 0 && this.random.oneIn(2); this.reentries--) {
+      if (this.random.oneIn(6)) this.subject.clock.atMs += this.random.pick([1, 8, 64])
+      this.operate()
+    }
+  }
+
+  private operate(): void {
+    const { random, subject } = this
+    const key = random.pick(keys)
+    const kind = random.below(40)
+    if (kind < 13) {
+      const flags = random.oneIn(2) ? 0 : random.below(16)
+      const isAccepted = subject.set(key, random.pick(values), this.deadlineMs(key), random.pick(metas), flags)
+      if (isAccepted) this.accepted++
+      this.done(`set '${key}' ${flags}`, isAccepted)
+    } else if (kind < 19) this.done(`get '${key}'`, shown(subject.get(key)))
+    else if (kind < 21) this.done(`peek '${key}'`, shown(subject.peek(key)))
+    else if (kind < 25) {
+      const cause = random.oneIn(3) ? Cause.invalidate : Cause.delete
+      this.done(`delete '${key}'`, subject.delete(key, cause))
+    } else if (kind < 29) this.done(`expireAt '${key}'`, subject.expireAt(key, this.deadlineMs(key)))
+    else if (kind < 35) {
+      const limit = random.pick([1, 2, 5, Number.MAX_SAFE_INTEGER])
+      this.done("advance", subject.advance(limit, !this.options.isWild || random.oneIn(2)))
+    } else if (kind === 35) this.done("flush", subject.flush())
+    else if (kind < 38) {
+      const mask = random.between(0, allCauses)
+      const pattern = random.pick(patterns)
+      this.watch({ name: `${++this.names}`, pattern, mask, priority: random.between(-1, 1) })
+    } else if (this.watching.length > 0) {
+      const [watcher] = this.watching.splice(random.below(this.watching.length), 1)
+      subject.unwatch(watcher as Named)
+    }
+  }
+
+  private watch(watcher: Named): void {
+    this.watching.push(watcher)
+    this.subject.watch(watcher)
+  }
+
+  /** None, passed, near or far. When not wild, two keys never have the same one: the wheel leaves open who is first. */
+  private deadlineMs(key: string): number {
+    const { random } = this
+    const nowMs = this.subject.clock.nowMs()
+    const kind = random.below(10)
+    if (kind < 3) return 0
+    const delayMs = kind === 3 ? -random.between(0, 100) : random.pick([1, 9, 20, 64, 70, 1000, 4096, 5000, 300_000])
+    const deadlineMs = nowMs + delayMs
+    return this.options.isWild ? deadlineMs : deadlineMs - (deadlineMs % keys.length) + keys.indexOf(key)
+  }
+
+  private done(what: string, result: unknown): void {
+    this.note(`${what} -> ${result}; ${store(this.subject)}`)
+    this.check(this.depth === 0)
+  }
+}
+
+const shown = (entry: Entry | PlainEntry | undefined): string => {
+  if (entry === undefined) return "none"
+  const { key, value, meta, expiresAtMs, version, isLocal } = entry
+  return `'${key}'=${values.indexOf(value)} meta ${metas.indexOf(meta)} @${expiresAtMs} v${version} ${isLocal}`
+}
+
+const store = (subject: Subject): string => {
+  const entries = subject.live().map(shown).sort().join(", ")
+  return `${subject.size} entries, ${subject.bytes} bytes, v${subject.version}: ${entries}`
+}
+
+const described = (event: Heard): string => {
+  const { cause, key, value, oldValue, meta, version, expiresAtMs, atMs, isLocal, count, origin } = event
+  const watchers = "watchers" in event ? event.watchers : event.match.watchersOf(cause)
+  const change = `${indexOf(oldValue)} to ${indexOf(value)} meta ${metas.indexOf(meta)} @${expiresAtMs}`
+  const names = watchers.map((watcher) => (watcher as Named).name)
+  return `${causeNames[cause]} '${key}' ${change} v${version} at ${atMs} ${isLocal} ${count} ${origin?.depth} [${names}]`
+}
+
+const indexOf = (value: Value | undefined): number | undefined =>
+  value === undefined ? undefined : values.indexOf(value)
+
+const transcript = (random: Random, subject: Real | Plain): string[] => {
+  const lines: string[] = []
+  const schedule = new Schedule(random, subject, { steps: 60, isWild: false })
+  schedule.note = (line) => lines.push(line)
+  schedule.check = (isOutermost) => {
+    if (isOutermost) lines.push(JSON.stringify(subject.stats))
+    if (!(subject instanceof Real)) return
+    subject.keyspace.checkInvariants()
+    subject.keyspace.trie.checkInvariants()
+    if (isOutermost) subject.checkWake()
+  }
+  schedule.run()
+  return lines
+}
+
+/** What a change did to a store, for those who replay the log. */
+interface Held {
+  readonly value: Value
+  readonly meta: Meta
+  readonly expiresAtMs: number
+  readonly version: number
+  readonly isLocal: boolean
+}
+
+const replay = (state: Map<string, Held>, event: KeyEvent): void => {
+  const { cause, key, value, meta, expiresAtMs, version, isLocal } = event
+  if (cause === Cause.flush) state.clear()
+  else if (value === undefined) state.delete(key)
+  else if (cause !== Cause.read) state.set(key, { value, meta, expiresAtMs, version, isLocal })
+}
+
+/** The log's events that were not asked for yet. */
+const reader = (keyspace: Keyspace): (() => KeyEvent[]) => {
+  let read = 0
+  return () => {
+    const events = keyspace.log.recent()
+    const fresh = events.slice(read)
+    read = events.length
+    return fresh
+  }
+}
+
+const isRemoval = (event: KeyEvent): boolean => event.value === undefined && event.cause !== Cause.flush
+
+const isPast = (expiresAtMs: number, nowMs: number): boolean => expiresAtMs !== 0 && expiresAtMs <= nowMs
+
+/** Throws where the store is not what was replayed; entries past their deadline are there, but nobody can look. */
+const checkReplayed = ({ keyspace, clock }: Real, state: ReadonlyMap<string, Held>): void => {
+  if (keyspace.size !== state.size) throw new Error(`${keyspace.size} entries, ${state.size} replayed`)
+  for (const [key, held] of state) {
+    const entry = keyspace.peek(key)
+    if (isPast(held.expiresAtMs, clock.nowMs())) {
+      if (entry !== undefined) throw new Error(`'${key}' is past its deadline and seen`)
+    } else if (
+      entry === undefined ||
+      entry.value !== held.value ||
+      entry.meta !== held.meta ||
+      entry.expiresAtMs !== held.expiresAtMs ||
+      entry.version !== held.version ||
+      entry.isLocal !== held.isLocal
+    ) {
+      throw new Error(
+        `'${key}' is ${shown(entry)}, replayed as ${shown({ key, bytes: 0, dueMs: 0, turn: 0, ...held })}`
+      )
+    }
+  }
+}
+
+/** Runs a wild schedule on a real keyspace, with `look` after each operation and each event, at any depth. */
+const runWild = (
+  random: Random,
+  watch: (real: Real, schedule: Schedule) => (isOutermost: boolean) => void
+): Schedule => {
+  const real = new Real()
+  const schedule = new Schedule(random, real, { steps: 60, isWild: true })
+  const look = watch(real, schedule)
+  schedule.check = (isOutermost) => {
+    real.keyspace.checkInvariants()
+    if (isOutermost) real.checkWake()
+    look(isOutermost)
+  }
+  schedule.run()
+  return schedule
+}
+
+const timeoutMs = 300_000 // a hang's end: two busy cores and MIMOSA_SCHEDULES may make these long
+
+describe("Keyspace", () => {
+  it("cannot be told from the plain keyspace, whatever its sink does", { timeout: timeoutMs }, () => {
+    forAllSeeds(3000, (random) => {
+      const real = new Real()
+      const lines = transcript(random, real)
+      const plain = new Plain()
+      const expected = transcript(random.again(), plain)
+      const at = expected.findIndex((line, i) => line !== lines[i])
+      if (at !== -1 || lines.length !== expected.length) {
+        const before = expected.slice(Math.max(0, at - 6), at).join("\n")
+        throw new Error(`after\n${before}\nexpected\n${expected[at]}\nand got\n${lines[at]}`)
+      }
+      expect(real.keyspace.log.recent().map(described)).toEqual(plain.log.map(described))
+    })
+  })
+
+  it("law 1: the replayed log is the store, from whatever moment it was opened", { timeout: timeoutMs }, () => {
+    forAllSeeds(1500, (random) => {
+      let wait = random.below(40)
+      runWild(random, (real) => {
+        const { keyspace } = real
+        let state: Map<string, Held> | undefined
+        let fresh = reader(keyspace)
+        keyspace.log.close()
+        return (isOutermost) => {
+          if (isOutermost && wait-- === 0) {
+            while (keyspace.size > real.live().length) real.advance(1, true) // what is due cannot be seen
+            state = new Map(real.live().map((entry) => [entry.key, { ...(entry as Entry) }]))
+            keyspace.log.open(runMaximum)
+            fresh = reader(keyspace)
+          }
+          if (state === undefined) return
+          for (const event of fresh()) replay(state, event)
+          checkReplayed(real, state)
+        }
+      })
+    })
+  })
+
+  it("law 2: an entry that goes, goes once, with the cause that was true", { timeout: timeoutMs }, () => {
+    forAllSeeds(1500, (random) => {
+      runWild(random, ({ keyspace, clock }) => {
+        const state = new Map<string, Held>()
+        const fresh = reader(keyspace)
+        let version = 0
+        return () => {
+          for (const event of fresh()) {
+            const held = state.get(event.key)
+            if (isRemoval(event)) {
+              if (held === undefined) throw new Error(`'${event.key}' went twice: ${described(event)}`)
+              if (event.oldValue !== held.value || event.meta !== held.meta) throw new Error("another value went")
+              const isDue = isPast(event.expiresAtMs, event.atMs)
+              if (isDue !== (event.cause === Cause.expire))
+                throw new Error(`the cause is not true: ${described(event)}`)
+            } else if (event.cause === Cause.flush) {
+              const due = [...state.values()].filter((each) => isPast(each.expiresAtMs, event.atMs))
+              if (due.length > 0) throw new Error("a flush took what was due")
+              if (event.count !== state.size) throw new Error(`flushed ${event.count} of ${state.size}`)
+            } else if (event.oldValue !== held?.value && event.cause !== Cause.read) {
+              throw new Error(`the value before is not the one that was: ${described(event)}`)
+            }
+            if (event.cause !== Cause.read && event.version <= version) throw new Error("versions do not go up")
+            if (event.atMs > clock.nowMs()) throw new Error("an event from the future")
+            if (event.cause !== Cause.read) version = event.version
+            replay(state, event)
+          }
+        }
+      })
+    })
+  })
+
+  it("law 3: overwriting an expired entry is its expiry, then a write over nothing", { timeout: timeoutMs }, () => {
+    let overwritten = 0
+    forAllSeeds(300, (random) => {
+      const real = new Real()
+      const { keyspace, clock } = real
+      const flags = random.below(16)
+      keyspace.set("k", "old", startMs + random.between(1, 200), random.pick(metas))
+      clock.atMs += random.between(0, 200)
+      const entry = keyspace.peek("k")
+      const [old, value] = [keyspace.log.recent()[0] as KeyEvent, random.pick(values)]
+      if (!keyspace.set("k", value, 0, noMeta, flags) || entry !== undefined) return
+      overwritten++
+      const [expired, written, ...more] = keyspace.log.recent().slice(1)
+      expect(more).toEqual([])
+      expect(expired).toMatchObject({ cause: Cause.expire, oldValue: "old", expiresAtMs: old.expiresAtMs, version: 2 })
+      expect(expired?.meta).toBe(old.meta)
+      expect(written?.cause).toBe(flags & SetFlag.fill ? Cause.fill : Cause.write)
+      expect([written?.oldValue, written?.meta, written?.expiresAtMs, written?.version]).toEqual([
+        undefined,
+        noMeta,
+        0,
+        3
+      ])
+      keyspace.checkInvariants()
+    })
+    expect(process.env.MIMOSA_SCHEDULES ?? overwritten).not.toBe(0)
+  })
+
+  it("law 4: a write event for each accepted set, none for a change of the deadline", { timeout: timeoutMs }, () => {
+    forAllSeeds(1000, (random) => {
+      const events: KeyEvent[] = []
+      const schedule = runWild(random, ({ keyspace }) => {
+        const fresh = reader(keyspace)
+        return () => events.push(...fresh())
+      })
+      const stores = events.filter(({ cause }) => cause === Cause.write || cause === Cause.fill)
+      expect(stores.length).toBe(schedule.accepted)
+      for (const touch of events.filter(({ cause }) => cause === Cause.touch)) {
+        if (touch.value === undefined || touch.value !== touch.oldValue) throw new Error("a touch changed the value")
+      }
+    })
+  })
+
+  it("law 5: the sink sees the store after its event, and each event once, in order", { timeout: timeoutMs }, () => {
+    forAllSeeds(1500, (random) => {
+      const due: KeyEvent[] = []
+      const heard: Heard[] = []
+      runWild(random, (real, schedule) => {
+        const { keyspace } = real
+        const state = new Map<string, Held>()
+        const fresh = reader(keyspace)
+        const replayFresh = (): void => {
+          for (const event of fresh()) {
+            replay(state, event)
+            if (event.cause !== Cause.flush && event.match.watchersOf(event.cause).length > 0) due.push(event)
+          }
+          checkReplayed(real, state)
+        }
+        schedule.onHeard = (event) => {
+          replayFresh()
+          heard.push(event)
+          if (!due.includes(event as KeyEvent)) throw new Error("heard before it was logged, or heard by nobody")
+        }
+        return (isOutermost) => {
+          replayFresh()
+          if (isOutermost && heard.length !== due.length) throw new Error(`${heard.length} heard of ${due.length}`)
+        }
+      })
+      if (heard.some((event, i) => event !== due[i])) throw new Error("heard in another order than they happened")
+    })
+  })
+
+  it("scans, in steps, every entry that stays there under churn, and none that is gone", { timeout: timeoutMs }, () => {
+    forAllSeeds(1000, (random) => {
+      let cursor = 0
+      let staying: Entry[] | undefined
+      let visited: Entry[] = []
+      runWild(random, ({ keyspace }) => (isOutermost) => {
+        staying = staying?.filter((entry) => keyspace.peek(entry.key) === entry)
+        if (!isOutermost || random.oneIn(3)) return
+        if (staying === undefined) {
+          staying = []
+          visited = []
+          for (const key of keys) {
+            const entry = keyspace.peek(key)
+            if (entry !== undefined) staying.push(entry)
+          }
+        }
+        cursor = keyspace.scan(cursor, random.between(1, 3), (entry) => {
+          if (keyspace.peek(entry.key) !== entry) throw new Error(`'${entry.key}' was visited and is not there`)
+          visited.push(entry)
+        })
+        if (cursor !== 0) return
+        const missed = staying.filter((entry) => !visited.includes(entry))
+        if (missed.length > 0) throw new Error(`'${missed[0]?.key}' was there all the time and was not visited`)
+        staying = undefined
+      })
+    })
+  })
+})

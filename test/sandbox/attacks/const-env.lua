@@ -1,0 +1,2 @@
+-- ends: error
+return load('local _ENV <const> = 1 return x')()

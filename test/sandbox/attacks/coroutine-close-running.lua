@@ -1,0 +1,2 @@
+-- ends: error
+return coroutine.close(coroutine.running())

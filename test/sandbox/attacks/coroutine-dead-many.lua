@@ -1,0 +1,2 @@
+-- ends: memory
+while true do local co = coroutine.create(error) coroutine.resume(co) end

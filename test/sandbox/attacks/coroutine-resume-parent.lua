@@ -1,0 +1,3 @@
+-- ends: timeout
+local parent = coroutine.running()
+coroutine.wrap(function() coroutine.resume(parent) while true do end end)()

@@ -1,0 +1,3 @@
+-- ends: ok
+local co = coroutine.running()
+return coroutine.resume(co)

@@ -1,0 +1,2 @@
+-- ends: memory
+return os.date(('%c'):rep(5000))

@@ -1,0 +1,2 @@
+-- ends: ok
+return rawget(_ENV, 'print')

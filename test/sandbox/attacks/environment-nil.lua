@@ -1,0 +1,3 @@
+-- ends: error
+_ENV = nil
+print('x')

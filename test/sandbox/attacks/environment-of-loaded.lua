@@ -1,0 +1,2 @@
+-- ends: ok
+return load('return _ENV')() ~= _ENV

@@ -1,0 +1,3 @@
+-- ends: timeout
+_ENV = {}
+while 1 do end

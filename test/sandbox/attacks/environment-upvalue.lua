@@ -1,0 +1,3 @@
+-- ends: error
+local function f() return _ENV end
+f().string.format = nil

@@ -1,0 +1,2 @@
+-- ends: error
+error('attack:99: not there', 0)

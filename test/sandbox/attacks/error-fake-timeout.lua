@@ -1,0 +1,2 @@
+-- ends: error
+error('timeout', 0)

@@ -1,0 +1,2 @@
+-- ends: error
+error({ message = 'x', status = 0 })

@@ -1,0 +1,2 @@
+-- ends: error
+error(setmetatable({}, { __metatable = 'mine' }))

@@ -1,0 +1,2 @@
+-- ends: timeout
+return ('x'):gsub('x', function() while true do end end)

@@ -1,0 +1,3 @@
+-- ends: timeout
+local s = ('x'):rep(10000)
+while true do s:gsub('', '') end

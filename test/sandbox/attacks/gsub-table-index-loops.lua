@@ -1,0 +1,2 @@
+-- ends: timeout
+return ('x'):gsub('x', setmetatable({}, { __index = function() while true do end end }))

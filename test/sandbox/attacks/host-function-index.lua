@@ -1,0 +1,2 @@
+-- ends: error
+return cache.get.__index

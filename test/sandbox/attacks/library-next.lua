@@ -1,0 +1,2 @@
+-- ends: ok
+return next(string) or next(cache) or next(math)

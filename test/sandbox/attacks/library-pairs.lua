@@ -1,0 +1,2 @@
+-- ends: ok
+for k in pairs(string) do return true end

@@ -1,0 +1,2 @@
+-- ends: ok
+return rawget(string, 'format')

@@ -1,0 +1,2 @@
+-- ends: error
+string.format = nil

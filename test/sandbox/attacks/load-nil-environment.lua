@@ -1,0 +1,2 @@
+-- ends: error
+return load('return print', 'x', 't', nil)()

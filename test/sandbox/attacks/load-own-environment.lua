@@ -1,0 +1,3 @@
+-- ends: ok
+load('leaked = true')()
+return leaked ~= true

@@ -1,0 +1,2 @@
+-- ends: timeout
+load(function() return ' ' end)

@@ -1,0 +1,2 @@
+-- ends: timeout
+load(function() while true do end end)

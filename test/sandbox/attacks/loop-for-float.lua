@@ -1,0 +1,2 @@
+-- ends: timeout
+for i = 1, math.huge do end

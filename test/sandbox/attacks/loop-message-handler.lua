@@ -1,0 +1,2 @@
+-- ends: killed
+xpcall(function() error('x') end, function() while true do end end)

@@ -1,0 +1,3 @@
+-- ends: killed
+local function again() pcall(again) return again() end
+again()

@@ -1,0 +1,2 @@
+-- ends: timeout
+repeat until false

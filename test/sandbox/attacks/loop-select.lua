@@ -1,0 +1,2 @@
+-- ends: timeout
+while true do select('#', 1, 2, 3) end

@@ -1,0 +1,2 @@
+-- ends: timeout
+while true do xpcall(function() while true do end end, function() end) end

@@ -1,0 +1,3 @@
+-- ends: memory
+local s = ''
+while true do s = s .. 'x' end

@@ -1,0 +1,3 @@
+-- ends: memory
+local s = ('x'):rep(20000)
+return string.format('%s%s%s%s%s', s, s, s, s, s)

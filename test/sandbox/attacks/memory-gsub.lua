@@ -1,0 +1,3 @@
+-- ends: memory
+local s = ('x'):rep(1000)
+return s:gsub('x', s)

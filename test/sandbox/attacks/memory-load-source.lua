@@ -1,0 +1,3 @@
+-- ends: memory
+local s = ('x=1 '):rep(10000)
+return load(s)

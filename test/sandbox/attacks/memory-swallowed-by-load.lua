@@ -1,0 +1,3 @@
+-- ends: memory
+load(function() return ('x'):rep(1e9) end)
+return 'swallowed'

@@ -1,0 +1,3 @@
+-- ends: memory
+local function f(...) return f(table.pack(...), ...) end
+f()

@@ -1,0 +1,3 @@
+-- ends: timeout
+local function f(...) return f(1, ...) end
+f()

@@ -1,0 +1,2 @@
+-- ends: error
+error(setmetatable({}, { __name = function() while true do end end }))

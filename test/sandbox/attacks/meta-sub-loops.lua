@@ -1,0 +1,4 @@
+-- ends: timeout
+local meta = { __sub = function() while true do end end }
+local t, u = setmetatable({}, meta), setmetatable({}, meta)
+return t - u

@@ -1,0 +1,2 @@
+-- ends: error
+setmetatable(_ENV, { __index = function() return 'mine' end })

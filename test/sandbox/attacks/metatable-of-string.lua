@@ -1,0 +1,3 @@
+-- ends: ok
+local m = getmetatable('')
+return type(m) == 'table'

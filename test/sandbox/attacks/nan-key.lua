@@ -1,0 +1,3 @@
+-- ends: error
+local t = {}
+t[0 / 0] = 1

@@ -1,0 +1,2 @@
+-- ends: killed
+return (('a'):rep(3000)):find('.-.-.-.-b')

@@ -1,0 +1,2 @@
+-- ends: killed
+return (('a'):rep(2000)):find('[^b]*[^b]*[^b]*[^b]*b')

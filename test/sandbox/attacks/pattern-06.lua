@@ -1,0 +1,2 @@
+-- ends: killed
+return ((' '):rep(2000)):find('%s*%s*%s*%s*$x')

@@ -1,0 +1,2 @@
+-- ends: killed
+return (('a'):rep(1000)):find('.*.*.*.*.*x')

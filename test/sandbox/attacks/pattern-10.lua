@@ -1,0 +1,2 @@
+-- ends: ok
+return (('a b '):rep(1000)):find('%f[%w]%f[%w].-.-.-b')

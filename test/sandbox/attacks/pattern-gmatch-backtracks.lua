@@ -1,0 +1,2 @@
+-- ends: killed
+for _ in ('a'):rep(3000):gmatch('.-.-.-b') do end

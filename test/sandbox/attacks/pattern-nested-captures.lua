@@ -1,0 +1,2 @@
+-- ends: error
+return ('x'):find(('('):rep(40))

@@ -1,0 +1,2 @@
+-- ends: error
+return ('a'):rep(5000):match(('a?'):rep(5000) .. 'b')

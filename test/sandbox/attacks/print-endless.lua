@@ -1,0 +1,2 @@
+-- ends: memory
+while true do print('x') end

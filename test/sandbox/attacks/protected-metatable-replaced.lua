@@ -1,0 +1,3 @@
+-- ends: error
+local t = setmetatable({}, { __metatable = false })
+setmetatable(t, {})

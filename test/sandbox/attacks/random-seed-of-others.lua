@@ -1,0 +1,3 @@
+-- ends: timeout
+math.randomseed(42)
+while true do end

@@ -1,0 +1,3 @@
+-- ends: memory
+local function f() local x <close> = setmetatable({}, { __close = f }) end
+f()

@@ -1,0 +1,3 @@
+-- ends: memory
+local function f() coroutine.wrap(f)() end
+f()

@@ -1,0 +1,3 @@
+-- ends: error
+local t = setmetatable({}, { __index = function(t, k) return t[k .. 'x'] end })
+return t.x

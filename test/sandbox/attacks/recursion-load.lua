@@ -1,0 +1,3 @@
+-- ends: killed
+local function f() return load(f) end
+f()

@@ -1,0 +1,3 @@
+-- ends: ok
+local function f() pcall(f) end
+f()

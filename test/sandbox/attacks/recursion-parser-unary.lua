@@ -1,0 +1,2 @@
+-- ends: ok
+return load('return ' .. ('- '):rep(5000) .. '1')

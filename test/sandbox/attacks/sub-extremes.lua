@@ -1,0 +1,2 @@
+-- ends: ok
+return ('x'):sub(math.mininteger, math.maxinteger)

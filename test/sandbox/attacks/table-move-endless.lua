@@ -1,0 +1,2 @@
+-- ends: killed
+table.move({}, 1, 1e9, 2)

@@ -1,0 +1,2 @@
+-- ends: timeout
+table.remove(setmetatable({}, { __len = function() return 1e9 end, __index = function() return 1 end, __newindex = function() end }), 1)

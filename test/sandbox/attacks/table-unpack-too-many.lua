@@ -1,0 +1,2 @@
+-- ends: memory
+return table.unpack({}, 1, 1e8)

@@ -1,0 +1,36 @@
+/** A RESP server over one keyspace on a free port, for tests. */
+import { EventBus } from "../../src/cache/EventBus.ts"
+import { TurnClock } from "../../src/cache/TurnClock.ts"
+import { Keyspace, type KeyspaceOptions } from "../../src/kernel/index.ts"
+import { RespServer, type RespServerOptions } from "../../src/server/RespServer.ts"
+
+export interface TestServer {
+  readonly port: number
+  readonly server: RespServer
+  readonly keyspace: Keyspace
+  readonly bus: EventBus
+  /** What commands threw. */
+  readonly defects: unknown[]
+  readonly stop: () => Promise<void>
+}
+
+export const startServer = async (
+  options: Partial<RespServerOptions> = {},
+  limits: Partial<Pick<KeyspaceOptions, "maxEntries" | "maxBytes">> = {}
+): Promise<TestServer> => {
+  const clock = options.clock ?? new TurnClock()
+  const bus = new EventBus()
+  const keyspace = new Keyspace({
+    maxEntries: 100_000,
+    maxBytes: 256 * 1024 * 1024,
+    sink: { onEvent() {} },
+    wake() {},
+    ...limits,
+    clock
+  })
+  const defects: unknown[] = []
+  const onCrash = (_: unknown, defect: unknown) => void defects.push(defect)
+  const server = new RespServer({ keyspace, bus, onCrash, ...options, clock })
+  const port = await server.listen(0)
+  return { port, server, keyspace, bus, defects, stop: () => server.close() }
+}

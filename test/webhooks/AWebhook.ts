@@ -1,0 +1,14 @@
+import type { Webhook } from "../../src/webhooks/Delivery.ts"
+
+/** A webhook that can be sent, but for what the test changes. */
+export const aWebhook = (change: Partial<Webhook> = {}): Webhook => ({
+  id: "boot-1-0-test",
+  url: "https://hooks.example/a",
+  body: '{"key":"session:1"}',
+  headers: {},
+  trigger: "test",
+  key: "session:1",
+  event: "ON_EXPIRE",
+  createdAtMs: 0,
+  ...change
+})
