@@ -19,7 +19,10 @@ import type { LuaExports, Pointer } from "./internal/wasm.ts"
 import type { LuaCodec, LuaValue } from "./LuaCodec.ts"
 import { Refusal } from "./LuaCodec.ts"
 
-/** What Lua may call. Whatever it throws is a defect: it goes through the run to the machine's owner. */
+/**
+ * What Lua may call. Whatever it throws is a defect: it goes through the run to the machine's owner. It must not catch
+ * what the call's own methods throw: that is how a run which is out of fuel or memory leaves it.
+ */
 export type HostFunction = (call: HostCall) => void
 
 /** A Lua type by its name in Lua; `"none"` where there is no such argument. */

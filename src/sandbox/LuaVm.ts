@@ -131,6 +131,7 @@ export class LuaVm {
   private collectAt = 0
   private hasOutgrown = false
   private nextSeed = 1
+  private readonly generatorState = new Uint8Array(generatorBytes)
   private hasSeeded = false
 
   // Of the run at hand, and of the last one.
@@ -232,6 +233,8 @@ export class LuaVm {
       keepsState: analysis.keepsState
     }
     this.clean()
+    if (this.pending.length >= pendingMax) this.settle()
+    this.isStale = true
     const error = this.load(entry)
     if (error !== undefined) {
       if (program < this.programs.length) this.free.push(program)
@@ -316,7 +319,7 @@ export class LuaVm {
     let code: number
     try {
       code = this.frame.isFull
-        ? frameFull
+        ? this.refuseFrame()
         : this.machine.shim.fire(program, entry.mask, entry.isFresh ? 1 : 0, this.granted, limits.bytesMax, results)
     } catch (error) {
       return this.broken(error)
@@ -331,11 +334,18 @@ export class LuaVm {
     return RunStatus.ok
   }
 
+  private refuseFrame(): number {
+    this.cells[cell.fuel] = this.granted
+    this.cells[cell.base] = this.cells[cell.used] as number
+    return frameFull
+  }
+
   private takeResult(): void {
     const { lua, L } = this.machine
     this.cells[cell.cap] = this.cells[cell.total] as number
     this.lastResult = this.codec.decode(L, -1, "result")
     lua.lua_settop(L, -2)
+    if (this.cells[cell.denied] !== 0) this.restore() // no room to walk the value: the codec has said so
   }
 
   /** Lua returned, but not well. */
@@ -376,8 +386,7 @@ export class LuaVm {
       this.error = { message: error.message, line }
       return RunStatus.killed
     }
-    // A trap of the wasm, or a stack of JavaScript's that a script has used up.
-    if (error instanceof WebAssembly.RuntimeError || error instanceof RangeError) {
+    if (isTrap(error)) {
       this.error = { message: `killed: ${error.message}`, line: 0 }
       return RunStatus.killed
     }
@@ -438,7 +447,10 @@ export class LuaVm {
     }
     const { shim, memory, collectorState, stepRef } = this.machine
     shim.refuel(bootFuel)
-    shim.collect(stepRef, 0)
+    // A run pays in proportion to what it took, or the collector would fall behind; never more than `stepsMax`.
+    let steps = Math.min(stepsMax, 1 + Math.floor(Math.max(0, this.lastBytes) / bytesPerStep))
+    do shim.collect(stepRef, 0)
+    while (--steps > 0 && memory.bytes[collectorState] !== collectorIdle)
     if (memory.bytes[collectorState] !== collectorIdle) return
     this.collectAt = (this.cells[cell.used] as number) + garbageMin
   }
@@ -475,14 +487,11 @@ export class LuaVm {
     this.rewinds++
   }
 
-  private readonly generatorState = new Uint8Array(generatorBytes)
-
   // ---- programs
 
   /** What has run is undone, so that a snapshot to come holds programs and nothing else. */
   private clean(): void {
     if (this.isDirty) this.restore()
-    this.isStale = true
   }
 
   /** Compiles it and puts it in its place, or leaves the machine as it was. */
@@ -491,27 +500,35 @@ export class LuaVm {
       const message = `a source has at most ${sourceBytesMax} bytes, this one has ${entry.source.length}`
       return { message, line: 1, column: 1 }
     }
+    const { lua, shim, L } = this.machine
+    const top = lua.lua_gettop(L)
     this.cells[cell.cap] = this.cells[cell.total] as number
-    this.machine.shim.refuel(compileFuelMax)
+    shim.refuel(compileFuelMax)
     this.isCompiling = true
+    let isDirty = false
     let error: CompileError | undefined
     try {
       error = this.compile(entry)
     } catch (thrown) {
-      if (!(thrown instanceof Killed || thrown instanceof WebAssembly.RuntimeError || thrown instanceof RangeError)) {
-        throw thrown
-      }
+      this.isCompiling = false
+      if (!(thrown instanceof Killed || isTrap(thrown))) throw thrown
       error = { message: thrown.message, line: 1, column: 1 }
+      isDirty = true
     }
     this.isCompiling = false
-    if (error !== undefined) {
-      if (this.cells[cell.denied] !== 0) error = { ...error, message: "the machine has no memory left for it" }
-      // The compiler may have been stopped anywhere; what was loaded since the snapshot is loaded once more.
-      this.restore()
-      const again = this.pending.splice(0)
-      for (const other of again) if (this.load(other) === undefined) this.pending.push(other)
+    if (this.cells[cell.denied] !== 0) {
+      error = { message: "the machine has no memory left for it", line: 1, column: 1 }
+      isDirty = true
     }
+    if (isDirty) this.reload()
+    else lua.lua_settop(L, top)
     return error
+  }
+
+  /** After the compiler was stopped halfway: back to the snapshot, and once more what was loaded since. */
+  private reload(): void {
+    this.restore()
+    for (const entry of this.pending.splice(0)) if (this.load(entry) === undefined) this.pending.push(entry)
   }
 
   private compile(entry: Entry): CompileError | undefined {
@@ -610,6 +627,10 @@ const located = (message: string, name: string): RunError => {
   return found === null ? { message, line: 0 } : { message: found[2] as string, line: Number(found[1]) }
 }
 
+/** A trap of the wasm, or JavaScript's stack, used up. */
+const isTrap = (error: unknown): error is Error =>
+  error instanceof WebAssembly.RuntimeError || (error instanceof RangeError && /call stack/.test(error.message))
+
 const systemClock: VmClock = { epochMs: () => Date.now(), elapsedMs: () => performance.now() }
 
 const sliceFuel = 4096 // units; 10 to 20 µs of Lua
@@ -629,6 +650,10 @@ const nameMax = 59 // characters; Lua's LUA_IDSIZE less its zero
 
 const garbageMin = 128 << 10 // bytes between two clean-ups; at 100 bytes a run these come to a few ns a run
 
+const bytesPerStep = 2 << 10 // taken by a run for each further step; a step marks or sweeps some 200 objects in about 5 µs
+
+const stepsMax = 32 // steps after one run, which has taken 64 KiB then
+
 const wornBytes = 2 << 20 // of heap past the snapshot, which the process cannot be given back
 
 const defaultBytesMax = 4 << 20
@@ -642,5 +667,7 @@ const denied = 256 // the shim's bit for a refused allocation
 const frameFull = 512
 
 const generatorBytes = 32
+
+const pendingMax = 256 // programs that a snapshot may lag behind, and that a kill of the compiler loads again
 
 const stackSlots = 128 // values; spares most programs a growth of their stack

@@ -60,7 +60,10 @@ describe("a program", () => {
 
   it("gets the whole event as its argument, in a new table each time, when it uses the event as a value", () => {
     const vm = makeVm()
-    const program = define(vm, "local e = ... ; local seen = e.extra ; e.extra = 1 ; return { e == event, seen == nil, e.key }")
+    const program = define(
+      vm,
+      "local e = ... ; local seen = e.extra ; e.extra = 1 ; return { e == event, seen == nil, e.key }"
+    )
     vm.frame.reset()
     vm.frame.string(slots.key, "k")
     for (let round = 0; round < 3; round++) {
@@ -168,7 +171,9 @@ describe("a failure", () => {
     expect(errorOf("error(12)").message).toBe("12")
     expect(errorOf("error('gr\xc3\xbc\xc3\x9fe', 0)").message).toBe("grüße")
     expect(errorOf("error('\xff', 0)").message).toBe("\xff")
-    expect(errorOf("error(setmetatable({}, { __tostring = function() while true do end end }))").message).toMatch(/table/)
+    expect(errorOf("error(setmetatable({}, { __tostring = function() while true do end end }))").message).toMatch(
+      /table/
+    )
   })
 
   it("is rewound: globals of all programs are as at the start, and the next run is a good one", () => {
@@ -333,16 +338,22 @@ describe("limits", () => {
 describe("the libraries", () => {
   it("are those of Lua 5.4, less what reaches out", () => {
     const vm = makeVm()
-    const names = (table: string) => evaluate(vm, `
+    const names = (table: string) =>
+      evaluate(
+        vm,
+        `
       local found = {}
       for name in ("${everyName}"):gmatch("%S+") do if ${table}[name] ~= nil then found[#found + 1] = name end end
-      return table.concat(found, " ")`)
+      return table.concat(found, " ")`
+      )
     expect(names("_G")).toBe(
       "_G _VERSION assert collectgarbage coroutine error getmetatable ipairs load math next os pairs pcall print rawequal " +
         "rawget rawlen rawset select setmetatable string table tonumber tostring type utf8 xpcall"
     )
     expect(names("os")).toBe("clock date time")
-    expect(names("string")).toBe("byte char find format gmatch gsub len lower match pack packsize rep reverse sub unpack upper")
+    expect(names("string")).toBe(
+      "byte char find format gmatch gsub len lower match pack packsize rep reverse sub unpack upper"
+    )
     expect(names("coroutine")).toBe("close create isyieldable resume running status wrap yield")
     expect(evaluate(vm, "return _VERSION")).toBe("Lua 5.4")
   })
@@ -355,7 +366,9 @@ describe("the libraries", () => {
       "2023-11-14 22:13:20",
       "Thu Jan  1 00:00:00 1970"
     ])
-    expect(evaluate(vm, "return os.time { year = 2023, month = 11, day = 14, hour = 22, min = 13, sec = 20 }")).toBe(1_700_000_000)
+    expect(evaluate(vm, "return os.time { year = 2023, month = 11, day = 14, hour = 22, min = 13, sec = 20 }")).toBe(
+      1_700_000_000
+    )
     expect(evaluate(vm, "return os.time { year = 2024, month = 14, day = -3 }")).toBe(Date.UTC(2025, 1, -3, 12) / 1000)
     expect(evaluate(vm, "return os.date('*t', 86400 * 59).yday")).toBe(60)
     expect(evaluate(vm, "return os.time(os.date('*t', 951826554))")).toBe(951_826_554)
@@ -408,7 +421,9 @@ describe("the libraries", () => {
         return { t.a, getmetatable(t) == meta, pcall(function() return t + t end) }`
       )
     ).toEqual([1, true, false, expect.stringContaining("arithmetic on a table value")])
-    expect(evaluate(vm, "local t = setmetatable({}, { __index = { a = 1 } }) setmetatable(t, nil) return t.a == nil")).toBe(true)
+    expect(
+      evaluate(vm, "local t = setmetatable({}, { __index = { a = 1 } }) setmetatable(t, nil) return t.a == nil")
+    ).toBe(true)
     expect(evaluate(vm, "return getmetatable(setmetatable({}, { __metatable = 'mine' }))")).toBe("mine")
   })
 })

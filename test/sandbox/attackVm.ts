@@ -1,6 +1,6 @@
 /** A machine under attack: a victim's program beside the attacker's, and what must hold of both afterwards. */
 import { expect } from "vitest"
-import { LuaVm, type LuaValue, Refusal, RunStatus } from "../../src/sandbox/index.ts"
+import { type LuaValue, LuaVm, Refusal, RunStatus } from "../../src/sandbox/index.ts"
 
 const names = ["ok", "error", "timeout", "memory", "killed"] as const
 
@@ -50,7 +50,14 @@ export const makeAttackVm = () => {
     vm.frame.string(0, "k")
     const attacker = vm.define("attack", source)
     if (!attacker.ok) {
-      return { status: "compile", error: attacker.error.message, line: attacker.error.line, result: null, fuel: 0, bytes: 0 }
+      return {
+        status: "compile",
+        error: attacker.error.message,
+        line: attacker.error.line,
+        result: null,
+        fuel: 0,
+        bytes: 0
+      }
     }
     const status = vm.evaluate(attacker.program, limits)
     const outcome = {

@@ -10,13 +10,13 @@ export const limits = { timeoutMicros: 100, bytesMax: 64 << 10, fuelMax: 100_000
 
 export const stillClock = { epochMs: () => 1_700_000_000_000, elapsedMs: () => 12_500 }
 
-export const makeVm = (options: Partial<VmOptions> = {}): LuaVm =>
-  new LuaVm({ fields, clock: stillClock, ...options })
+export const makeVm = (options: Partial<VmOptions> = {}): LuaVm => new LuaVm({ fields, clock: stillClock, ...options })
 
 /** Defines it, or throws what the compiler says. */
 export const define = (vm: LuaVm, source: string, name = "test"): Program => {
   const definition: Definition = vm.define(name, source)
-  if (!definition.ok) throw new Error(`${definition.error.line}:${definition.error.column}: ${definition.error.message}`)
+  if (!definition.ok)
+    throw new Error(`${definition.error.line}:${definition.error.column}: ${definition.error.message}`)
   return definition.program
 }
 

@@ -2,10 +2,10 @@
 import { readFileSync } from "node:fs"
 import { beforeAll, describe, expect, it } from "vitest"
 import loadWabt from "wabt"
-import { makeImports } from "../../src/sandbox/internal/imports.ts"
-import { hostFunctionsMax } from "../../src/sandbox/internal/layout.ts"
 // @ts-expect-error a build tool in plain JavaScript
 import { disassemble } from "../../.tools/wasm.mjs"
+import { makeImports } from "../../src/sandbox/internal/imports.ts"
+import { hostFunctionsMax } from "../../src/sandbox/internal/layout.ts"
 
 let lua: Array<string>
 let shim: Array<string>
@@ -60,8 +60,8 @@ describe("the metered Lua", () => {
       const found = /^ {2}\(import "([^"]+)" "([^"]+)" \((\w+)/.exec(line)
       return found === null ? [] : [`${found[1]}.${found[2]} ${found[3]}`]
     })
-    const given = Object.entries(makeImports({ lua: {} as never, exhausted() {}, threw() {} })).flatMap(([module, body]) =>
-      Object.keys(body).map((name) => `${module}.${name} func`)
+    const given = Object.entries(makeImports({ lua: {} as never, exhausted() {}, threw() {} })).flatMap(
+      ([module, body]) => Object.keys(body).map((name) => `${module}.${name} func`)
     )
     expect(imports).toHaveLength(28) // the 27 of wasmoon's build, and the meter
     expect(imports.sort()).toEqual(given.sort())

@@ -135,7 +135,7 @@ local function newEnvironment()
   return env
 end
 
-collectgarbage("incremental", 200, 100, 8)
+collectgarbage("incremental", 200, 100, 5) -- steps of some 200 objects
 collectgarbage("stop")
 local _, generator = debug.getupvalue(math.random, 1)
 local real = _G
