@@ -5,8 +5,8 @@
  * Work is counted as fuel, one unit a loop head of the metered wasm (so: about an instruction of Lua). A run gets it in
  * slices. When a slice is spent the host looks at the clock: past the soft limit it arms Lua's hook, which raises a clean
  * error at each further instruction; past the hard limit it throws through the wasm. A run that spends less than a slice
- * never sees the clock at all, so it cannot be stopped for what the machine did meanwhile. With `fuelMax` there is no
- * clock, and the same run ends in the same way each time.
+ * never sees the clock at all, and one pause of the process weighs no more than a few slices, so that a run is not stopped
+ * for what the machine did meanwhile. With `fuelMax` there is no clock, and the same run ends in the same way each time.
  *
  * Invariants between two calls: the collector is stopped, no hook is armed, the main stack holds what the boot put there,
  * and the state is either that of the snapshot or came from it by runs that ended well. Whatever ends otherwise is
@@ -141,8 +141,11 @@ export class LuaVm {
   private limits: RunLimits = defaultRunLimits
   private stage: 0 | 1 = 0 // 1: the hook is armed
   private granted = 0
-  private beganMs = 0
+  /** When the clock was read last in this run; meaningless before the first time. */
+  private readMs = 0
   private isClockRead = false
+  /** When the hook was armed. */
+  private lateMs = 0
   private error: RunError = { message: "", line: 0 }
   private elapsedMicros = 0
 
@@ -412,15 +415,16 @@ export class LuaVm {
       isOver = !isLate
     } else {
       const nowMs = this.clock.elapsedMs()
-      if (!this.isClockRead) {
-        // What the first slice took is known as work only.
-        this.isClockRead = true
-        this.beganMs = nowMs - slice / fuelPerMicro / 1000
-      }
-      this.elapsedMicros = (nowMs - this.beganMs) * 1000
+      const usualMicros = slice / fuelPerMicro
+      // What the first slice took is known as work only; of a later one so much counts as a slow machine would need.
+      const sliceMicros = this.isClockRead ? (nowMs - this.readMs) * 1000 : usualMicros
+      this.elapsedMicros += Math.min(sliceMicros, usualMicros * stallFactor)
+      this.isClockRead = true
+      this.readMs = nowMs
       isLate = this.elapsedMicros > timeoutMicros
-      // Never without a slice in which the hook could have ended it: the process may have stood still meanwhile.
-      isOver = this.stage !== 0 && this.elapsedMicros > timeoutMicros + hardMicros
+      // By the clock alone, for it is late anyway; never without a slice in which the hook could have ended it.
+      isOver = this.stage !== 0 && (nowMs - this.lateMs) * 1000 > hardMicros
+      if (isLate && this.stage === 0) this.lateMs = nowMs
     }
     if (isOver) {
       shim.note()
@@ -469,7 +473,7 @@ export class LuaVm {
     this.pending.length = 0
     this.isStale = false
     this.isDirty = false
-    this.collectAt = snapshot.used + Math.max(garbageMin, snapshot.size)
+    this.collectAt = snapshot.used + Math.max(garbageMin, snapshot.size >> 1)
     return snapshot
   }
 
@@ -483,7 +487,7 @@ export class LuaVm {
     if (this.hasSeeded) this.reseed()
     this.isDirty = false
     this.keepsState = false
-    this.collectAt = this.snapshot.used + Math.max(garbageMin, this.snapshot.size)
+    this.collectAt = this.snapshot.used + Math.max(garbageMin, this.snapshot.size >> 1)
     this.rewinds++
   }
 
@@ -638,6 +642,10 @@ const sliceFuel = 4096 // units; 10 to 20 µs of Lua
 /** Units of fuel that a microsecond of Lua spends at least, on a slow machine: what turns a time into `fuelMax`. */
 export const fuelPerMicro = 250
 
+// A slice counts for at most so many times its usual duration: a run is not to be stopped because the process stood
+// still (a collection of V8's, another process) while it had the thread.
+const stallFactor = 4
+
 const hardMicros = 1000 // µs from the soft limit to the hard one
 
 const hardFuel = hardMicros * fuelPerMicro // units; the same where fuel is the limit
@@ -648,7 +656,10 @@ const sourceBytesMax = 64 << 10
 
 const nameMax = 59 // characters; Lua's LUA_IDSIZE less its zero
 
-const garbageMin = 128 << 10 // bytes between two clean-ups; at 100 bytes a run these come to a few ns a run
+// Bytes between two clean-ups: at 100 bytes a run these come to some 10 ns a run. Not more, because every few hundred
+// strings Lua's string table doubles, and the run in which that happens pays: 1,200 units of fuel up to here, 9,300 (more
+// than two slices) if garbage grew to 128 KiB.
+const garbageMin = 32 << 10
 
 const bytesPerStep = 2 << 10 // taken by a run for each further step; a step marks or sweeps some 200 objects in about 5 µs
 
