@@ -8,7 +8,6 @@ import { type ChildProcess, spawn } from "node:child_process"
 import { accessSync, constants } from "node:fs"
 import { delimiter, join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { describe, it } from "vitest"
 
 /** The program's path, or `undefined` when it is neither on PATH nor in the cache. */
 export const find = (program: string): string | undefined =>
@@ -23,28 +22,6 @@ export const path = (program: string): string => {
   if (found === undefined) throw new Error(missing([program]))
   return found
 }
-
-/**
- * A `describe` for suites that run these programs. Where one is missing the suite is skipped with the reason in its name
- * and on stderr; where `isRequired` it has one test instead, which fails with that reason.
- */
-export const describeWith =
-  (programs: ReadonlyArray<string>) =>
-  (name: string, body: () => void): void => {
-    const lacking = programs.filter((program) => find(program) === undefined)
-    if (lacking.length === 0) {
-      describe(name, body)
-    } else if (isRequired) {
-      describe(name, () => {
-        it("has the servers that it needs", () => {
-          throw new Error(missing(lacking))
-        })
-      })
-    } else {
-      console.warn(`LEFT OUT: ${name}: ${missing(lacking)}`)
-      describe.skip(`${name} (left out: ${missing(lacking)})`, body)
-    }
-  }
 
 /**
  * Runs a program to its end and answers what it printed. `stdin` is given to it whole.
@@ -78,9 +55,11 @@ export const endWithUs = (child: ChildProcess): void => {
 
 const cache = fileURLToPath(new URL("../../.cache/servers/bin", import.meta.url))
 
-const isRequired = Boolean(process.env.CI) || process.env.MIMOSA_REQUIRE_SERVERS === "1"
+/** Where nothing may be left out. */
+export const isRequired = Boolean(process.env.CI) || process.env.MIMOSA_REQUIRE_SERVERS === "1"
 
-const missing = (programs: ReadonlyArray<string>): string =>
+/** What is missing, and where it comes from. */
+export const missing = (programs: ReadonlyArray<string>): string =>
   `${programs.join(", ")} not found on PATH nor in .cache/servers/bin; npm test fetches it where apt-get is there`
 
 const isExecutable = (file: string): boolean => {

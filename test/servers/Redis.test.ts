@@ -2,8 +2,9 @@ import { existsSync } from "node:fs"
 import { createServer } from "node:net"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import * as Binary from "./Binary.ts"
+import { describeWithRedis } from "./describeWith.ts"
 import * as Port from "./Port.ts"
-import { describeWithRedis, type RedisServer, redisBenchmark, redisCli, startRedis } from "./Redis.ts"
+import { type RedisServer, redisBenchmark, redisCli, startRedis } from "./Redis.ts"
 
 describeWithRedis("a real Redis for tests", () => {
   let redis: RedisServer

@@ -6,9 +6,6 @@ import { join } from "node:path"
 import * as Binary from "./Binary.ts"
 import * as Port from "./Port.ts"
 
-/** A `describe` for suites that need redis-server, redis-cli and redis-benchmark. */
-export const describeWithRedis = Binary.describeWith(["redis-server", "redis-cli", "redis-benchmark"])
-
 export interface RedisServer {
   readonly port: number
   readonly pid: number
