@@ -2,7 +2,7 @@
  * The directory that holds what survives a restart, and the only way to it: whoever has this service is its one owner.
  */
 import * as fs from "node:fs/promises"
-import { join, resolve } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { Context, Effect, Layer, type Scope } from "effect"
 import * as AtomicFile from "./AtomicFile.ts"
 import * as directoryLock from "./internal/directoryLock.ts"
@@ -39,7 +39,7 @@ export const make = (
   Effect.gen(function* () {
     const path = resolve(directory)
     yield* Effect.tryPromise({
-      try: () => fs.mkdir(path, { recursive: true, mode: 0o700 }), // readable by its owner alone
+      try: () => makeDirectory(path),
       catch: (cause) => new StorageIo({ operation: "creating", path, cause })
     })
     yield* directoryLock.hold(path)
@@ -67,5 +67,28 @@ export const make = (
 
 export const layer = (directory: string): Layer.Layer<DataDirectory, DataDirectoryLocked | StorageIo> =>
   Layer.scoped(DataDirectory, make(directory))
+
+/**
+ * `mkdir -p`, readable by its owner alone. Not by Node's `recursive`: that never returns where a directory exists in
+ * which none can be made and the system calls it ENOENT (`/proc`).
+ */
+const makeDirectory = async (path: string): Promise<void> => {
+  try {
+    await fs.mkdir(path, { mode: 0o700 })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === "EEXIST" && (await fs.stat(path)).isDirectory()) return
+    const parent = dirname(path)
+    if (code !== "ENOENT" || (await isThere(parent))) throw error
+    await makeDirectory(parent)
+    await makeDirectory(path)
+  }
+}
+
+const isThere = (path: string): Promise<boolean> =>
+  fs.access(path).then(
+    () => true,
+    () => false
+  )
 
 const documentKind = /^[a-z][a-z0-9-]*$/

@@ -68,12 +68,12 @@ describe("AtomicFile", () => {
   )
 
   it.scopedLive(
-    "reads as a whole version after each of 8 kills in the middle of replacements",
+    "reads as a whole version after each of 5 kills in the middle of replacements",
     () =>
       Effect.gen(function* () {
         const directory = yield* temporaryDirectory
         let last = 0
-        for (let kill = 0; kill < 8; kill++) {
+        for (let kill = 0; kill < 5; kill++) {
           const reported = yield* Effect.promise(() => replaceUntilKilled(directory, last + 1, 1 + ((kill * 5) % 7)))
           const content = (yield* (yield* AtomicFile.open(join(directory, "file"))).read) ?? bytes("")
           const version = Number.parseInt(Buffer.from(content).toString(), 10)
@@ -82,7 +82,7 @@ describe("AtomicFile", () => {
           last = version
         }
       }),
-    90_000 // ms; eight processes are started, one after the other
+    90_000 // ms; five processes are started, one after the other
   )
 })
 

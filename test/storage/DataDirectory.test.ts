@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Exit, Schema, Scope } from "effect"
 import { DataDirectory, type VersionedDocument } from "../../src/storage/index.ts"
+import { removeIfDead } from "../../src/storage/internal/directoryLock.ts"
 import { temporaryDirectory } from "./TemporaryDirectory.ts"
 
 interface Notes {
@@ -82,16 +83,39 @@ describe("the owner of a data directory", () => {
     })
   )
 
-  it.scoped("is exactly one of many that find a dead lock at once", () =>
+  it.scoped("is exactly one of two that find a dead lock, however far the second is behind the first", () =>
     Effect.gen(function* () {
       const path = yield* temporaryDirectory
       const pid = yield* Effect.promise(pidOfTheDead)
-      for (let round = 0; round < 20; round++) {
+      const start = Effect.either(DataDirectory.make(path))
+      for (let behind = 0; behind < 60; behind++) {
         yield* write(join(path, "lock"), JSON.stringify({ pid, started: "1" }))
-        const starts = Array.from({ length: 2 }, () => Effect.either(DataDirectory.make(path)))
-        const won = yield* Effect.scoped(Effect.all(starts, { concurrency: "unbounded" }))
+        const second = Effect.zipRight(
+          Effect.promise(() => turns(behind)),
+          start
+        )
+        const won = yield* Effect.scoped(Effect.all([start, second], { concurrency: 2 }))
         expect(won.map(({ _tag }) => _tag).sort()).toEqual(["Left", "Right"])
+        expect(yield* list(path)).toEqual([])
       }
+    })
+  )
+
+  it.scoped("keeps its lock when another start takes it for the dead one that it has replaced", () =>
+    Effect.gen(function* () {
+      const path = yield* temporaryDirectory
+      yield* DataDirectory.make(path)
+      const held = yield* readText(join(path, "lock"))
+      yield* Effect.promise(() => removeIfDead(join(path, "lock"), join(path, "aside")))
+      expect([yield* list(path), yield* readText(join(path, "lock"))]).toEqual([["lock"], held])
+    })
+  )
+
+  // Node's recursive mkdir never returns from such a place.
+  it.scoped.skipIf(process.platform !== "linux")("is told when the system has no directory to make one in", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(DataDirectory.make("/proc/mimosa"))
+      expect(error).toMatchObject({ _tag: "StorageIo", operation: "creating", path: "/proc/mimosa" })
     })
   )
 
@@ -172,3 +196,7 @@ const pidOfTheDead = (): Promise<number> =>
     const child = spawn(process.execPath, ["--version"], { stdio: "ignore" })
     child.once("exit", () => resolve(child.pid as number))
   })
+
+const turns = async (count: number): Promise<void> => {
+  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve))
+}

@@ -44,7 +44,7 @@ const take = async (directory: string, lock: string): Promise<void> => {
       const found = await read(lock)
       if (found === undefined) continue // released meanwhile
       if (await isAlive(found)) throw new DataDirectoryLocked({ directory, pid: found.pid })
-      await removeDead(lock, `${own}.dead`)
+      await removeIfDead(lock, `${own}.dead`)
     }
     throw new Error(`the lock changed hands ${attemptsMax} times while it was asked for`)
   } finally {
@@ -54,7 +54,8 @@ const take = async (directory: string, lock: string): Promise<void> => {
 
 const attemptsMax = 100 // far more than starts that could meet here
 
-const removeDead = async (lock: string, aside: string): Promise<void> => {
+/** Takes the lock away under the name `aside`; puts it back if it is a live one by now. */
+export const removeIfDead = async (lock: string, aside: string): Promise<void> => {
   try {
     await fs.rename(lock, aside)
   } catch (error) {
