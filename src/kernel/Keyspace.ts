@@ -310,15 +310,22 @@ export class Keyspace {
 
   private evictOne(): void {
     const victim = this.lru.pop() as Entry
-    if (this.isPastDeadline(victim)) this.expire(victim)
-    else {
+    if (this.isPastDeadline(victim)) {
+      this.stats.expires++
+      this.forget(victim, Cause.expire)
+    } else {
       this.stats.evictions++
-      this.remove(victim, Cause.evict)
+      this.forget(victim, Cause.evict)
     }
   }
 
   private remove(entry: Entry, cause: Cause): void {
     this.lru.delete(entry.key)
+    this.forget(entry, cause)
+  }
+
+  /** The rest of a removal, once the entry is out of the recency order. */
+  private forget(entry: Entry, cause: Cause): void {
     this.slots.release(entry.slot)
     if (entry.expiresAtMs !== 0) this.wheel.cancel(entry.slot)
     this.bytes -= entry.bytes

@@ -58,8 +58,8 @@ export class TimingWheel {
     const bucket = this.bucketAt(deadlineMs)
     const held = this.bucketOf[slot]
     this.deadlines[slot] = deadlineMs
-    // Above the lowest level a bucket has no order: a slot that stays in it, as most overwritten ones do, stays put.
-    if (held !== bucket || bucket < width) {
+    // Within a bucket there is no order to keep: a slot that stays in it, as most overwritten ones do, stays put.
+    if (held !== bucket) {
       if (held === none) this.linked++
       else this.unlink(slot)
       this.link(slot, bucket)
@@ -76,7 +76,7 @@ export class TimingWheel {
 
   /**
    * Fires what is due at `nowMs`, until `limit` units of work are spent (a slot fired or moved down is one): in the
-   * order of the deadlines; a slot whose deadline had passed when it was scheduled comes behind what is due with it.
+   * order of the deadlines, where one that had passed when it was scheduled counts as due at that moment.
    * The slot is off the wheel before `fire` sees it, so `fire` may schedule, cancel, clear and advance at will.
    * Returns the work done; `limit` means that there may be more.
    */

@@ -32,8 +32,12 @@ export const noMeta: Meta = Object.freeze({ metadata: null, tags: Object.freeze(
 const elementBytes = 16
 
 /** The size of a value in bytes as the limits count it: exact for bytes, an estimate for structured values. O(size). */
-export const byteSize = (value: Nested): number => {
-  if (typeof value === "string") return value.length
+export const byteSize = (value: Nested): number => (typeof value === "string" ? value.length : structuredSize(value))
+
+/** The size of an entry's metadata and tags in bytes, as the limits count it. */
+export const metaByteSize = (meta: Meta): number => (meta === noMeta ? 0 : attachedSize(meta))
+
+const structuredSize = (value: Structured): number => {
   if (value === null || typeof value !== "object") return elementBytes
   if (value instanceof Uint8Array) return value.length
   let bytes = elementBytes
@@ -49,15 +53,17 @@ export const byteSize = (value: Nested): number => {
   return bytes
 }
 
-/** The size of an entry's metadata and tags in bytes, as the limits count it. */
-export const metaByteSize = (meta: Meta): number => {
-  if (meta === noMeta) return 0
+const attachedSize = (meta: Meta): number => {
   let bytes = meta.metadata === null ? 0 : byteSize(meta.metadata)
   for (const tag of meta.tags) bytes += elementBytes + tag.length
   return bytes
 }
 
-/** Whether two values are the same bytes or the same structure. Numbers compare as `Object.is` does. O(size). */
+/**
+ * Whether two values are the same bytes or the same structure. O(size).
+ *
+ * Numbers compare as `Object.is` does; a map's keys as its own `has` does, so structures used as keys by identity.
+ */
 export const sameValue = (a: Nested | undefined, b: Nested | undefined): boolean => {
   if (Object.is(a, b)) return true
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false

@@ -13,7 +13,7 @@ import { type Entry, entryBytes, Keyspace, SetFlag } from "../../src/kernel/Keys
 import type { Pattern } from "../../src/kernel/Pattern.ts"
 import type { Watcher } from "../../src/kernel/PatternTrie.ts"
 import { type Meta, noMeta, type Value } from "../../src/kernel/Value.ts"
-import { forAllSeeds, type Random } from "../support/Random.ts"
+import { forAllSeeds, propertyTimeoutMs, type Random } from "../support/Random.ts"
 import { type PlainEntry, type PlainEvent, PlainKeyspace } from "./PlainKeyspace.ts"
 
 const keys = ["a", "b", "ab", "aa", "ba", "abc", "bb", ""]
@@ -430,11 +430,9 @@ const runWild = (
   return schedule
 }
 
-const timeoutMs = 300_000 // a hang's end: two busy cores and MIMOSA_SCHEDULES may make these long
-
 describe("Keyspace", () => {
-  it("cannot be told from the plain keyspace, whatever its sink does", { timeout: timeoutMs }, () => {
-    forAllSeeds(3000, (random) => {
+  it("cannot be told from the plain keyspace, whatever its sink does", { timeout: propertyTimeoutMs }, () => {
+    forAllSeeds(2500, (random) => {
       const real = new Real()
       const lines = transcript(random, real)
       const plain = new Plain()
@@ -448,8 +446,8 @@ describe("Keyspace", () => {
     })
   })
 
-  it("law 1: the replayed log is the store, from whatever moment it was opened", { timeout: timeoutMs }, () => {
-    forAllSeeds(1500, (random) => {
+  it("law 1: the replayed log is the store, from whatever moment it was opened", { timeout: propertyTimeoutMs }, () => {
+    forAllSeeds(1200, (random) => {
       let wait = random.below(40)
       runWild(random, (real) => {
         const { keyspace } = real
@@ -471,8 +469,8 @@ describe("Keyspace", () => {
     })
   })
 
-  it("law 2: an entry that goes, goes once, with the cause that was true", { timeout: timeoutMs }, () => {
-    forAllSeeds(1500, (random) => {
+  it("law 2: an entry that goes, goes once, with the cause that was true", { timeout: propertyTimeoutMs }, () => {
+    forAllSeeds(1200, (random) => {
       runWild(random, ({ keyspace, clock }) => {
         const state = new Map<string, Held>()
         const fresh = reader(keyspace)
@@ -503,7 +501,9 @@ describe("Keyspace", () => {
     })
   })
 
-  it("law 3: overwriting an expired entry is its expiry, then a write over nothing", { timeout: timeoutMs }, () => {
+  it("law 3: overwriting an expired entry is its expiry, then a write over nothing", {
+    timeout: propertyTimeoutMs
+  }, () => {
     let overwritten = 0
     forAllSeeds(300, (random) => {
       const real = new Real()
@@ -531,7 +531,9 @@ describe("Keyspace", () => {
     expect(process.env.MIMOSA_SCHEDULES ?? overwritten).not.toBe(0)
   })
 
-  it("law 4: a write event for each accepted set, none for a change of the deadline", { timeout: timeoutMs }, () => {
+  it("law 4: a write event for each accepted set, none for a change of the deadline", {
+    timeout: propertyTimeoutMs
+  }, () => {
     forAllSeeds(1000, (random) => {
       const events: KeyEvent[] = []
       const schedule = runWild(random, ({ keyspace }) => {
@@ -546,8 +548,10 @@ describe("Keyspace", () => {
     })
   })
 
-  it("law 5: the sink sees the store after its event, and each event once, in order", { timeout: timeoutMs }, () => {
-    forAllSeeds(1500, (random) => {
+  it("law 5: the sink sees the store after its event, and each event once, in order", {
+    timeout: propertyTimeoutMs
+  }, () => {
+    forAllSeeds(1200, (random) => {
       const due: KeyEvent[] = []
       const heard: Heard[] = []
       runWild(random, (real, schedule) => {
@@ -575,7 +579,9 @@ describe("Keyspace", () => {
     })
   })
 
-  it("scans, in steps, every entry that stays there under churn, and none that is gone", { timeout: timeoutMs }, () => {
+  it("scans, in steps, every entry that stays there under churn, and none that is gone", {
+    timeout: propertyTimeoutMs
+  }, () => {
     forAllSeeds(1000, (random) => {
       let cursor = 0
       let staying: Entry[] | undefined

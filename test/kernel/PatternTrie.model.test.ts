@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest"
 import { allCauses, Cause, causeBit, causeNames } from "../../src/kernel/Cause.ts"
 import { type Pattern, PatternError, parsePattern } from "../../src/kernel/Pattern.ts"
 import { type Match, PatternTrie, unmatched, type Watcher } from "../../src/kernel/PatternTrie.ts"
-import { forAllSeeds, type Random } from "../support/Random.ts"
+import { forAllSeeds, propertyTimeoutMs, type Random } from "../support/Random.ts"
 
 /** Every word over "ab" with at most four letters: what a trie of two letters can get wrong shows on one of them. */
 const words = [""]
@@ -49,7 +49,7 @@ const checkMatch = (match: Match, expected: readonly Watcher[], key: string): vo
 }
 
 describe("PatternTrie", () => {
-  it("answers every key as a plain filter of its watchers does", () => {
+  it("answers every key as a plain filter of its watchers does", { timeout: propertyTimeoutMs }, () => {
     forAllSeeds(1500, (random) => {
       const trie = new PatternTrie()
       const list: Watcher[] = []

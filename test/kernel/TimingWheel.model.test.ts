@@ -2,11 +2,11 @@
  * The wheel against a plain list of deadlines: what fires, when, in which order, and when it wants to be woken.
  *
  * A deadline that is still ahead when it is scheduled is fired in the order of the deadlines. One that has passed
- * already is due at once, behind what is due with it; the list marks it `isLate`.
+ * already is due at once, and the order says nothing of it; the list marks it `isLate`.
  */
 import { describe, expect, it } from "vitest"
 import { TimingWheel } from "../../src/kernel/TimingWheel.ts"
-import { forAllSeeds, type Random } from "../support/Random.ts"
+import { forAllSeeds, propertyTimeoutMs, type Random } from "../support/Random.ts"
 
 const slotCount = 12 // few enough that buckets are shared and slots are scheduled again
 const horizonMs = 64 ** 7
@@ -134,7 +134,7 @@ class Schedule {
 }
 
 describe("TimingWheel", () => {
-  it("fires what a plain list of deadlines says, in order, whatever re-enters", () => {
+  it("fires what a plain list of deadlines says, in order, whatever re-enters", { timeout: propertyTimeoutMs }, () => {
     forAllSeeds(3000, (random) => {
       const schedule = new Schedule(random)
       for (let step = 0; step < 40; step++) schedule.step()
@@ -142,7 +142,9 @@ describe("TimingWheel", () => {
     })
   })
 
-  it("reaches every deadline by following nextWakeMs, at most one wake a level and horizon", () => {
+  it("reaches every deadline by following nextWakeMs, at most one wake a level and horizon", {
+    timeout: propertyTimeoutMs
+  }, () => {
     forAllSeeds(4000, (random) => {
       const startMs = random.pick([0, 1_700_000_000_000]) + random.below(64 ** 3)
       const wheel = new TimingWheel(startMs, 1)
@@ -162,7 +164,9 @@ describe("TimingWheel", () => {
     })
   })
 
-  it("is awake at once, and makes progress with a limit of 1, while something due is left", () => {
+  it("is awake at once, and makes progress with a limit of 1, while something due is left", {
+    timeout: propertyTimeoutMs
+  }, () => {
     forAllSeeds(1000, (random) => {
       const wheel = new TimingWheel(0, slotCount)
       for (let slot = 0; slot < slotCount; slot++) wheel.schedule(slot, random.between(1, 64 ** 3))

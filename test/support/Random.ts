@@ -60,6 +60,9 @@ export const scheduleCount = (usual: number): number => {
   return count
 }
 
+/** For a property's own timeout: far above what its usual number takes, so that more of them may be asked for. */
+export const propertyTimeoutMs = 600_000
+
 /** Runs `schedule` with one seed after the other; the first failure is thrown on with the seed that repeats it. */
 export const forAllSeeds = (usual: number, schedule: (random: Random) => void): void => {
   const count = scheduleCount(usual)
