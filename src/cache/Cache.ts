@@ -9,7 +9,7 @@ import { type Entry, type Keyspace, type Meta, noMeta, SetFlag, type ValueObject
 import { CacheClock } from "./CacheClock.ts"
 import { type CacheError, EntryTooLarge, InvalidTtl, InvalidValue } from "./CacheError.ts"
 import { Keyspaces } from "./Keyspaces.ts"
-import { fromValue, type Input, type Output, toBytes, toText, toValue } from "./Values.ts"
+import { fromValue, type Input, type Output, toBytes, toMetadata, toText, toValue } from "./Values.ts"
 
 export interface SetOptions {
   /** How long the entry lives, rounded up to 1 ms; for ever when left out. */
@@ -100,8 +100,8 @@ export class Cache extends Context.Tag("mimosa-cache/cache/Cache")<Cache, CacheS
 /** The service over one keyspace. */
 export const make = (keyspace: Keyspace, nowMs: () => number): CacheService => {
   const unsafeGet = (key: string): Output | undefined => {
-    const entry = keyspace.get(toBytes(key))
-    return entry === undefined ? undefined : fromValue(entry.value)
+    const value = keyspace.get(toBytes(key))
+    return value === undefined ? undefined : fromValue(value)
   }
   const unsafeSet = (key: string, input: Input, options?: SetOptions): CacheError | undefined => {
     const value = toValue(input)
@@ -166,7 +166,7 @@ export const make = (keyspace: Keyspace, nowMs: () => number): CacheService => {
         const start = toBytes(prefix)
         const keys: string[] = []
         keyspace.scan(0, Number.MAX_SAFE_INTEGER, (entry) => {
-          if (entry.key.startsWith(start)) keys.push(toText(entry.key) ?? entry.key)
+          if (entry.key.startsWith(start)) keys.push(shown(entry.key))
         })
         return keys
       }),
@@ -179,25 +179,30 @@ export const make = (keyspace: Keyspace, nowMs: () => number): CacheService => {
 }
 
 const view = (entry: Entry): EntryView => ({
-  key: toText(entry.key) ?? entry.key,
+  key: shown(entry.key),
   value: fromValue(entry.value),
   metadata: entry.meta.metadata,
-  tags: entry.meta.tags,
+  tags: entry.meta.tags.map(shown),
   cost: entry.meta.cost,
   version: entry.version,
   expiresAtMs: entry.expiresAtMs === 0 ? undefined : entry.expiresAtMs
 })
 
+/** Keys and tags as text; bytes that are no UTF-8 as they are. */
+const shown = (bytes: string): string => toText(bytes) ?? bytes
+
 const toMeta = (options: SetOptions): Meta | InvalidValue => {
   const { metadata, tags = [], cost = 0 } = options
   if (metadata === undefined && tags.length === 0 && cost === 0) return noMeta
-  const stored = metadata === undefined ? null : toValue(metadata)
+  const stored = metadata === undefined ? null : toMetadata(metadata)
   if (isRefusal(stored)) return stored
-  return Object.freeze({ metadata: stored as ValueObject | null, tags: Object.freeze(tags.map(toBytes)), cost })
+  return Object.freeze({ metadata: stored, tags: Object.freeze(tags.map(toBytes)), cost })
 }
 
-/** Milliseconds, or NaN for what is no duration. */
+/** Milliseconds from 0 on, or NaN for what is no duration. */
 const toMillis = (ttl: Duration.DurationInput): number =>
-  Option.match(Duration.decodeUnknown(ttl), { onNone: () => Number.NaN, onSome: Duration.toMillis })
+  typeof ttl === "number"
+    ? Math.max(0, ttl) // Duration takes NaN for zero, which would expire the entry
+    : Option.match(Duration.decodeUnknown(ttl), { onNone: () => Number.NaN, onSome: Duration.toMillis })
 
 const isRefusal = (made: unknown): made is InvalidValue => made instanceof InvalidValue

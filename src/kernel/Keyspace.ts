@@ -113,8 +113,8 @@ export class Keyspace {
     return this.wheel.size
   }
 
-  /** A client's read: counts as use and fires "read". O(1). */
-  get(key: string): Entry | undefined {
+  /** A client's read: counts as use and fires "read". The value is the one found, whatever its triggers write. O(1). */
+  get(key: string): Value | undefined {
     const entry = this.lru.get(key, lookup)
     if (entry === undefined || this.hasExpired(entry)) {
       this.stats.misses++
@@ -123,10 +123,12 @@ export class Keyspace {
     this.stats.hits++
     const isWatched = (this.trie.mask & readBit) !== 0 && this.isWatched(entry, readBit)
     if (isWatched || this.log.wants(readBit)) {
-      this.record(Cause.read, entry, entry.value, undefined, entry.version)
+      const { value } = entry
+      this.record(Cause.read, entry, value, undefined, entry.version)
       this.settle()
+      return value
     }
-    return entry
+    return entry.value
   }
 
   /** A look without consequences: no event, no use, and an entry past its deadline is left for others to expire. O(1). */

@@ -74,7 +74,7 @@ interface Subject {
   hear: (event: Heard) => void
   settled: () => void
   readonly clock: TestClock
-  get(key: string): Entry | PlainEntry | undefined
+  get(key: string): Value | undefined
   peek(key: string): Entry | PlainEntry | undefined
   set(key: string, value: Value, expiresAtMs: number, meta: Meta, flags: number): boolean
   delete(key: string, cause: typeof Cause.delete | typeof Cause.invalidate): boolean
@@ -131,7 +131,7 @@ class Real implements Subject {
   get stats(): object {
     return this.keyspace.stats
   }
-  get(key: string): Entry | undefined {
+  get(key: string): Value | undefined {
     return this.keyspace.get(key)
   }
   peek(key: string): Entry | undefined {
@@ -281,7 +281,7 @@ class Schedule {
       const isAccepted = subject.set(key, random.pick(values), this.deadlineMs(key), random.pick(metas), flags)
       if (isAccepted) this.accepted++
       this.done(`set '${key}' ${flags}`, isAccepted)
-    } else if (kind < 19) this.done(`get '${key}'`, shown(subject.get(key)))
+    } else if (kind < 19) this.done(`get '${key}'`, String(indexOf(subject.get(key))))
     else if (kind < 21) this.done(`peek '${key}'`, shown(subject.peek(key)))
     else if (kind < 25) {
       const cause = random.oneIn(3) ? Cause.invalidate : Cause.delete

@@ -44,6 +44,14 @@ const keysOf = (keyspace: Keyspace): string[] => {
 }
 
 describe("Keyspace", () => {
+  it("answers a read with the value that was found, whatever the read sets off", () => {
+    const { keyspace, on } = watched({}, causeBit(Cause.read))
+    on("read", () => keyspace.set("k", "changed"))
+    keyspace.set("k", "found")
+    expect(keyspace.get("k")).toBe("found")
+    expect(keyspace.peek("k")?.value).toBe("changed")
+  })
+
   it("evicts the least recently used entry past the limit of entries; a read is a use, a peek is not", () => {
     const { keyspace, heard } = watched({ maxEntries: 3 }, causeBit(Cause.evict))
     for (const key of ["a", "b", "c"]) keyspace.set(key, "v")

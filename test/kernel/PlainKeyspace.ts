@@ -80,8 +80,9 @@ export class PlainKeyspace {
     return [...this.entries.values()].filter((entry) => !this.isPast(entry))
   }
 
-  get(key: string): PlainEntry | undefined {
+  get(key: string): Value | undefined {
     const entry = this.current(key)
+    const found = entry?.value
     if (entry === undefined) this.stats.misses++
     else {
       this.stats.hits++
@@ -89,7 +90,7 @@ export class PlainKeyspace {
       this.report(Cause.read, entry, entry.value, undefined, entry.version)
     }
     this.settle()
-    return entry
+    return found
   }
 
   peek(key: string): PlainEntry | undefined {

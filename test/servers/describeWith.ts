@@ -6,7 +6,7 @@ import * as Binary from "./Binary.ts"
  * A `describe` for suites that run these programs. Where one is missing the suite is skipped with the reason in its name
  * and on stderr; where `isRequired` it has one test instead, which fails with that reason.
  */
-const describeWith =
+export const describeWith =
   (programs: ReadonlyArray<string>) =>
   (name: string, body: () => void): void => {
     const lacking = programs.filter((program) => Binary.find(program) === undefined)

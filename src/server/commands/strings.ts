@@ -22,9 +22,9 @@ import { type ExpiryUnit, expiryUnits, parseExpiry, parseMetadata } from "../Opt
 import { RespError } from "../RespError.ts"
 
 const get: Handler = ({ keyspace, reply }, args) => {
-  const entry = keyspace.get(args[1] as string)
-  if (entry === undefined) reply.nil()
-  else reply.bulk(valueAsBytes(entry.value))
+  const value = keyspace.get(args[1] as string)
+  if (value === undefined) reply.nil()
+  else reply.bulk(valueAsBytes(value))
 }
 
 const set: Handler = (client, args) => {
@@ -89,7 +89,7 @@ const setWithOptions = (client: Client, args: readonly string[]) => {
   }
   const [key, value] = [args[1] as string, args[2] as string]
   const old = answersOld ? keyspace.get(key) : undefined
-  const oldBytes = old === undefined ? undefined : valueAsBytes(old.value)
+  const oldBytes = old === undefined ? undefined : valueAsBytes(old)
   const isHeld = condition !== "" && (keyspace.peek(key) === undefined) === (condition === "xx")
   if (!isHeld) {
     const isPlain = metadata === null && tags.length === 0 && cost === 0
@@ -127,15 +127,15 @@ const setFor =
 const getSet: Handler = (client, args) => {
   const [key, value] = [args[1] as string, args[2] as string]
   const old = client.keyspace.get(key)
-  const oldBytes = old === undefined ? undefined : valueAsBytes(old.value)
+  const oldBytes = old === undefined ? undefined : valueAsBytes(old)
   if (client.keyspace.set(key, value)) answer(client, oldBytes)
   else refuseTooLarge(client, key, value)
 }
 
 const getDel: Handler = (client, args) => {
-  const entry = client.keyspace.get(args[1] as string)
-  if (entry === undefined) return client.reply.nil()
-  client.reply.bulk(valueAsBytes(entry.value))
+  const value = client.keyspace.get(args[1] as string)
+  if (value === undefined) return client.reply.nil()
+  client.reply.bulk(valueAsBytes(value))
   client.keyspace.delete(args[1] as string)
 }
 
@@ -156,9 +156,9 @@ const getEx: Handler = (client, args) => {
     } else return client.fail(RespError.syntax)
   }
   const key = args[1] as string
-  const entry = client.keyspace.get(key)
-  if (entry === undefined) return client.reply.nil()
-  const bytes = valueAsBytes(entry.value)
+  const value = client.keyspace.get(key)
+  if (value === undefined) return client.reply.nil()
+  const bytes = valueAsBytes(value)
   if (unit !== undefined) {
     const expiresAtMs = parseExpiry(client, text, unit, "getex")
     if (expiresAtMs === undefined) return
@@ -170,9 +170,9 @@ const getEx: Handler = (client, args) => {
 const mget: Handler = ({ keyspace, reply }, args) => {
   reply.array(args.length - 1)
   for (let i = 1; i < args.length; i++) {
-    const entry = keyspace.get(args[i] as string)
-    if (entry === undefined) reply.nil()
-    else reply.bulk(valueAsBytes(entry.value))
+    const value = keyspace.get(args[i] as string)
+    if (value === undefined) reply.nil()
+    else reply.bulk(valueAsBytes(value))
   }
 }
 
@@ -291,8 +291,8 @@ const strLen: Handler = ({ keyspace, reply }, args) => {
 const getRange: Handler = (client, args) => {
   let [start, end] = [parseNumber(args[2] as string), parseNumber(args[3] as string)]
   if (start === undefined || end === undefined) return client.fail(RespError.notInteger)
-  const entry = client.keyspace.get(args[1] as string)
-  const bytes = entry === undefined ? "" : valueAsBytes(entry.value)
+  const value = client.keyspace.get(args[1] as string)
+  const bytes = value === undefined ? "" : valueAsBytes(value)
   if (start < 0 && end < 0 && start > end) return client.reply.bulk("")
   if (start < 0) start = Math.max(0, bytes.length + start)
   if (end < 0) end = Math.max(0, bytes.length + end)
