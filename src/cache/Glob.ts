@@ -6,6 +6,8 @@
  * the end is itself, and the empty text matches the empty pattern alone, not even `*`. Other than there a failed `*` goes back to the last star only, which is enough, because the star
  * before it would have to leave the same text behind; so the cost is O(pattern · text) at worst and never exponential.
  *
+ * Bytes compare as numbers from 0 to 255 (in Redis as the platform's char, which may be signed).
+ *
  * [1] Redis 7.0, util.c, stringmatchlen_impl
  */
 export const globMatches = (pattern: string, text: string): boolean => {

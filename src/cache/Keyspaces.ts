@@ -22,9 +22,15 @@ export class Wakeups extends Context.Tag("mimosa-cache/cache/Wakeups")<Wakeups, 
 export class Wakeup {
   private listener: ((atMs: number) => void) | null = null
 
-  /** Starts listening, in the place of whoever did. */
-  listen(listener: ((atMs: number) => void) | null): void {
+  /**
+   * Starts listening, in the place of whoever did. The returned function stops it, and does nothing once somebody else
+   * listens: a scheduler that was killed may be cleaned up after the next one has begun.
+   */
+  listen(listener: (atMs: number) => void): () => void {
     this.listener = listener
+    return () => {
+      if (this.listener === listener) this.listener = null
+    }
   }
 
   readonly at = (atMs: number): void => {
@@ -41,9 +47,15 @@ export interface KeyspaceLimits {
 
 export const keyspaceLimitsDefault: KeyspaceLimits = { maxEntries: 50_000, maxBytes: 512 * 1024 * 1024 }
 
+const positive = (name: string, byDefault: number): Config.Config<number> =>
+  Config.integer(name).pipe(
+    Config.validate({ message: "must be at least 1", validation: (value) => value >= 1 }),
+    Config.withDefault(byDefault)
+  )
+
 export const keyspaceLimitsConfig: Config.Config<KeyspaceLimits> = Config.all({
-  maxEntries: Config.integer("MIMOSA_MAX_ENTRIES").pipe(Config.withDefault(keyspaceLimitsDefault.maxEntries)),
-  maxBytes: Config.integer("MIMOSA_MAX_BYTES").pipe(Config.withDefault(keyspaceLimitsDefault.maxBytes))
+  maxEntries: positive("MIMOSA_MAX_ENTRIES", keyspaceLimitsDefault.maxEntries),
+  maxBytes: positive("MIMOSA_MAX_BYTES", keyspaceLimitsDefault.maxBytes)
 })
 
 export interface KeyspacesService {
@@ -52,6 +64,15 @@ export interface KeyspacesService {
   readonly all: () => Iterable<Keyspace>
 }
 
+/** A limit that is none would let a keyspace grow without end, or empty it by every write. */
+const checked = ({ maxEntries, maxBytes }: KeyspaceLimits): KeyspaceLimits => {
+  for (const [name, limit] of Object.entries({ maxEntries, maxBytes })) {
+    if (!(limit >= 1)) throw new RangeError(`${name} is a number from 1; not ${limit}`)
+  }
+  return { maxEntries, maxBytes }
+}
+
+/** Limits that are no positive numbers are a defect of whoever gives them. */
 export class Keyspaces extends Context.Tag("mimosa-cache/cache/Keyspaces")<Keyspaces, KeyspacesService>() {
   static readonly layer = (
     limits: Partial<KeyspaceLimits> = {}
@@ -62,7 +83,12 @@ export class Keyspaces extends Context.Tag("mimosa-cache/cache/Keyspaces")<Keysp
         const clock = yield* CacheClock
         const sink = yield* Reactions
         const wakeup = yield* Wakeups
-        const main = new Keyspace({ ...keyspaceLimitsDefault, ...limits, clock, sink, wake: wakeup.at })
+        const main = new Keyspace({
+          ...checked({ ...keyspaceLimitsDefault, ...limits }),
+          clock,
+          sink,
+          wake: wakeup.at
+        })
         return { main, all: () => [main] }
       })
     )

@@ -2,7 +2,7 @@
  * The border between what programs hold (text, bytes, plain objects) and what the kernel stores (bytes as latin1
  * strings, frozen structures). Text is UTF-8; ASCII, the common case, passes as it is.
  */
-import type { Nested, Structured, Value } from "../kernel/index.ts"
+import type { Nested, Structured, Value, ValueObject } from "../kernel/index.ts"
 import { InvalidValue } from "./CacheError.ts"
 
 /** What a program may store: text, bytes, or plain data made of them. Class instances and functions are refused. */
@@ -39,8 +39,22 @@ export const toValue = (input: unknown): Value | InvalidValue => {
   if (typeof input === "string") return toBytes(input)
   if (input instanceof Uint8Array)
     return Buffer.from(input.buffer, input.byteOffset, input.byteLength).toString("latin1")
+  return copied(input, "$")
+}
+
+/** A copy of an entry's metadata as the kernel keeps it. Where it is refused, the path begins with `metadata`. */
+export const toMetadata = (input: unknown): ValueObject | InvalidValue => {
+  const made = copied(input, "metadata")
+  if (made instanceof InvalidValue || isObject(made)) return made
+  return new InvalidValue({ path: "metadata", reason: "it is no object with names and values" })
+}
+
+const isObject = (value: Structured): value is ValueObject =>
+  typeof value === "object" && value !== null && Object.getPrototypeOf(value) === null
+
+const copied = (input: unknown, root: string): Structured | InvalidValue => {
   try {
-    return copy(input, "$", 0) as Structured
+    return copy(input, root, 0) as Structured
   } catch (refusal) {
     if (refusal instanceof InvalidValue) return refusal
     throw refusal
@@ -76,15 +90,19 @@ const copy = (input: unknown, path: string, depth: number): Nested => {
   if (input === null || typeof input === "string" || typeof input === "boolean") return input
   if (typeof input === "number" || typeof input === "bigint") return input
   if (depth > depthMax) throw new InvalidValue({ path, reason: `it is nested deeper than ${depthMax} levels` })
-  if (input instanceof Uint8Array) return input.slice()
+  if (input instanceof Uint8Array) return new Uint8Array(input) // not slice: a Buffer's shares its memory
   if (Array.isArray(input)) {
-    return Object.freeze(input.map((item, i) => copy(item, `${path}[${i}]`, depth + 1)))
+    return Object.freeze(Array.from(input, (item, i) => copy(item, `${path}[${i}]`, depth + 1))) // holes are seen, too
   }
   if (input instanceof Map) {
     const map = new Map<Nested, Nested>()
-    for (const [key, item] of input) map.set(copy(key, `${path}.key`, depth + 1), copy(item, path, depth + 1))
+    for (const [key, item] of input) {
+      const copiedKey = copy(key, `${path}.key`, depth + 1)
+      map.set(copiedKey, copy(item, `${path}.get(${toJson(copiedKey)})`, depth + 1))
+    }
     return map
   }
+  if (input === undefined) throw new InvalidValue({ path, reason: "undefined is no data; null is" })
   if (typeof input !== "object") throw new InvalidValue({ path, reason: `a ${typeof input} is no data` })
   const prototype: unknown = Object.getPrototypeOf(input)
   if (prototype !== Object.prototype && prototype !== null) {

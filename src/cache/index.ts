@@ -15,4 +15,14 @@ export {
 } from "./Keyspaces.ts"
 export { Scheduler } from "./Scheduler.ts"
 export { TurnClock } from "./TurnClock.ts"
-export { fromValue, type Input, type Output, toBytes, toJson, toText, toValue, valueAsBytes } from "./Values.ts"
+export {
+  fromValue,
+  type Input,
+  type Output,
+  toBytes,
+  toJson,
+  toMetadata,
+  toText,
+  toValue,
+  valueAsBytes
+} from "./Values.ts"

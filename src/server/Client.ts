@@ -29,7 +29,9 @@ export const ClientMode = {
   unauthenticated: 4,
   replyOff: 8,
   /** The next command is not answered (CLIENT REPLY SKIP). */
-  replySkip: 16
+  replySkip: 16,
+  /** Subscribed over RESP3, where every command is allowed and messages come between the replies. */
+  listening: 32
 } as const
 
 export class Client implements Subscriber {
@@ -49,7 +51,8 @@ export class Client implements Subscriber {
   /** The commands of an open transaction. */
   queue: QueuedCommand[] = []
   private queueBytes = 0
-  private isInTransaction = false
+  /** A reply is being put together that no message may land in. */
+  private isComposing = false
   private readonly deferred = new RespWriter()
   /** A command of the open transaction was refused, so EXEC will be. */
   private isQueueSpoilt = false
@@ -105,6 +108,7 @@ export class Client implements Subscriber {
   private executeInMode(command: Command, args: readonly string[]): Promise<void> | undefined {
     const { modes } = this
     let waiting: Promise<void> | undefined
+    if ((modes & ClientMode.listening) !== 0) this.isComposing = true
     const isSilent = (modes & (ClientMode.replyOff | ClientMode.replySkip)) !== 0
     const before = isSilent ? this.reply.take() : ""
     if ((modes & ClientMode.unauthenticated) !== 0 && !command.isAllowedWithoutPassword) {
@@ -113,6 +117,7 @@ export class Client implements Subscriber {
       this.refuse(RespError.subscribedOnly(command.fullName))
     } else if ((modes & ClientMode.multi) !== 0 && !command.isNeverQueued) this.enqueue(command, args)
     else waiting = command.run(this, args) as Promise<void> | undefined
+    if ((modes & ClientMode.listening) !== 0) this.endComposing()
     if (!isSilent) return waiting
     if (waiting === undefined) this.silence(before, modes)
     else return waiting.then(() => this.silence(before, modes))
@@ -157,10 +162,14 @@ export class Client implements Subscriber {
 
   /** Runs the commands of a transaction; messages that come of them follow the reply instead of landing within it. */
   runQueue(queue: readonly QueuedCommand[]): void {
-    this.isInTransaction = true
+    this.isComposing = true
     this.reply.array(queue.length)
     for (const { command, args } of queue) command.run(this, args)
-    this.isInTransaction = false
+    this.endComposing()
+  }
+
+  private endComposing(): void {
+    this.isComposing = false
     if (this.deferred.size > 0) this.reply.raw(this.deferred.take())
   }
 
@@ -171,12 +180,12 @@ export class Client implements Subscriber {
   }
 
   onMessage(channel: string, payload: string, pattern: string | null): void {
-    const reply = this.isInTransaction ? this.deferred : this.reply
+    const reply = this.isComposing ? this.deferred : this.reply
     if (pattern === null) {
-      reply.array(3)
+      reply.push(3)
       reply.bulk("message")
     } else {
-      reply.array(4)
+      reply.push(4)
       reply.bulk("pmessage")
       reply.bulk(pattern)
     }
@@ -185,10 +194,17 @@ export class Client implements Subscriber {
     this.wire.onPush()
   }
 
-  /** Sets or clears `subscribed` after its subscriptions have changed. */
+  /** Puts the modes right after its subscriptions or the protocol have changed. */
   settleSubscribed(): void {
-    if (this.subscriptionCount > 0) this.modes |= ClientMode.subscribed
-    else this.modes &= ~ClientMode.subscribed
+    this.modes &= ~(ClientMode.subscribed | ClientMode.listening)
+    if (this.subscriptionCount === 0) return
+    this.modes |= this.reply.protocol === 2 ? ClientMode.subscribed : ClientMode.listening
+  }
+
+  speak(protocol: 2 | 3): void {
+    this.reply.protocol = protocol
+    this.deferred.protocol = protocol
+    this.settleSubscribed()
   }
 
   unsubscribeAll(): void {
@@ -203,6 +219,7 @@ export class Client implements Subscriber {
   reset(): void {
     this.unsubscribeAll()
     this.endTransaction()
+    this.speak(2)
     this.name = ""
     this.modes = this.server.settings.password === undefined ? 0 : ClientMode.unauthenticated
   }

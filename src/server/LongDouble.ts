@@ -84,5 +84,5 @@ const bitLength = (value: bigint): number => value.toString(2).length
 const mantissaBits = 64
 const exponentMax = 16_384 // a long double is below 2^16384
 const decimals = 17
-const textMax = 256 // characters; Redis reads into a buffer of this size
+const textMax = 5 * 1024 - 1 // characters; Redis reads into a buffer of this size
 const decimal = /^([+-]?)(\d*)\.?(\d*)(?:[eE]([+-]?\d{1,6}))?$/

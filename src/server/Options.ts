@@ -1,5 +1,6 @@
 /** Options that several commands share: times to live and metadata. */
-import { toText } from "../cache/Values.ts"
+import { InvalidValue } from "../cache/CacheError.ts"
+import { toMetadata, toText } from "../cache/Values.ts"
 import type { ValueObject } from "../kernel/index.ts"
 import type { Client } from "./Client.ts"
 import { int64Max, int64Min, parseInt64 } from "./Int64.ts"
@@ -47,23 +48,16 @@ export const toInstant = (client: Client, value: number | bigint, unit: ExpiryUn
   return Number(scaled + base)
 }
 
-/** What META is given: a JSON object, frozen. Undefined where it is none, or too large. */
+/** What META is given: a JSON object, as the kernel keeps it. Undefined where it is none, too large or too deep. */
 export const parseMetadata = (json: string): ValueObject | undefined => {
   const text = toText(json)
   if (text === undefined || json.length > metadataBytesMax) return undefined
   try {
-    const parsed: unknown = JSON.parse(text)
-    return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)
-      ? (deepFreeze(parsed) as ValueObject)
-      : undefined
+    const metadata = toMetadata(JSON.parse(text))
+    return metadata instanceof InvalidValue ? undefined : metadata
   } catch {
     return undefined
   }
-}
-
-const deepFreeze = (value: object): object => {
-  for (const item of Object.values(value)) if (typeof item === "object" && item !== null) deepFreeze(item)
-  return Object.freeze(value)
 }
 
 const plainMax = 1e12 // seconds or ms; below, every sum and product is an exact number

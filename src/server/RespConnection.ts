@@ -22,8 +22,11 @@ export interface ConnectionHost {
   onPush(connection: RespConnection): void
   /** The socket is closed and the client gone. Called once. */
   onClosed(connection: RespConnection): void
-  /** A command threw: a defect of ours. The connection is cut. */
-  onCrash(connection: RespConnection, defect: unknown): void
+}
+
+/** What a command threw: a defect of ours. It costs the connection, and nothing else. */
+export interface Crash {
+  readonly defect: unknown
 }
 
 export class RespConnection implements Wire {
@@ -36,6 +39,9 @@ export class RespConnection implements Wire {
   private isPaused = false
   private isWaiting = false
   private isEnded = false
+  private isGone = false
+  private crash: Crash | undefined
+  private readonly mourners: Array<(crash: Crash | undefined) => void> = []
   private softSinceMs = 0
 
   constructor(
@@ -71,6 +77,12 @@ export class RespConnection implements Wire {
     this.socket.destroySoon()
   }
 
+  /** Calls back once the socket is closed, with what a command threw if that was why; at once if it is closed already. */
+  whenGone(notify: (crash: Crash | undefined) => void): void {
+    if (this.isGone) notify(this.crash)
+    else this.mourners.push(notify)
+  }
+
   cut(): void {
     this.isEnded = true
     this.socket.destroy()
@@ -95,7 +107,7 @@ export class RespConnection implements Wire {
     }
     this.host.state.stats.outputBytes += reply.size
     reply.flush(this.socket)
-    if ((modes & ClientMode.subscribed) !== 0) this.checkSubscriber()
+    if ((modes & subscriber) !== 0) this.checkSubscriber()
   }
 
   private onData(bytes: Buffer): void {
@@ -118,8 +130,8 @@ export class RespConnection implements Wire {
       this.runCommands()
     } catch (defect) {
       host.state.stats.crashes++
+      this.crash = { defect }
       this.cut()
-      host.onCrash(this, defect)
     } finally {
       host.flushPushed()
       host.clock.leave()
@@ -194,7 +206,7 @@ export class RespConnection implements Wire {
   }
 
   private onIdle(): void {
-    if ((this.client.modes & ClientMode.subscribed) !== 0) return
+    if ((this.client.modes & subscriber) !== 0) return
     this.host.state.stats.idleDisconnections++
     this.cut()
   }
@@ -205,7 +217,10 @@ export class RespConnection implements Wire {
     this.client.reply.clear()
     this.host.state.clients.delete(this.client.id)
     this.host.onClosed(this)
+    this.isGone = true
+    for (const notify of this.mourners.splice(0)) notify(this.crash)
   }
 }
 
+const subscriber = ClientMode.subscribed | ClientMode.listening
 const keepAliveMs = 300_000 // Redis' tcp-keepalive

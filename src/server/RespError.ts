@@ -32,7 +32,7 @@ export const RespError = {
   expireConflictGtLt: "ERR GT and LT options at the same time are not compatible",
   helloNoAuth:
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
-  notMetadata: "ERR META is not a JSON object of at most 64 KiB",
+  notMetadata: "ERR META is not a JSON object of at most 64 KiB and 16 levels",
   notCost: "ERR COST is not a number of zero or more",
   clientName: "ERR Client names cannot contain spaces, newlines or special characters.",
   invalidCommand: "ERR Invalid command specified",

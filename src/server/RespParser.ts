@@ -45,11 +45,6 @@ export class RespParser {
 
   constructor(private readonly limits: RespLimits = defaultRespLimits) {}
 
-  /** Bytes that were taken in and are not a command yet. */
-  get bufferedBytes(): number {
-    return this.end - this.at + this.commandBytes
-  }
-
   /** Takes bytes in. They must not change until `next` has returned false. */
   feed(bytes: Buffer): void {
     if (this.error !== undefined) return

@@ -27,10 +27,8 @@ export interface RespServerOptions extends Partial<ServerSettings> {
   readonly triggers?: TriggerPort | undefined
   /** Called with each new connection, before its first command. */
   readonly onConnection?: (connection: RespConnection) => void
-  /** Called once when a connection is gone. */
-  readonly onClosed?: (connection: RespConnection) => void
-  /** Called when a command threw, which has cost its connection. */
-  readonly onCrash?: (connection: RespConnection, defect: unknown) => void
+  /** Called with the error when listening fails, or cannot go on. */
+  readonly onError?: (error: Error) => void
 }
 
 export class RespServer implements ConnectionHost {
@@ -60,6 +58,7 @@ export class RespServer implements ConnectionHost {
       port: 0
     }
     this.server = createServer({ noDelay: true }, (socket) => this.accept(socket))
+    this.server.on("error", (error) => this.options.onError?.(error))
   }
 
   /** Starts to listen and returns the port (a free one for 0). Rejects with Node's error when the port cannot be had. */
@@ -120,12 +119,7 @@ export class RespServer implements ConnectionHost {
 
   onClosed(connection: RespConnection): void {
     this.open.delete(connection)
-    this.options.onClosed?.(connection)
     if (this.open.size === 0) this.whenEmpty?.()
-  }
-
-  onCrash(connection: RespConnection, defect: unknown): void {
-    this.options.onCrash?.(connection, defect)
   }
 
   private accept(socket: Socket): void {

@@ -8,6 +8,8 @@
 import type { Socket } from "node:net"
 
 export class RespWriter {
+  /** RESP3 has types of its own for no value, maps, sets and messages that nobody asked for. */
+  protocol: 2 | 3 = 2
   private text = ""
   private pieces: string[] = []
   private piecesBytes = 0
@@ -48,12 +50,12 @@ export class RespWriter {
 
   /** No value. */
   nil(): void {
-    this.text += "$-1\r\n"
+    this.text += this.protocol === 2 ? "$-1\r\n" : "_\r\n"
   }
 
   /** No array: what EXEC answers when nothing was run. */
   nilArray(): void {
-    this.text += "*-1\r\n"
+    this.text += this.protocol === 2 ? "*-1\r\n" : "_\r\n"
   }
 
   /** `length` replies follow and are its elements. */
@@ -63,7 +65,17 @@ export class RespWriter {
 
   /** `length` pairs of replies follow. RESP2 shows them as a flat array. */
   map(length: number): void {
-    this.array(length * 2)
+    this.text += this.protocol === 2 ? `*${length * 2}\r\n` : `%${length}\r\n`
+  }
+
+  /** `length` distinct replies follow, in no order. */
+  set(length: number): void {
+    this.text += `${this.protocol === 2 ? "*" : "~"}${length}\r\n`
+  }
+
+  /** `length` replies follow that answer no command. */
+  push(length: number): void {
+    this.text += `${this.protocol === 2 ? "*" : ">"}${length}\r\n`
   }
 
   bulks(values: readonly string[]): void {

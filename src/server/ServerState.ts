@@ -29,6 +29,8 @@ export interface ServerSettings {
   readonly host: string
   /** What AUTH asks for; undefined lets everybody in. */
   readonly password: string | undefined
+  /** The newest protocol that HELLO agrees to; above it answers NOPROTO. */
+  readonly protocolMax: 2 | 3
   readonly clientsMax: number
   /** Milliseconds without a command after which a client is disconnected; 0 for never. Subscribers are spared. */
   readonly idleTimeoutMs: number
@@ -55,7 +57,8 @@ export interface SubscriberLimit {
 export const defaultSettings: ServerSettings = {
   host: "127.0.0.1",
   password: undefined,
-  clientsMax: 10_000,
+  protocolMax: 3,
+  clientsMax: 10_000, // Redis' default
   idleTimeoutMs: 0,
   limits: defaultRespLimits,
   replyBytesHigh: 1024 * 1024, // a few round trips of a fast network; what a slow one may hold of our memory

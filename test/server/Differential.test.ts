@@ -2,10 +2,12 @@
  * The same commands to Mimosa and to a real Redis 7.0: what both have is answered in the same bytes.
  *
  * Sequences are drawn from a seed, which is printed when they differ. Times to live are far away or have passed, so
- * that the two clocks cannot make a difference; what has no order (KEYS, SCAN) is compared sorted.
+ * that the two clocks cannot make a difference; what has no order (KEYS, SCAN) is compared sorted. DBSIZE is not drawn:
+ * it counts what has expired and has not been found yet, and when that is found is each server's own affair.
  */
 import { afterAll, beforeAll, expect, it } from "vitest"
-import { describeWithRedis, type RedisServer, startRedis } from "../servers/Redis.ts"
+import { describeWithRedis } from "../servers/describeWith.ts"
+import { type RedisServer, startRedis } from "../servers/Redis.ts"
 import { RawClient } from "./RawClient.ts"
 import { startServer, type TestServer } from "./TestServer.ts"
 
@@ -24,13 +26,15 @@ describeWithRedis("Mimosa beside Redis 7.0", () => {
     await redis.stop()
   })
 
-  const reconnect = async () => {
+  const reconnect = async (protocol: 2 | 3) => {
     await ours?.close()
     await theirs?.close()
     ours = await RawClient.connect(mimosa.port)
     theirs = await RawClient.connect(redis.port)
-    await ours.send("FLUSHALL")
-    await theirs.send("FLUSHALL")
+    for (const client of [ours, theirs]) {
+      await client.send("HELLO", String(protocol))
+      await client.send("FLUSHALL")
+    }
   }
 
   const compare = async (commands: ReadonlyArray<readonly string[]>, label: string) => {
@@ -45,15 +49,15 @@ describeWithRedis("Mimosa beside Redis 7.0", () => {
   it("answers random sequences of commands in the same bytes", { timeout: 120_000 }, async () => {
     const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))
     const random = randomFrom(seed)
-    for (let round = 0; round < 60; round++) {
-      await reconnect()
-      const commands = Array.from({ length: 250 }, () => randomCommand(random))
+    for (let round = 0; round < 400; round++) {
+      await reconnect(round % 2 === 0 ? 2 : 3)
+      const commands = randomSequence(random, 250)
       await compare(commands, `SEED=${seed}, round ${round}`)
     }
   })
 
-  it("answers what is wrong in the same words", async () => {
-    await reconnect()
+  it.each([2, 3] as const)("answers what is wrong in the same words (RESP%i)", async (protocol) => {
+    await reconnect(protocol)
     await compare(wrongCommands, "wrong commands")
   })
 
@@ -211,6 +215,7 @@ const wrongCommands: ReadonlyArray<readonly string[]> = [
   ["SET", "a", "1"],
   ["INCR", "a"],
   ["EXEC"],
+  ["DBSIZE"],
   ["RENAME", "none", "b"],
   ["PUBSUB", "WHAT"],
   ["PUBSUB", "NUMSUB", "a", "b"],
@@ -222,7 +227,6 @@ const wrongCommands: ReadonlyArray<readonly string[]> = [
   ["PUNSUBSCRIBE"],
   ["SUBSCRIBE", "a"],
   ["GET", "a"],
-  ["CLIENT", "ID"],
   ["PING"],
   ["PING", "x"],
   ["PSUBSCRIBE", "a*"],
@@ -242,6 +246,21 @@ const randomFrom = (seed: number): (() => number) => {
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
   }
+}
+
+/** Within a transaction nothing is drawn whose reply has no order or counts the time: EXEC's reply is one piece. */
+const randomSequence = (random: () => number, length: number): string[][] => {
+  const commands: string[][] = []
+  let isInTransaction = false
+  while (commands.length < length) {
+    const command = randomCommand(random)
+    const name = (command[0] as string).toUpperCase()
+    if (isInTransaction && /^(KEYS|SCAN|P?TTL|P?EXPIRETIME)$/.test(name)) continue
+    if (name === "MULTI") isInTransaction = true
+    if (name === "EXEC" || name === "DISCARD") isInTransaction = false
+    commands.push(command)
+  }
+  return commands
 }
 
 const randomCommand = (random: () => number): string[] => {
@@ -284,7 +303,12 @@ const randomCommand = (random: () => number): string[] => {
   const seconds = () => pick(["1000", "100000", "-1", "0", "x", "10000000"])
   const instant = () => pick(["99999999999", "1", "4102444800", "-5", "x"])
   const index = () => pick(["0", "1", "-1", "2", "-2", "5", "-100", "100", "x"])
-  const glob = () => pick(["*", "a*", "?", "[a-c]", "[^a]", "key:*", "k[]", "k*\\", "[a", "*1", "**", "\\a", "key:[1"])
+  const part = () => pick(["*", "**", "?", "[", "]", "^", "-", "\\", "a", "b", "k", ":", "1", "[a-c]", "[^a]"])
+  const anyGlob = () => Array.from({ length: Math.floor(random() * 6) }, part).join("")
+  const glob = () =>
+    random() < 0.5
+      ? anyGlob()
+      : pick(["*", "a*", "?", "[a-c]", "[^a]", "key:*", "k[]", "k*\\", "[a", "*1", "**", "\\a", "key:[1"])
   const family = pick<() => string[]>([
     () => ["GET", key()],
     () => ["GET", key()],
@@ -301,7 +325,7 @@ const randomCommand = (random: () => number): string[] => {
         ["XX", "GET"],
         ["KEEPTTL"],
         ["EX", seconds()],
-        ["PX", seconds()],
+        ["PX", `${seconds()}000`],
         ["EXAT", instant()],
         ["PXAT", instant()],
         ["nx", "ex", "500"],
@@ -322,7 +346,7 @@ const randomCommand = (random: () => number): string[] => {
       pick(["EXPIRE", "PEXPIRE"]),
       key(),
       pick(["1000000", "2000000", "-1", "0", "x"]),
-      ...pick<string[]>([[], ["NX"], ["XX"], ["GT"], ["LT"], ["XX", "GT"]])
+      ...pick<string[]>([[], ["NX"], ["XX"], ["NX", "GT"]])
     ],
     () => ["EXPIREAT", key(), instant()],
     () => [
@@ -337,9 +361,12 @@ const randomCommand = (random: () => number): string[] => {
     () => [pick(["INCR", "DECR"]), key()],
     () => [pick(["INCRBY", "DECRBY"]), key(), integer()],
     () => [
-      "INCRBYFLOAT",
+      // Elsewhere C's long double, and with it Redis, counts differently.
+      process.arch === "x64" ? "INCRBYFLOAT" : "STRLEN",
       key(),
-      pick(["0.1", "1", "-2.5", "1e3", "5.0e-3", "3.14159265358979", "x", "1e-20", "123456789.123456789", "-0"])
+      ...(process.arch === "x64"
+        ? [pick(["0.1", "1", "-2.5", "1e3", "5.0e-3", "3.14159265358979", "x", "1e-20", "123456789.123456789", "-0"])]
+        : [])
     ],
     () => ["APPEND", key(), value()],
     () => ["STRLEN", key()],
@@ -354,7 +381,6 @@ const randomCommand = (random: () => number): string[] => {
       "1000",
       ...pick<string[]>([[], ["MATCH", glob()], ["TYPE", "string"], ["TYPE", "hash"]])
     ],
-    () => ["DBSIZE"],
     () => ["RENAME", key(), key()],
     () => ["RENAMENX", key(), key()],
     () => ["ECHO", value()],
@@ -378,6 +404,5 @@ const normal = (command: readonly string[], reply: string): string => {
       .split(/(?=\$)/)
       .sort()
       .join("")
-  if (name === "EXEC") return reply.replace(/:\d{5,}/g, ":some number")
   return reply
 }

@@ -1,4 +1,4 @@
-/** A client of any RESP2 server that shows replies as the bytes they came in, one string a reply. */
+/** A client of any RESP server that shows replies as the bytes they came in, one string a reply. */
 import { once } from "node:events"
 import { connect, type Socket } from "node:net"
 
@@ -89,9 +89,12 @@ const replyEnd = (text: string, at: number): number => {
       const end = count < 0 ? line + 2 : line + 2 + count + 2
       return end <= text.length ? end : -1
     }
-    case "*": {
+    case "*":
+    case "~":
+    case ">":
+    case "%": {
       let end = line + 2
-      for (let i = 0; i < count; i++) {
+      for (let i = 0; i < (text[at] === "%" ? count * 2 : count); i++) {
         end = replyEnd(text, end)
         if (end === -1) return -1
       }

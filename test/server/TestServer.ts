@@ -2,6 +2,7 @@
 import { EventBus } from "../../src/cache/EventBus.ts"
 import { TurnClock } from "../../src/cache/TurnClock.ts"
 import { Keyspace, type KeyspaceOptions } from "../../src/kernel/index.ts"
+import type { RespConnection } from "../../src/server/RespConnection.ts"
 import { RespServer, type RespServerOptions } from "../../src/server/RespServer.ts"
 
 export interface TestServer {
@@ -23,14 +24,15 @@ export const startServer = async (
   const keyspace = new Keyspace({
     maxEntries: 100_000,
     maxBytes: 256 * 1024 * 1024,
-    sink: { onEvent() {} },
+    sink: { onEvent() {}, onSettled() {} },
     wake() {},
     ...limits,
     clock
   })
   const defects: unknown[] = []
-  const onCrash = (_: unknown, defect: unknown) => void defects.push(defect)
-  const server = new RespServer({ keyspace, bus, onCrash, ...options, clock })
+  const onConnection = (connection: RespConnection) =>
+    connection.whenGone((crash) => crash !== undefined && defects.push(crash.defect))
+  const server = new RespServer({ keyspace, bus, onConnection, ...options, clock })
   const port = await server.listen(0)
   return { port, server, keyspace, bus, defects, stop: () => server.close() }
 }

@@ -48,13 +48,17 @@ const auth: Handler = (client, args) => {
   if (authenticate(client, user as string, password as string)) client.reply.ok()
 }
 
-/** HELLO [protover [AUTH user password] [SETNAME name]]. RESP2 is the one protocol spoken so far. */
+/** HELLO [protover [AUTH user password] [SETNAME name]] */
 const hello: Handler = (client, args) => {
   let at = 1
+  let protocol: 2 | 3 = client.reply.protocol
   if (args.length > 1) {
     const version = parseNumber(args[at++] as string)
     if (version === undefined) return client.fail(RespError.protoNotInteger)
-    if (version !== 2) return client.fail(RespError.noProto)
+    if (version !== 2 && (version !== 3 || client.server.settings.protocolMax < 3)) {
+      return client.fail(RespError.noProto)
+    }
+    protocol = version
   }
   let name: string | undefined
   for (; at < args.length; at++) {
@@ -69,6 +73,7 @@ const hello: Handler = (client, args) => {
   }
   if ((client.modes & ClientMode.unauthenticated) !== 0) return client.fail(RespError.helloNoAuth)
   if (name !== undefined) client.name = name
+  client.speak(protocol)
   const { reply } = client
   reply.map(7)
   reply.bulk("server")
@@ -76,7 +81,7 @@ const hello: Handler = (client, args) => {
   reply.bulk("version")
   reply.bulk(redisVersion)
   reply.bulk("proto")
-  reply.integer(2)
+  reply.integer(protocol)
   reply.bulk("id")
   reply.integer(client.id)
   reply.bulk("mode")
@@ -176,7 +181,7 @@ const describe = (client: Client): string => {
     `id=${client.id} addr=${client.wire.remoteAddress} laddr=${client.wire.localAddress} fd=-1 name=${client.name}`,
     `age=${Math.floor((nowMs - client.connectedAtMs) / 1000)} idle=${Math.floor((nowMs - client.lastAtMs) / 1000)}`,
     `flags=${flags} db=0 sub=${client.channels.size} psub=${client.patterns.size} multi=${multi}`,
-    `obl=${client.reply.size} events=r cmd=${client.lastCommand?.fullName ?? "NULL"} user=default resp=2`,
+    `obl=${client.reply.size} events=r cmd=${client.lastCommand?.fullName ?? "NULL"} user=default resp=${client.reply.protocol}`,
     `lib-name=${client.libraryName} lib-ver=${client.libraryVersion}`
   ].join(" ")
 }

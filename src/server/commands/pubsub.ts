@@ -51,7 +51,7 @@ const publish: Handler = ({ server, reply }, args) =>
 const pubsubChannels: Handler = ({ server, reply }, args) => reply.bulks(server.bus.channels(args[2]))
 
 const pubsubNumsub: Handler = ({ server, reply }, args) => {
-  reply.map(args.length - 2)
+  reply.array((args.length - 2) * 2)
   for (let i = 2; i < args.length; i++) {
     reply.bulk(args[i] as string)
     reply.integer(server.bus.subscriberCount(args[i] as string))
@@ -62,7 +62,7 @@ const pubsubNumpat: Handler = ({ server, reply }) => reply.integer(server.bus.pa
 
 /** What was done to which channel, and how many subscriptions there are now. */
 const confirm = ({ reply, subscriptionCount }: Client, what: string, name: string | undefined): void => {
-  reply.array(3)
+  reply.push(3)
   reply.bulk(what)
   if (name === undefined) reply.nil()
   else reply.bulk(name)

@@ -165,7 +165,7 @@ const groupCategories: Readonly<Record<string, string>> = {
 }
 
 const simples = (reply: RespWriter, words: readonly string[]): void => {
-  reply.array(words.length)
+  reply.set(words.length)
   for (const word of words) reply.simple(word)
 }
 
@@ -320,7 +320,7 @@ export const server: CommandFamily = {
         },
         {
           name: "getkeys",
-          arity: -3,
+          arity: -4,
           flags: ["loading", "stale"],
           syntax: "<command> [<arg> ...]",
           summary: "Returns the keys in a command.",

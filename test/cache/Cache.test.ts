@@ -1,0 +1,359 @@
+/** The doors of the cache over a keyspace whose time the tests hold. */
+import { Cause as Causes, Duration, Effect, Exit, Option } from "effect"
+import { describe, expect, it } from "vitest"
+import {
+  type CacheError,
+  EntryTooLarge,
+  type Input,
+  InvalidTtl,
+  InvalidValue,
+  make,
+  type SetOptions
+} from "../../src/cache/index.ts"
+import { Cause, causeBit, type KeyEvent, Keyspace, type Pattern, parsePattern } from "../../src/kernel/index.ts"
+
+const everything = Object.values(Cause).reduce<number>((mask, cause) => mask | causeBit(cause), 0)
+
+const open = (limits: { maxEntries?: number; maxBytes?: number } = {}) => {
+  const time = { nowMs: 1_000 }
+  const events: string[] = []
+  const keyspace = new Keyspace({
+    maxEntries: 100,
+    maxBytes: 1 << 20,
+    ...limits,
+    clock: { nowMs: () => time.nowMs },
+    sink: { onEvent: ({ cause, key }: KeyEvent) => events.push(`${nameOf(cause)} ${key}`), onSettled() {} },
+    wake() {}
+  })
+  keyspace.trie.add({ mask: everything, pattern: parsePattern("*") as Pattern, priority: 0 })
+  const cache = make(keyspace, () => time.nowMs)
+  return { cache, keyspace, time, events }
+}
+
+const nameOf = (cause: Cause): string =>
+  (Object.entries(Cause).find(([, value]) => value === cause) as [string, Cause])[0]
+
+const run = Effect.runSync
+const failure = <E>(effect: Effect.Effect<unknown, E>): E =>
+  Exit.match(Effect.runSyncExit(effect), {
+    onSuccess: () => {
+      throw new Error("it did not fail")
+    },
+    onFailure: (cause) => Option.getOrThrow(Causes.failureOption(cause))
+  })
+
+describe("get, unsafeGet, peek and has", () => {
+  it("find what is there, and nothing else", () => {
+    const { cache } = open()
+    run(cache.set("clé", { a: 1 }))
+    expect(run(cache.get("clé"))).toEqual(Option.some({ a: 1 }))
+    expect(cache.unsafeGet("clé")).toEqual({ a: 1 })
+    expect(cache.peek("clé")).toMatchObject({ key: "clé", value: { a: 1 } })
+    expect(run(cache.has("clé"))).toBe(true)
+    expect(run(cache.get("none"))).toEqual(Option.none())
+    expect(cache.unsafeGet("none")).toBeUndefined()
+    expect(cache.peek("none")).toBeUndefined()
+    expect(run(cache.has("none"))).toBe(false)
+  })
+
+  it("tell a stored null, false, 0 and empty text from a miss", () => {
+    const { cache } = open()
+    for (const value of [null, false, 0, ""]) {
+      run(cache.set("k", value))
+      expect(run(cache.get("k"))).toEqual(Option.some(value))
+      expect(cache.unsafeGet("k")).toBe(value)
+      expect(cache.peek("k")?.value).toBe(value)
+      expect(run(cache.has("k"))).toBe(true)
+    }
+  })
+
+  it("count as a read with its event only where law 4 says so: get and unsafeGet that hit", () => {
+    const { cache, events, keyspace } = open()
+    run(cache.set("k", "v", { ttl: 1_000 }))
+    events.length = 0
+    cache.peek("k")
+    run(cache.has("k"))
+    run(cache.ttl("k"))
+    run(cache.keys())
+    run(cache.stats)
+    run(cache.get("none"))
+    cache.unsafeGet("none")
+    expect(events).toEqual([])
+    expect(keyspace.stats).toMatchObject({ hits: 0, misses: 2 })
+    run(cache.get("k"))
+    cache.unsafeGet("k")
+    expect(events).toEqual(["read k", "read k"])
+    expect(keyspace.stats).toMatchObject({ hits: 2, misses: 2 })
+  })
+
+  it("count as use only where they read: peek, has and ttl do not save an entry from eviction", () => {
+    const { cache } = open({ maxEntries: 2 })
+    run(cache.set("a", 1))
+    run(cache.set("b", 1))
+    cache.peek("a")
+    run(cache.has("a"))
+    run(cache.ttl("a"))
+    run(cache.set("c", 1))
+    expect(run(cache.keys()).sort()).toEqual(["b", "c"])
+    cache.unsafeGet("b")
+    run(cache.set("d", 1))
+    expect(run(cache.keys()).sort()).toEqual(["b", "d"])
+  })
+
+  it("do not find what is past its deadline; only a read expires it on the way", () => {
+    const { cache, events, time, keyspace } = open()
+    run(cache.set("k", "v", { ttl: 500 }))
+    events.length = 0
+    time.nowMs += 500
+    expect(cache.peek("k")).toBeUndefined()
+    expect(run(cache.has("k"))).toBe(false)
+    expect(run(cache.ttl("k"))).toEqual(Option.none())
+    expect(run(cache.keys())).toEqual([])
+    expect([events, keyspace.size]).toEqual([[], 1])
+    expect(cache.unsafeGet("k")).toBeUndefined()
+    expect([events, keyspace.size]).toEqual([["expire k"], 0])
+  })
+})
+
+describe("set", () => {
+  it("keeps value, metadata, tags, cost and deadline, and replaces all of them", () => {
+    const { cache } = open()
+    const options: SetOptions = {
+      ttl: "30 seconds",
+      metadata: { owner: "é", at: 1n },
+      tags: ["a", "é"],
+      cost: 2.5,
+      local: true
+    }
+    run(cache.set("k", "v", options))
+    const first = cache.peek("k")
+    expect(first).toMatchObject({
+      key: "k",
+      value: "v",
+      metadata: { owner: "é", at: 1n },
+      cost: 2.5,
+      expiresAtMs: 31_000
+    })
+    run(cache.set("k", "w"))
+    const second = cache.peek("k")
+    expect(second).toMatchObject({ value: "w", metadata: null, tags: [], cost: 0 })
+    expect(second).toHaveProperty("expiresAtMs", undefined)
+    expect(first?.tags).toEqual(["a", "é"])
+    expect(second?.version).toBeGreaterThan(first?.version as number)
+  })
+
+  it("marks an entry that stays on this instance", () => {
+    const { cache, keyspace } = open()
+    run(cache.set("k", "v", { local: true }))
+    expect(keyspace.peek("k")?.isLocal).toBe(true)
+    run(cache.set("k", "v"))
+    expect(keyspace.peek("k")?.isLocal).toBe(false)
+  })
+
+  it("does not run before its Effect does", () => {
+    const { cache } = open()
+    const set = cache.set("k", "v")
+    const clear = cache.clear
+    expect(run(cache.has("k"))).toBe(false)
+    run(set)
+    expect(run(cache.has("k"))).toBe(true)
+    run(clear)
+    expect(run(cache.has("k"))).toBe(false)
+  })
+
+  it.each<[string, SetOptions["ttl"], number]>([
+    ["milliseconds", 1_500, 2_500],
+    ["a fraction of a millisecond, rounded up", 0.2, 1_001],
+    ["words", "2 minutes", 121_000],
+    ["a Duration", Duration.hours(1), 3_601_000],
+    ["a Duration in nanoseconds", Duration.nanos(1n), 1_001],
+    ["seconds and nanoseconds", [1, 500_000_000], 2_500]
+  ])("takes a TTL in %s", (_form, ttl, expiresAtMs) => {
+    const { cache } = open()
+    expect(cache.unsafeSet("k", "v", { ttl: ttl as Duration.DurationInput })).toBeUndefined()
+    expect(cache.peek("k")?.expiresAtMs).toBe(expiresAtMs)
+  })
+
+  it.each<[string, Duration.DurationInput]>([
+    ["Duration.infinity", Duration.infinity],
+    ["the number", Number.POSITIVE_INFINITY]
+  ])("takes %s for no deadline", (_form, ttl) => {
+    const { cache } = open()
+    expect(cache.unsafeSet("k", "v", { ttl })).toBeUndefined()
+    expect(cache.peek("k")).toHaveProperty("expiresAtMs", undefined)
+    expect(run(cache.ttl("k"))).toEqual(Option.some(Duration.infinity))
+  })
+
+  it.each<[string, unknown]>([
+    ["zero", 0],
+    ["a negative number", -1],
+    ["NaN", Number.NaN],
+    ["a word that is no duration", "soon"],
+    ["null", null],
+    ["an object", {}]
+  ])("refuses %s as a TTL, and the old entry stays", (_form, ttl) => {
+    const { cache, events } = open()
+    run(cache.set("k", "old"))
+    events.length = 0
+    const refused = failure(cache.set("k", "new", { ttl: ttl as number }))
+    expect(refused).toBeInstanceOf(InvalidTtl)
+    expect(refused.message).toContain(String(ttl))
+    expect([cache.peek("k")?.value, events]).toEqual(["old", []])
+  })
+
+  it("refuses values and metadata that are no plain data, with their path, and the old entry stays", () => {
+    const { cache } = open()
+    run(cache.set("k", "old"))
+    const value = failure(cache.set("k", { at: new Date(0) } as never))
+    const metadata = failure(cache.set("k", "new", { metadata: { at: [() => 1] } as never }))
+    const noObject = failure(cache.set("k", "new", { metadata: "text" as never }))
+    expect([value, metadata, noObject]).toMatchObject([
+      { _tag: "InvalidValue", path: "$.at" },
+      { _tag: "InvalidValue", path: "metadata.at[0]" },
+      { _tag: "InvalidValue", path: "metadata" }
+    ])
+    expect(value).toBeInstanceOf(InvalidValue)
+    expect(cache.peek("k")?.value).toBe("old")
+  })
+
+  it("refuses an entry that alone exceeds the keyspace, by its key as text, and the old entry stays", () => {
+    const { cache } = open({ maxBytes: 1_000 })
+    run(cache.set("clé", "old"))
+    const refused = failure(cache.set("clé", "x".repeat(1_000)))
+    expect(refused).toBeInstanceOf(EntryTooLarge)
+    expect(refused).toMatchObject({ key: "clé", maxBytes: 1_000 })
+    expect(cache.peek("clé")?.value).toBe("old")
+    const byMetadata = failure(cache.set("clé", "", { metadata: { note: "x".repeat(1_000) } }))
+    expect(byMetadata).toBeInstanceOf(EntryTooLarge)
+  })
+
+  it("is the same as unsafeSet, which returns what set fails with", () => {
+    for (const [value, options] of [
+      ["v", undefined],
+      ["v", { ttl: 0 }],
+      [() => 1, undefined],
+      ["x".repeat(2_000), undefined]
+    ] as Array<[Input, SetOptions | undefined]>) {
+      const [one, other] = [open({ maxBytes: 1_000 }), open({ maxBytes: 1_000 })]
+      const exit = Effect.runSyncExit(one.cache.set("k", value, options))
+      const returned: CacheError | undefined = other.cache.unsafeSet("k", value, options)
+      expect(Exit.isSuccess(exit) ? undefined : failure(Effect.suspend(() => exit))._tag).toBe(returned?._tag)
+      expect(one.events).toEqual(other.events)
+    }
+  })
+})
+
+describe("delete and clear", () => {
+  it("say whether there was something", () => {
+    const { cache, events } = open()
+    run(cache.set("a", 1))
+    run(cache.set("b", 1))
+    events.length = 0
+    expect([run(cache.delete("a")), run(cache.delete("a")), cache.unsafeDelete("b"), cache.unsafeDelete("b")]).toEqual([
+      true,
+      false,
+      true,
+      false
+    ])
+    expect(events).toEqual(["delete a", "delete b"])
+  })
+
+  it("call an entry past its deadline expired, not deleted", () => {
+    const { cache, events, time } = open()
+    run(cache.set("k", 1, { ttl: 1 }))
+    events.length = 0
+    time.nowMs += 1
+    expect(run(cache.delete("k"))).toBe(false)
+    expect(events).toEqual(["expire k"])
+  })
+
+  it("count what was removed", () => {
+    const { cache } = open()
+    for (const key of ["a", "b", "c"]) run(cache.set(key, 1))
+    expect([run(cache.clear), run(cache.clear), run(cache.keys())]).toEqual([3, 0, []])
+  })
+})
+
+describe("ttl, expire and persist", () => {
+  it("tell and change how long an entry lives, and fire no write", () => {
+    const { cache, events, time } = open()
+    run(cache.set("k", "v", { ttl: "10 seconds" }))
+    events.length = 0
+    time.nowMs += 4_000
+    expect(run(cache.ttl("k"))).toEqual(Option.some(Duration.seconds(6)))
+    expect(run(cache.expire("k", "1 minute"))).toBe(true)
+    expect(run(cache.ttl("k"))).toEqual(Option.some(Duration.minutes(1)))
+    expect(run(cache.persist("k"))).toBe(true)
+    expect(run(cache.persist("k"))).toBe(false)
+    expect(run(cache.ttl("k"))).toEqual(Option.some(Duration.infinity))
+    expect(run(cache.expire("k", Duration.infinity))).toBe(true)
+    expect(cache.peek("k")).toHaveProperty("expiresAtMs", undefined)
+    expect(events.filter((event) => event.startsWith("write"))).toEqual([])
+  })
+
+  it("answer false or none where there is no entry", () => {
+    const { cache } = open()
+    expect(run(cache.ttl("none"))).toEqual(Option.none())
+    expect([run(cache.expire("none", 1_000)), run(cache.persist("none"))]).toEqual([false, false])
+  })
+
+  it("expire the entry at once for zero or less, with cause expire", () => {
+    for (const ttl of [0, -5, Number.NEGATIVE_INFINITY, "0 millis"] as const) {
+      const { cache, events } = open()
+      run(cache.set("k", "v"))
+      events.length = 0
+      expect(run(cache.expire("k", ttl as Duration.DurationInput))).toBe(true)
+      expect(events).toEqual(["expire k"])
+    }
+  })
+
+  it("refuse what is no duration, and the entry stays", () => {
+    for (const ttl of [Number.NaN, "soon", null]) {
+      const { cache } = open()
+      run(cache.set("k", "v"))
+      expect(failure(cache.expire("k", ttl as number))).toBeInstanceOf(InvalidTtl)
+      expect(cache.peek("k")?.value).toBe("v")
+    }
+  })
+
+  it("work for keys that are not ASCII", () => {
+    const { cache } = open()
+    run(cache.set("clé", "v", { ttl: 10 }))
+    expect(run(cache.persist("clé"))).toBe(true)
+    expect(run(cache.expire("clé", 10))).toBe(true)
+  })
+})
+
+describe("keys and stats", () => {
+  it("list keys by prefix, as text", () => {
+    const { cache } = open()
+    for (const key of ["a:1", "a:2", "é:1", "b"]) run(cache.set(key, 1))
+    expect(run(cache.keys("a:")).sort()).toEqual(["a:1", "a:2"])
+    expect(run(cache.keys("é"))).toEqual(["é:1"])
+    expect(run(cache.keys())).toHaveLength(4)
+    expect(run(cache.keys("none"))).toEqual([])
+  })
+
+  it("count what has happened", () => {
+    const { cache, time } = open({ maxEntries: 2 })
+    for (const key of ["a", "b", "c"]) run(cache.set(key, "v"))
+    run(cache.get("b"))
+    run(cache.get("a"))
+    run(cache.delete("b"))
+    run(cache.set("d", "v", { ttl: 1 }))
+    time.nowMs += 1
+    run(cache.get("d"))
+    expect(run(cache.stats)).toMatchObject({
+      entries: 1,
+      hits: 1,
+      misses: 2,
+      writes: 4,
+      deletes: 1,
+      expires: 1,
+      evictions: 1
+    })
+    expect(run(cache.stats).bytes).toBeGreaterThan(0)
+    run(cache.clear)
+    expect(run(cache.stats)).toMatchObject({ entries: 0, bytes: 0 })
+  })
+})

@@ -1,0 +1,78 @@
+import { describe, expect, it } from "vitest"
+import { EventBus, type Subscriber } from "../../src/cache/EventBus.ts"
+
+const recorder = (name: string, into: string[]): Subscriber => ({
+  onMessage: (channel, payload, pattern) => into.push(`${name} ${channel} ${payload} ${pattern}`)
+})
+
+describe("EventBus", () => {
+  it("hands a message to the channel's subscribers in order, then to the patterns that match", () => {
+    const bus = new EventBus()
+    const seen: string[] = []
+    const [a, b] = [recorder("a", seen), recorder("b", seen)]
+    bus.psubscribe("n*", a)
+    bus.subscribe("news", b)
+    bus.subscribe("news", a)
+    bus.psubscribe("other*", b)
+    expect(bus.publish("news", "x")).toBe(3)
+    expect(seen).toEqual(["b news x null", "a news x null", "a news x n*"])
+    expect(bus.stats).toEqual({ published: 1, delivered: 3 })
+  })
+
+  it("answers 0 where nobody listens, and counts the message all the same", () => {
+    const bus = new EventBus()
+    expect(bus.publish("nobody", "x")).toBe(0)
+    expect(bus.stats).toEqual({ published: 1, delivered: 0 })
+    expect(bus.hasSubscribers("nobody")).toBe(false)
+  })
+
+  it("subscribes once, and says whether anything changed", () => {
+    const bus = new EventBus()
+    const seen: string[] = []
+    const a = recorder("a", seen)
+    expect([bus.subscribe("c", a), bus.subscribe("c", a)]).toEqual([true, false])
+    expect([bus.psubscribe("c*", a), bus.psubscribe("c*", a)]).toEqual([true, false])
+    expect(bus.publish("c", "1")).toBe(2)
+    expect([bus.unsubscribe("c", a), bus.unsubscribe("c", a)]).toEqual([true, false])
+    expect([bus.punsubscribe("c*", a), bus.punsubscribe("c*", a)]).toEqual([true, false])
+    expect(bus.publish("c", "2")).toBe(0)
+    expect(seen).toHaveLength(2)
+  })
+
+  it("lists the channels that somebody listens to, and forgets them with their last subscriber", () => {
+    const bus = new EventBus()
+    const a = recorder("a", [])
+    for (const channel of ["x:1", "x:2", "y"]) bus.subscribe(channel, a)
+    bus.psubscribe("z*", a)
+    expect(bus.channels()).toEqual(["x:1", "x:2", "y"])
+    expect(bus.channels("x:*")).toEqual(["x:1", "x:2"])
+    expect([bus.subscriberCount("y"), bus.subscriberCount("z")]).toEqual([1, 0])
+    expect([bus.hasSubscribers("y"), bus.hasSubscribers("z1"), bus.hasSubscribers("q")]).toEqual([true, true, false])
+    expect(bus.patternCount).toBe(1)
+    for (const channel of ["x:1", "x:2", "y"]) bus.unsubscribe(channel, a)
+    bus.punsubscribe("z*", a)
+    expect([bus.channels(), bus.patternCount]).toEqual([[], 0])
+  })
+
+  it("ends a delivery although receivers join and leave while it lasts", () => {
+    const bus = new EventBus()
+    const seen: string[] = []
+    const late = recorder("late", seen)
+    const second = recorder("second", seen)
+    const first: Subscriber = {
+      onMessage: () => {
+        seen.push("first")
+        bus.unsubscribe("c", first)
+        bus.subscribe("c", first)
+        bus.subscribe("c", late)
+      }
+    }
+    bus.subscribe("c", first)
+    bus.subscribe("c", second)
+    bus.publish("c", "1")
+    expect(seen.filter((who) => who === "first")).toHaveLength(1)
+    seen.length = 0
+    bus.publish("c", "2")
+    expect(seen).toContain("late c 2 null")
+  })
+})

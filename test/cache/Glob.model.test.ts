@@ -1,0 +1,81 @@
+import fc from "fast-check"
+import { describe, expect, it } from "vitest"
+import { globMatches } from "../../src/cache/Glob.ts"
+
+describe("globMatches", () => {
+  it.each([
+    ["hello", "hello", true],
+    ["hello", "hell", false],
+    ["h?llo", "hallo", true],
+    ["h?llo", "hllo", false],
+    ["h*llo", "heeeello", true],
+    ["h*", "h", true],
+    ["*", "anything", true],
+    ["*", "", false],
+    ["", "", true],
+    ["", "a", false],
+    ["h[ae]llo", "hello", true],
+    ["h[ae]llo", "hillo", false],
+    ["h[^e]llo", "hallo", true],
+    ["h[^e]llo", "hello", false],
+    ["h[a-c]llo", "hbllo", true],
+    ["h[c-a]llo", "hbllo", true],
+    ["h[a-c]llo", "hdllo", false],
+    ["[]", "a", false],
+    ["[^]", "a", true],
+    ["[abc", "b", true],
+    ["[a", "a", true],
+    ["[\\]]", "]", true],
+    ["[a-]", "-", false],
+    ["\\*", "*", true],
+    ["\\*", "a", false],
+    ["a\\", "a\\", true],
+    ["**a**", "bab", true],
+    ["*a*b*c", "xxaxxbxxc", true],
+    ["*a*b*c", "xxaxxcxxb", false],
+    ["[\xfe-\xff]", "\xff", true],
+    ["a\0?", "a\0b", true]
+  ])("%j on %j: %s", (pattern, text, expected) => {
+    expect(globMatches(pattern, text)).toBe(expected)
+  })
+
+  it("is what trying every split at every star finds", () => {
+    const letters = fc.constantFrom("a", "b", "*", "?", "[a]", "[^a]", "[a-b]", "\\*", "*")
+    const pattern = fc.array(letters, { maxLength: 8 }).map((parts) => parts.join(""))
+    const text = fc
+      .array(fc.constantFrom("a", "b", "*", "c"), { minLength: 1, maxLength: 8 })
+      .map((parts) => parts.join(""))
+    fc.assert(
+      fc.property(pattern, text, (p, t) => {
+        expect(globMatches(p, t)).toBe(tryAll(p, t))
+      }),
+      { numRuns: 5_000 }
+    )
+  })
+
+  it("does not take exponential time where a matcher that tries every split would", () => {
+    // 2^60 splits; counted in the calls that a linear walk makes it is nothing, and the test ends.
+    expect(globMatches(`${"a*".repeat(60)}b`, "a".repeat(2_000))).toBe(false)
+  })
+})
+
+/** The obvious matcher: one element a token, every split at a star. */
+const tryAll = (pattern: string, text: string): boolean => {
+  const token = /^(?:\\.|\[[^\]]*\]|.)/.exec(pattern)?.[0]
+  if (token === undefined) return text === ""
+  const rest = pattern.slice(token.length)
+  if (token === "*") {
+    for (let i = 0; i <= text.length; i++) if (tryAll(rest, text.slice(i))) return true
+    return false
+  }
+  const c = text[0]
+  if (c === undefined) return false
+  const isMatch =
+    token === "?" ||
+    token === c ||
+    token === `\\${c}` ||
+    (token === "[a]" && c === "a") ||
+    (token === "[^a]" && c !== "a") ||
+    (token === "[a-b]" && (c === "a" || c === "b"))
+  return isMatch && tryAll(rest, text.slice(1))
+}

@@ -1,0 +1,96 @@
+import { ConfigProvider, Effect, Layer } from "effect"
+import { describe, expect, it } from "vitest"
+import {
+  CacheClock,
+  Keyspaces,
+  keyspaceLimitsConfig,
+  keyspaceLimitsDefault,
+  Reactions,
+  Wakeup,
+  Wakeups
+} from "../../src/cache/index.ts"
+
+const limitsOf = (environment: Record<string, string>) =>
+  Effect.runSyncExit(
+    Effect.withConfigProvider(keyspaceLimitsConfig, ConfigProvider.fromMap(new Map(Object.entries(environment))))
+  )
+
+const ground = Layer.mergeAll(CacheClock.layer, Reactions.layerNone, Wakeups.layer)
+
+const opened = (limits?: Parameters<typeof Keyspaces.layer>[0]) =>
+  Effect.runSync(
+    Effect.all([Keyspaces, Wakeups]).pipe(Effect.provide(Layer.provideMerge(Keyspaces.layer(limits), ground)))
+  )
+
+describe("the limits of a keyspace", () => {
+  it("are the defaults where none are given", () => {
+    const [{ main }] = opened()
+    expect([main.maxEntries, main.maxBytes]).toEqual([50_000, 512 * 1024 * 1024])
+    const [{ main: smaller }] = opened({ maxEntries: 10 })
+    expect([smaller.maxEntries, smaller.maxBytes]).toEqual([10, 512 * 1024 * 1024])
+  })
+
+  it.each([{ maxEntries: 0 }, { maxEntries: -1 }, { maxEntries: Number.NaN }, { maxBytes: Number.NaN }])(
+    "cannot be %o, which would be none",
+    (limits) => {
+      expect(() => opened(limits)).toThrow(`${Object.keys(limits)[0]} is a number from 1`)
+    }
+  )
+
+  it("can be set by the environment", () => {
+    expect(limitsOf({})).toMatchObject({ value: keyspaceLimitsDefault })
+    expect(limitsOf({ MIMOSA_MAX_ENTRIES: "7", MIMOSA_MAX_BYTES: "1000" })).toMatchObject({
+      value: { maxEntries: 7, maxBytes: 1_000 }
+    })
+    expect(String(limitsOf({ MIMOSA_MAX_ENTRIES: "0" }))).toContain("must be at least 1")
+    expect(String(limitsOf({ MIMOSA_MAX_BYTES: "much" }))).toContain("MIMOSA_MAX_BYTES")
+  })
+})
+
+describe("the keyspaces", () => {
+  it("are the main one, for now", () => {
+    const [{ main, all }] = opened()
+    expect([...all()]).toEqual([main])
+  })
+
+  it("leave word when something expires earlier than they said before", () => {
+    const [{ main }, wakeup] = opened()
+    const words: number[] = []
+    wakeup.listen((atMs) => words.push(atMs))
+    const inAMinute = Date.now() + 60_000
+    main.set("later", "v", inAMinute)
+    main.set("latest", "v", inAMinute + 3_600_000)
+    expect(words).toHaveLength(1)
+    main.set("sooner", "v", inAMinute - 50_000)
+    expect(words).toHaveLength(2)
+    expect(words[1]).toBeLessThanOrEqual(inAMinute - 50_000)
+  })
+})
+
+describe("a place to leave word", () => {
+  it("is deaf while nobody listens", () => {
+    expect(() => new Wakeup().at(1)).not.toThrow()
+  })
+
+  it("tells whoever listened last", () => {
+    const wakeup = new Wakeup()
+    const heard: string[] = []
+    wakeup.listen((atMs) => heard.push(`first ${atMs}`))
+    wakeup.at(1)
+    const stop = wakeup.listen((atMs) => heard.push(`second ${atMs}`))
+    wakeup.at(2)
+    stop()
+    wakeup.at(3)
+    expect(heard).toEqual(["first 1", "second 2"])
+  })
+
+  it("keeps its listener when the one before it stops late", () => {
+    const wakeup = new Wakeup()
+    const heard: number[] = []
+    const stopFirst = wakeup.listen(() => {})
+    wakeup.listen((atMs) => heard.push(atMs))
+    stopFirst()
+    wakeup.at(1)
+    expect(heard).toEqual([1])
+  })
+})

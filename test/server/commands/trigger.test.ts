@@ -1,0 +1,191 @@
+/** TRIGGER … as a client sees it, over an engine that records what it is asked. */
+import { afterEach, beforeEach, expect, it } from "vitest"
+import type { TriggerPort } from "../../../src/server/commands/TriggerPort.ts"
+import type { RegisteredTrigger } from "../../../src/triggers/Trigger.ts"
+import { RawClient } from "../RawClient.ts"
+import { startServer, type TestServer } from "../TestServer.ts"
+
+const registered: RegisteredTrigger = {
+  name: "t1",
+  pattern: "session:*",
+  events: ["ON_WRITE", "ON_EXPIRE"],
+  source: "-- é",
+  timeoutUs: 100,
+  memoryBytes: 65536,
+  priority: 2,
+  status: "active",
+  quarantine: null,
+  registeredAtMs: 5,
+  runs: 7,
+  failures: { error: 1, timeout: 2, memory: 0, killed: 0 },
+  skips: { repeat: 0, depth: 0, budget: 1, quarantined: 0, no_vm: 0 },
+  fuel: 10,
+  writes: 1,
+  deletes: 0,
+  emits: 0,
+  webhooks: 0,
+  logs: 0,
+  usMean: 1.25,
+  usMax: 3
+}
+
+let asked: unknown[]
+const port: TriggerPort = {
+  set: async (input) => {
+    asked.push(input)
+    if (input.source === "bad") throw new Error("source: t1:1:1: é is wrong")
+    return registered
+  },
+  remove: async (name) => name === "t1",
+  list: () => [registered, { ...registered, name: "u2" }],
+  info: (name) => (name === "t1" ? registered : undefined),
+  test: (...subject) => {
+    asked.push(subject)
+    return {
+      status: "ok",
+      result: { a: "é" },
+      error: null,
+      writes: [{ key: "k", value: 1, ttlMs: null, metadata: null, tags: [], cost: 0 }],
+      deletes: [],
+      emits: [],
+      webhooks: [],
+      logs: [],
+      us: 1.26,
+      fuel: 9,
+      bytes: 8
+    }
+  },
+  log: (count) => {
+    asked.push(count)
+    const failed = { trigger: "t1", event: "ON_WRITE", sequence: 4, kind: "timeout", message: "é" } as const
+    return [{ id: 3, atMs: 6, key: "k\0", ...failed }]
+  }
+}
+
+let server: TestServer
+let client: RawClient
+
+beforeEach(async () => {
+  asked = []
+  server = await startServer({ triggers: port })
+  client = await RawClient.connect(server.port)
+})
+afterEach(async () => {
+  await client.close()
+  await server.stop()
+})
+
+/** The bulks and integers of a reply as words. */
+const words = (reply: string) => reply.split("\r\n").filter((line) => line !== "" && !/^[$*]\d/.test(line))
+
+it("TRIGGER SET hands the definition over, its source as text", async () => {
+  const options = ["TIMEOUT", "500", "memory", "2048", "PRIORITY", "-1"]
+  const source = "return '\xc3\xa9'"
+  expect(await client.send("TRIGGER", "SET", "t1", "a:*", "on_write,ON_READ", ...options, source)).toBe("+OK\r\n")
+  const events = ["ON_WRITE", "ON_READ"]
+  const limits = { timeoutUs: 500, memoryBytes: 2048, priority: -1 }
+  expect(asked).toEqual([{ name: "t1", pattern: "a:*", events, source: "return 'é'", ...limits }])
+})
+
+it.each([
+  [["t1", "a", "ON_WRITE", "bad"], "-ERR trigger: source: t1:1:1: \xc3\xa9 is wrong\r\n"],
+  [
+    ["t1", "a", "ON_WRITE", "SAMPLE", "3", "x"],
+    "-ERR trigger: 'SAMPLE' is no option; use TIMEOUT <us>, MEMORY <bytes> or PRIORITY <n>, then the source\r\n"
+  ],
+  [
+    ["t1", "a", "ON_WRITE", "TIMEOUT", "x", "x"],
+    "-ERR trigger: TIMEOUT takes a whole number, then the source follows\r\n"
+  ],
+  [["t1", "a", "ON_WRITE", "TIMEOUT", "5"], "-ERR trigger: TIMEOUT takes a whole number, then the source follows\r\n"],
+  [["t1", "a", "ON_WRITE", "\xff"], "-ERR trigger: source: is not UTF-8\r\n"],
+  [["t1", "a", "ON_WRITE"], "-ERR wrong number of arguments for 'trigger|set' command\r\n"]
+])("TRIGGER SET %j is refused", async (args, reply) => {
+  expect(await client.send("TRIGGER", "SET", ...args)).toBe(reply)
+})
+
+it("TRIGGER DEL and REMOVE say whether there was one, and may not stand in a transaction", async () => {
+  expect(await client.send("TRIGGER", "DEL", "t1")).toBe(":1\r\n")
+  expect(await client.send("TRIGGER", "REMOVE", "t2")).toBe(":0\r\n")
+  await client.send("MULTI")
+  expect(await client.send("TRIGGER", "DEL", "t1")).toBe("-ERR Command not allowed inside a transaction\r\n")
+})
+
+it("TRIGGER LIST shows those whose name matches", async () => {
+  const all = await client.send("TRIGGER", "LIST")
+  expect(all.slice(0, 4)).toBe("*2\r\n")
+  const listed = ["name", "u2", "pattern", "session:*", "events", "ON_WRITE,ON_EXPIRE", "status", "active"]
+  const numbers = ["priority", ":2", "timeout_us", ":100", "memory_bytes", ":65536", "runs", ":7", "errors", ":3"]
+  expect(words(await client.send("TRIGGER", "LIST", "u*"))).toEqual([...listed, ...numbers])
+})
+
+it("TRIGGER INFO shows everything, and names what is not there", async () => {
+  const info = words(await client.send("TRIGGER", "INFO", "t1"))
+  const shown = (field: string) => info[info.indexOf(field) + 1]
+  expect(["failed_timeout", "skipped_budget", "us_mean", "source"].map(shown)).toEqual([
+    ":2",
+    ":1",
+    "1.3",
+    "-- \xc3\xa9"
+  ])
+  expect(await client.send("TRIGGER", "INFO", "x")).toBe("-ERR trigger: no trigger is named 'x'\r\n")
+})
+
+it("TRIGGER TEST takes a name or a source, and shows what would happen", async () => {
+  const report = await client.send("TRIGGER", "TEST", "t1", "ON_WRITE", "k\xff", "new", "OLD", "old", "META", '{"a":1}')
+  expect(words(report).slice(0, 8)).toEqual([
+    "status",
+    "ok",
+    "result",
+    '{"a":"\xc3\xa9"}',
+    "error",
+    "$-1",
+    "writes",
+    expect.stringContaining('"key":"k"')
+  ])
+  await client.send("TRIGGER", "TEST", "SOURCE", "return 1", "on_read", "k", "v")
+  await client.send("TRIGGER", "TEST", "source", "ON_READ", "k", "v")
+  expect(asked).toEqual([
+    [{ name: "t1" }, { event: "ON_WRITE", key: "k\xff", value: "new", oldValue: "old", metadata: { a: 1 } }],
+    [{ source: "return 1" }, { event: "ON_READ", key: "k", value: "v" }],
+    [{ name: "source" }, { event: "ON_READ", key: "k", value: "v" }]
+  ])
+  expect(await client.send("TRIGGER", "TEST", "t1", "ON_FIRE", "k", "v")).toMatch(
+    /^-ERR trigger: event: 'ON_FIRE' is none of ON_WRITE/
+  )
+})
+
+it("TRIGGER LOG shows the last records", async () => {
+  expect(words(await client.send("TRIGGER", "LOG", "5"))).toEqual([
+    "id",
+    ":3",
+    "at_ms",
+    ":6",
+    "trigger",
+    "t1",
+    "event",
+    "ON_WRITE",
+    "sequence",
+    ":4",
+    "key",
+    "k\0",
+    "kind",
+    "timeout",
+    "message",
+    "\xc3\xa9"
+  ])
+  expect(asked).toEqual([5])
+  expect(await client.send("TRIGGER", "LOG", "-1")).toBe("-ERR value is out of range, must be positive\r\n")
+})
+
+it("TRIGGER HELP lists what there is", async () => {
+  expect(await client.send("TRIGGER", "HELP")).toContain("+SET <name> <pattern> <EVENT>[,<EVENT>...]")
+})
+
+it("says so where the server runs without triggers", async () => {
+  const bare = await startServer()
+  const other = await RawClient.connect(bare.port)
+  expect(await other.send("TRIGGER", "LIST")).toBe("-ERR trigger: this server runs without triggers\r\n")
+  await other.close()
+  await bare.stop()
+})
