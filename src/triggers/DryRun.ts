@@ -101,7 +101,8 @@ export const dryRun = (
             key: textOf(key),
             value: fromValue(change.value),
             ttlMs: change.expiresAtMs === 0 ? null : change.expiresAtMs - nowMs,
-            ...change.meta
+            ...change.meta,
+            tags: change.meta.tags.map(textOf)
           }
     ),
     deletes: [...overlay.changes].flatMap(([key, change]) => (change === null ? textOf(key) : [])),

@@ -6,11 +6,11 @@
  */
 import { toText } from "../cache/index.ts"
 import { Cause, causeNames, type KeyEvent, sameValue, type Value } from "../kernel/index.ts"
-import { type EventFrame, Refusal } from "../sandbox/index.ts"
+import type { EventFrame, Refusal } from "../sandbox/index.ts"
 import type { CascadeStep } from "./Cascade.ts"
 import { eventNameOf } from "./Trigger.ts"
 
-/** Writes one field into its slot; what is not written is nil. A `Refusal` says why a value cannot go into Lua. */
+/** Writes one field into its slot; what is not written is nil. Answers a `Refusal` where a value cannot go into Lua. */
 type FieldWriter = (
   frame: EventFrame,
   slot: number,
@@ -63,7 +63,7 @@ export const writeFields = (
   for (let i = 0; i < slots.length; i++) {
     const slot = slots[i] as number
     const refusal = (writeSlot[slot] as FieldWriter)(frame, slot, event, step, origin)
-    if (refusal instanceof Refusal) return refusal
+    if (refusal !== undefined) return refusal as Refusal
   }
   return undefined
 }

@@ -3,8 +3,8 @@
  *
  * A trigger is compiled into a machine when it first fires, not when it is registered: ten thousand registered triggers
  * of which ten fire cost one small machine, whose snapshot stays small, so that bringing it back after a kill stays a
- * matter of microseconds. For the same reason a machine takes no more than `programsMax` programs, and fewer when its
- * memory is full before. When a machine has been replaced (its epoch has moved), programs are loaded into the new one as
+ * matter of microseconds. For the same reason a machine takes no more than `programsMax` programs, and fewer when they
+ * are large. When a machine has been replaced (its epoch has moved), programs are loaded into the new one as
  * they fire.
  */
 import { toBytes } from "../cache/index.ts"
@@ -15,6 +15,7 @@ import type { Trigger } from "./Trigger.ts"
 import { TriggerSyntaxError } from "./TriggerError.ts"
 
 const programsMax = 128 // programs a machine; 1.5 KB each leave its snapshot near that of an empty one
+const programBytesMax = 1 << 20 // bytes of a machine's 4 MiB, beyond which it takes no more: the rest is for their runs
 const machinesMax = 1024 // machines; what 100,000 small triggers need, should all of them fire, and some to spare
 
 /** What the machines of this room are made with: the event's fields, and `cache` under both of its names. */
@@ -32,12 +33,16 @@ export const machineParts = (run: Run, epochMs: () => number): VmOptions => {
 export class Machine {
   programs = 0
   /** It has refused a program that an empty machine takes; until one goes it is offered no more. */
-  isFull = false
+  private hasRefused = false
 
   constructor(private readonly worker: VmWorker) {}
 
   get vm(): LuaVm | null {
     return this.worker.vm
+  }
+
+  get hasRoom(): boolean {
+    return this.programs < programsMax && !this.hasRefused && (this.vm?.bytesUsed ?? 0) < programBytesMax
   }
 
   /** Whether the trigger's program is in this machine as it is now. */
@@ -48,7 +53,10 @@ export class Machine {
   /** Compiles the trigger into this machine; what Lua says where that fails. */
   load(vm: LuaVm, trigger: Trigger): string | null {
     const definition: Definition = vm.define(trigger.name, toBytes(trigger.definition.source))
-    if (!definition.ok) return definition.error.message
+    if (!definition.ok) {
+      this.hasRefused = this.programs > 0
+      return definition.error.message
+    }
     trigger.machine = this
     trigger.machineEpoch = this.worker.epoch
     trigger.program = definition.program
@@ -57,7 +65,7 @@ export class Machine {
 
   unload(trigger: Trigger): void {
     this.programs--
-    this.isFull = false
+    this.hasRefused = false
     if (this.holds(trigger)) this.vm?.remove(trigger.program)
     trigger.machine = null
   }
@@ -114,11 +122,8 @@ export class Machines {
       const target = this.withRoom()
       if (target === null) return `${machinesMax} machines are full, which is the limit; remove a trigger`
       const loaded = this.load(trigger, target)
-      if (typeof loaded === "string" && target.programs > 0) target.isFull = true
-      else {
-        if (loaded === target) target.programs++
-        return loaded
-      }
+      if (loaded === target) target.programs++
+      if (typeof loaded !== "string" || target.programs === 0) return loaded
     }
   }
 
@@ -128,7 +133,7 @@ export class Machines {
   }
 
   private withRoom(): Machine | null {
-    const roomy = this.machines.find(({ programs, isFull }) => programs < programsMax && !isFull)
+    const roomy = this.machines.find(({ hasRoom }) => hasRoom)
     if (roomy !== undefined) return roomy
     if (this.machines.length === machinesMax) return null
     const machine = new Machine(this.open())

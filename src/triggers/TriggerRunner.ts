@@ -109,16 +109,16 @@ export class TriggerRunner implements EventSink {
   }
 
   onSettled(): void {
-    for (let effects = this.effects; effects !== null; effects = this.effects) {
-      this.effects = null // what they set off in turn makes new ones
-      const { webhooks, emits, lines } = this.options.ports
-      for (const each of effects.webhooks) {
-        if (!webhooks.offer(each)) this.counters.webhooksRefused++
-      }
-      for (const { channel, payload } of effects.emits) emits.publish(channel, payload)
-      for (const line of effects.lines) {
-        if (!lines.offer(line)) this.counters.linesDropped++
-      }
+    const { effects } = this
+    if (effects === null) return
+    this.effects = null // what they set off in turn makes new ones
+    const { webhooks, emits, lines } = this.options.ports
+    for (const each of effects.webhooks) {
+      if (!webhooks.offer(each)) this.counters.webhooksRefused++
+    }
+    for (const { channel, payload } of effects.emits) emits.publish(channel, payload)
+    for (const line of effects.lines) {
+      if (!lines.offer(line)) this.counters.linesDropped++
     }
   }
 
@@ -136,13 +136,9 @@ export class TriggerRunner implements EventSink {
 
   private runOne(trigger: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace): void {
     const machine = this.options.machines.of(trigger)
-    if (typeof machine === "string") {
-      this.recordFailure(trigger, event, "memory", machine)
-      return
-    }
-    const vm = machine === null ? null : machine.vm
-    if (machine === null || vm === null) {
-      this.recordSkip(trigger, event, "no_vm")
+    const vm = machine === null || typeof machine === "string" ? null : machine.vm
+    if (vm === null) {
+      this.recordMissing(trigger, event, machine)
       return
     }
     const { stats } = trigger
@@ -173,7 +169,18 @@ export class TriggerRunner implements EventSink {
       stats.timedUs += us
       if (us > stats.timedUsMax) stats.timedUsMax = us
     }
-    if (status === RunStatus.killed) this.recordKill(trigger, event, machine)
+    if (status === RunStatus.killed) this.recordKill(trigger, event, machine as Machine)
+  }
+
+  /** There is no machine, or, as a text, none that could take the program: a run that failed before it began. */
+  private recordMissing(trigger: Trigger, event: KeyEvent, machine: Machine | string | null): void {
+    if (typeof machine !== "string") {
+      this.recordSkip(trigger, event, "no_vm")
+      return
+    }
+    trigger.stats.runs++
+    this.counters.runs++
+    this.recordFailure(trigger, event, "memory", machine)
   }
 
   /** Applies the overlay: the changes now, in a new step of the cascade; what leaves the cache once all has settled. */

@@ -6,10 +6,16 @@
  * thousand triggers at once costs a few writes, not ten thousand.
  */
 import { Context, Effect, Layer, Request, Schema } from "effect"
-import { GenServer, Process, Registry, type Supervisor } from "../actor/index.ts"
-import { DataDirectory, type DocumentFile, type StorageError, type VersionedDocument } from "../storage/index.ts"
-import { type TriggerDefinition, triggerEventNames } from "./Trigger.ts"
-import { TriggersNotSaved } from "./TriggerError.ts"
+import { GenServer, type Process, Registry, type Supervisor } from "../actor/index.ts"
+import {
+  DataDirectory,
+  type DocumentFile,
+  FileCorrupt,
+  type StorageError,
+  type VersionedDocument
+} from "../storage/index.ts"
+import { defineTrigger, type TriggerDefinition, triggerEventNames } from "./Trigger.ts"
+import { InvalidTrigger, TriggersNotSaved } from "./TriggerError.ts"
 
 export interface TriggerStoreService {
   /** The triggers that were saved last; none on a first start. */
@@ -36,6 +42,11 @@ export class TriggerStore extends Context.Tag("mimosa-cache/triggers/TriggerStor
     TriggerStore,
     Effect.gen(function* () {
       const file = yield* (yield* DataDirectory.DataDirectory).open(triggerDocument)
+      for (const { name, ...definition } of file.initial ?? []) {
+        const refused = defineTrigger({ name, ...definition })
+        if (!(refused instanceof InvalidTrigger)) continue
+        yield* new FileCorrupt({ path: file.path, reason: `the trigger '${name}': ${refused.message}` })
+      }
       const names = Registry.unsafeMake({ keys: "unique" })
       const name = Registry.via<GenServer.RefOf<WriterProtocol>>(names, "storage")
       return {
@@ -74,15 +85,14 @@ class Save extends Request.TaggedClass("Save")<
 
 interface WriterProtocol extends GenServer.Protocol {
   readonly call: Save
-  readonly info: "write"
 }
 
 interface WriterState {
   readonly file: DocumentFile<readonly TriggerDefinition[]>
   /** Who waits for the next write, and what the last of them wants to be written. */
-  readonly waiting: ReadonlyArray<GenServer.FromOf<Save>>
-  readonly definitions: () => readonly TriggerDefinition[]
-  readonly writes: number
+  waiting: Array<GenServer.FromOf<Save>>
+  definitions: () => readonly TriggerDefinition[]
+  writes: number
 }
 
 const Writer = GenServer.define<WriterProtocol>()({
@@ -90,26 +100,30 @@ const Writer = GenServer.define<WriterProtocol>()({
   init: (file: DocumentFile<readonly TriggerDefinition[]>) =>
     GenServer.Ok<WriterState>({ file, waiting: [], definitions: () => [], writes: 0 }),
   handleCall: {
-    // The write comes behind the requests that wait already, which it answers all.
-    Save: ({ definitions }, state, from) =>
-      Effect.gen(function* () {
-        if (state.waiting.length === 0) yield* Process.send(yield* Process.self, "write")
-        return GenServer.NoReply({ ...state, definitions, waiting: [...state.waiting, from] })
-      })
+    Save: ({ definitions }, state, from) => {
+      state.waiting.push(from)
+      state.definitions = definitions
+      return GenServer.NoReply(state, whenNobodyElseAsks)
+    }
   },
-  handleInfo: (message, state) =>
-    message !== "write"
-      ? GenServer.NoReply(state)
-      : Effect.gen(function* () {
-          const answer = yield* state.file.replace(state.definitions()).pipe(
-            Effect.match({
-              onSuccess: () => (from: GenServer.FromOf<Save>) => GenServer.reply(from, undefined),
-              onFailure: (cause) => (from: GenServer.FromOf<Save>) =>
-                GenServer.replyFail(from, new TriggersNotSaved({ cause }))
-            })
-          )
-          yield* Effect.forEach(state.waiting, answer, { discard: true })
-          return GenServer.NoReply({ ...state, waiting: [], writes: state.writes + 1 })
-        }),
+  handleInfo: (message, state) => (message._tag === "Timeout" ? write(state) : GenServer.NoReply(state)),
   inspect: ({ file, writes }) => ({ path: file.path, writes })
 })
+
+/** The write comes when the mailbox is empty, and answers all that were in it. They wait for it, so it does get empty. */
+const whenNobodyElseAsks = { timeout: 0 }
+
+const write = (state: WriterState) =>
+  Effect.gen(function* () {
+    const waiting = state.waiting
+    state.waiting = []
+    state.writes++
+    const failure = yield* Effect.match(state.file.replace(state.definitions()), {
+      onSuccess: () => undefined,
+      onFailure: (cause) => new TriggersNotSaved({ cause })
+    })
+    for (const from of waiting) {
+      yield* failure === undefined ? GenServer.reply(from, undefined) : GenServer.replyFail(from, failure)
+    }
+    return GenServer.NoReply(state)
+  })

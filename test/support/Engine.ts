@@ -13,9 +13,29 @@ import { type RunnerPorts, type TriggerLine, TriggerRunner, type Webhook } from 
 export interface EngineOptions extends Partial<Pick<KeyspaceOptions, "maxEntries" | "maxBytes">> {
   readonly cascade?: Partial<CascadeLimits>
   readonly ports?: Partial<RunnerPorts>
+  /** Limits every run by so much fuel instead of the clock, so that it ends the same way on every machine. */
+  readonly fuelMax?: number
+  readonly monotonicMs?: () => number
+  /** Takes over the machines of an engine that is done with: making new ones is what an engine takes most time for. */
+  readonly after?: Engine | undefined
 }
 
-export const makeEngine = (options: EngineOptions = {}) => {
+export interface Engine {
+  readonly clock: { ms: number; nowMs: () => number }
+  readonly emits: OverlayEmit[]
+  readonly webhooks: Webhook[]
+  readonly lines: TriggerLine[]
+  readonly workers: VmWorker[]
+  readonly machines: Machines
+  readonly log: TriggerLog
+  readonly runner: TriggerRunner
+  readonly keyspace: Keyspace
+  readonly registry: TriggerRegistry
+  /** Registers a trigger, or throws what the registry refuses it with. */
+  readonly trigger: (input: Partial<TriggerInput> & Pick<TriggerInput, "source">) => Trigger
+}
+
+export const makeEngine = (options: EngineOptions = {}): Engine => {
   const clock = {
     ms: 1_000_000,
     nowMs: () => clock.ms
@@ -23,16 +43,7 @@ export const makeEngine = (options: EngineOptions = {}) => {
   const emits: OverlayEmit[] = []
   const webhooks: Webhook[] = []
   const lines: TriggerLine[] = []
-  const run = new Run("boot")
-  const parts = machineParts(run, () => clock.ms)
-  const pool = new VmPool({ make: () => new LuaVm(parts), spares: 0 })
-  const workers: VmWorker[] = []
-  const open = () => {
-    const worker = new VmWorker(`vm-${workers.length + 1}`, pool)
-    workers.push(worker)
-    return worker
-  }
-  const machines = new Machines(run, open, pool.take())
+  const { machines, workers } = options.after ?? makeMachines(clock.nowMs)
   const log = new TriggerLog(1_000)
   const runner = new TriggerRunner({
     origin: "boot",
@@ -45,7 +56,7 @@ export const makeEngine = (options: EngineOptions = {}) => {
       ...options.ports
     },
     cascade: { ...cascadeLimitsDefault, ...options.cascade },
-    monotonicMs: () => performance.now()
+    monotonicMs: options.monotonicMs ?? (() => performance.now())
   })
   const keyspace = new Keyspace({
     maxEntries: options.maxEntries ?? 50_000,
@@ -55,13 +66,29 @@ export const makeEngine = (options: EngineOptions = {}) => {
     wake() {}
   })
   const registry = new TriggerRegistry(keyspace, machines, clock.nowMs)
-  /** Registers a trigger, or throws what the registry refuses it with. */
-  const trigger = (input: Partial<TriggerInput> & Pick<TriggerInput, "source">): Trigger => {
+  const trigger: Engine["trigger"] = (input) => {
     const made = registry.set({ name: `t${registry.size + 1}`, pattern: "*", events: ["ON_WRITE"], ...input })
-    if (made instanceof Trigger) return made
-    throw made
+    if (!(made instanceof Trigger)) throw made
+    return options.fuelMax === undefined
+      ? made
+      : Object.assign(made, { limits: { ...made.limits, fuelMax: options.fuelMax } })
   }
   return { clock, emits, webhooks, lines, workers, machines, log, runner, keyspace, registry, trigger }
 }
 
-export type Engine = ReturnType<typeof makeEngine>
+const makeMachines = (nowMs: () => number): Pick<Engine, "machines" | "workers"> => {
+  const run = new Run("boot")
+  const parts = machineParts(run, nowMs)
+  const pool = new VmPool({ make: () => new LuaVm(parts), spares: 0 })
+  const workers: VmWorker[] = []
+  const open = () => {
+    const worker = new VmWorker(`vm-${workers.length + 1}`, pool)
+    workers.push(worker)
+    return worker
+  }
+  return { machines: new Machines(run, open, pool.take()), workers }
+}
+
+/** What triggers have emitted as JSON since this was last asked, oldest first. */
+export const told = ({ emits }: Pick<Engine, "emits">): unknown[] =>
+  emits.splice(0).map(({ payload }) => JSON.parse(Buffer.from(payload, "latin1").toString()))
