@@ -1,8 +1,11 @@
 /**
  * Mimosa as Effect layers: a cache with a trigger inside a program of your own, no server, no port.
  */
+import { readFileSync } from "node:fs"
 import { Effect } from "effect"
 import { Bus, Cache, Mimosa, Triggers } from "mimosa-cache"
+
+const source = readFileSync(new URL("lua/price-watch.lua", import.meta.url), "utf8")
 
 const program = Effect.gen(function* () {
   const cache = yield* Cache
@@ -12,16 +15,7 @@ const program = Effect.gen(function* () {
   const seen: string[] = []
   bus.subscribe("price:changed", { onMessage: (_channel, payload) => void seen.push(payload) })
 
-  yield* triggers.set({
-    name: "price-watch",
-    pattern: "price:*",
-    events: ["ON_WRITE"],
-    source: `
-      if event.old_value and event.value ~= event.old_value then
-        cache.set("last:" .. event.key, event.old_value)
-        cache.emit("price:changed", event.key .. " " .. event.old_value .. " -> " .. event.value)
-      end`
-  })
+  yield* triggers.set({ name: "price-watch", pattern: "price:*", events: ["ON_WRITE"], source })
 
   yield* cache.set("price:apple", "3")
   yield* cache.set("price:apple", "4")

@@ -133,6 +133,13 @@ const layerMetrics = Layer.effect(
     const { workers } = yield* Sandbox
     const webhooks = yield* Webhooks.Webhooks
     const triggers = yield* Triggers
+    const tree = yield* ProcessTree
+    const sumOfTree = (of: (node: Supervisor.TreeNode) => number): number => {
+      const sum = (node: Supervisor.TreeNode): number =>
+        node.children.reduce((total, child) => total + sum(child), of(node))
+      const root = tree.read()
+      return root === null ? 0 : sum(root)
+    }
     const { stats } = main
     const keyspace: readonly MetricReader[] = [
       { ...metric.keyspaceHits, read: () => stats.hits },
@@ -151,10 +158,14 @@ const layerMetrics = Layer.effect(
       { ...metric.keyspaceBytes, read: () => main.bytes }
     ]
     const registry = new MetricRegistry()
-    registry.register(...keyspace, ...triggers.metrics, ...webhooks.metrics, {
-      ...metric.sandboxKills,
-      read: () => workers().reduce((sum, { kills }) => sum + kills, 0)
-    })
+    registry.register(
+      ...keyspace,
+      ...triggers.metrics,
+      ...webhooks.metrics,
+      { ...metric.sandboxKills, read: () => workers().reduce((sum, { kills }) => sum + kills, 0) },
+      { ...metric.processes, read: () => sumOfTree(({ pid }) => (pid === null ? 0 : 1)) },
+      { ...metric.processRestarts, read: () => sumOfTree(({ restarts }) => restarts) }
+    )
     return registry
   })
 )

@@ -21,6 +21,7 @@ export {
   type SetOptions,
   type Subscriber
 } from "./cache/index.ts"
+export { DataDirectoryLocked, FileCorrupt, FileVersionUnknown, type StorageError, StorageIo } from "./storage/index.ts"
 export {
   type CascadeLimits,
   type DryRunReport,
@@ -38,3 +39,4 @@ export {
   TriggersNotSaved,
   type TriggersService
 } from "./triggers/index.ts"
+export { EgressAllowInvalid } from "./webhooks/index.ts"

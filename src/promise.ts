@@ -14,15 +14,19 @@ import {
   type CacheStats,
   type EntryView,
   type Input,
+  InvalidValue,
   type Output,
   type SetOptions,
   toBytes,
+  toMetadata,
   toText,
   toValue
 } from "./cache/index.ts"
+import type { Value, ValueObject } from "./kernel/index.ts"
 import type {
   DryRunReport,
   RegisteredTrigger,
+  TestEvent,
   TriggerEventName,
   TriggerInput,
   TriggerLogRecord
@@ -31,7 +35,15 @@ import { Triggers } from "./triggers/index.ts"
 
 export type { Settings } from "./App.ts"
 export type { CacheStats, EntryView, Input, Output, SetOptions } from "./cache/index.ts"
+export { EntryTooLarge, InvalidTtl, InvalidValue } from "./cache/index.ts"
 export type { DryRunReport, RegisteredTrigger, TriggerInput, TriggerLogRecord } from "./triggers/index.ts"
+export {
+  InvalidTrigger,
+  TooManyTriggers,
+  TriggerNotFound,
+  TriggerSyntaxError,
+  TriggersNotSaved
+} from "./triggers/index.ts"
 
 /** The event that `tryTrigger` makes up, in a program's own values. */
 export interface TriedEvent {
@@ -58,13 +70,18 @@ export interface TriedEvent {
 export class Mimosa {
   private readonly runtime: ManagedRuntime.ManagedRuntime<Services, StartError>
   private doors: CacheService | null = null
+  private closing: Promise<void> | null = null
+  /** Calls that have no answer yet: `close` waits for theirs. */
+  private readonly calls = new Set<Promise<unknown>>()
 
   /** Is fulfilled when everything runs; rejected with what kept it from starting. */
   readonly ready: Promise<void>
 
   constructor(settings: Settings = {}) {
     this.runtime = ManagedRuntime.make(layer(settings))
-    this.ready = this.run(Effect.map(Cache, (cache) => void (this.doors = cache)))
+    this.ready = this.settle(Cache).then((cache) => {
+      this.doors = cache
+    })
     this.ready.catch(() => {}) // whoever waits for a method is told; an unused instance is no unhandled rejection
   }
 
@@ -130,18 +147,9 @@ export class Mimosa {
     subject: { readonly name: string } | { readonly source: string },
     tried: TriedEvent
   ): Promise<DryRunReport> {
-    const values = [toValue(tried.value), tried.oldValue === undefined ? undefined : toValue(tried.oldValue)]
-    const metadata = tried.metadata === undefined ? undefined : toValue(tried.metadata)
-    const refusal = [...values, metadata].find((value) => value instanceof Error)
-    if (refusal !== undefined) return Promise.reject(refusal)
-    const event = {
-      event: tried.event,
-      key: toBytes(tried.key),
-      value: values[0],
-      ...(values[1] === undefined ? {} : { oldValue: values[1] }),
-      ...(metadata === undefined ? {} : { metadata })
-    }
-    return this.run(Effect.flatMap(Triggers, (triggers) => triggers.test(subject, event as never)))
+    const event = toEvent(tried)
+    if (event instanceof InvalidValue) return Promise.reject(event)
+    return this.run(Effect.flatMap(Triggers, (triggers) => triggers.test(subject, event)))
   }
 
   /** What failed or was skipped last, newest first. */
@@ -155,8 +163,10 @@ export class Mimosa {
    * takes it back.
    */
   on(channel: string, listener: (payload: string, channel: string) => void): () => void {
+    let isOver = false
     const subscriber = {
       onMessage: (from: string, payload: string) => {
+        if (isOver) return
         try {
           listener(toText(payload) ?? payload, toText(from) ?? from)
         } catch (error) {
@@ -167,7 +177,6 @@ export class Mimosa {
       }
     }
     const name = toBytes(channel)
-    let isOver = false
     void this.run(Effect.map(Bus, (bus) => isOver || bus.subscribe(name, subscriber))).catch(() => {})
     return () => {
       isOver = true
@@ -180,21 +189,52 @@ export class Mimosa {
     return this.run(Effect.map(ProcessTree, ({ read }) => read()))
   }
 
-  /** Stops everything in order. Webhooks that are pending get a moment; what is left of them is lost, and logged. */
+  /**
+   * Stops everything in order, once the start is over and what was asked for before is done. Webhooks that are pending
+   * get a moment; what is left of them is lost, and logged. A second call waits for the same end.
+   */
   close(): Promise<void> {
-    this.doors = null
-    return this.runtime.dispose()
+    this.closing ??= Promise.allSettled([this.ready, ...this.calls]).then(() => this.runtime.dispose())
+    return this.closing
   }
 
   private open(): CacheService {
-    if (this.doors === null) throw new Error("the cache is not running: await cache.ready first, and not after close()")
+    if (this.closing !== null) throw isClosed()
+    if (this.doors === null) throw new Error("the cache has not started: await cache.ready first")
     return this.doors
   }
 
-  /** Rejects with the error itself, not with a wrapper of Effect's. */
   private async run<A, E>(effect: Effect.Effect<A, E, Services>): Promise<A> {
+    if (this.closing !== null) throw isClosed()
+    // Waiting for `ready`, and not for the runtime, keeps the calls that were made before it in their order.
+    const call = this.doors === null ? this.ready.then(() => this.settle(effect)) : this.settle(effect)
+    this.calls.add(call)
+    try {
+      return await call
+    } finally {
+      this.calls.delete(call)
+    }
+  }
+
+  /** Rejects with the error itself, not with a wrapper of Effect's. */
+  private async settle<A, E>(effect: Effect.Effect<A, E, Services>): Promise<A> {
     const exit = await this.runtime.runPromiseExit(effect)
     if (Exit.isSuccess(exit)) return exit.value
     throw Cause.squash(exit.cause)
+  }
+}
+
+const isClosed = () => new Error("the cache is closed; make a new one")
+
+const toEvent = ({ event, key, value, oldValue, metadata }: TriedEvent): TestEvent | InvalidValue => {
+  const [now, before] = [toValue(value), oldValue === undefined ? undefined : toValue(oldValue)]
+  const attached = metadata === undefined ? undefined : toMetadata(metadata)
+  for (const made of [now, before, attached]) if (made instanceof InvalidValue) return made
+  return {
+    event,
+    key: toBytes(key),
+    value: now as Value,
+    ...(before === undefined ? {} : { oldValue: before as Value }),
+    ...(attached === undefined ? {} : { metadata: attached as ValueObject })
   }
 }

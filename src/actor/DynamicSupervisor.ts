@@ -14,6 +14,7 @@ import type * as Scope from "effect/Scope"
 import { type CallError, ChildNotFound, MaxChildren, type StartError } from "./ActorError.ts"
 import * as ExitReason from "./ExitReason.ts"
 import * as GenServer from "./GenServer.ts"
+import * as Envelope from "./internal/envelope.ts"
 import type { ProcessImpl } from "./internal/process.ts"
 import {
   Child,
@@ -179,7 +180,7 @@ class Crowd {
       onFailure: () => {
         child.isRestarting = true
         this.restarting.add(child)
-        this.supervisor.signal(0, { _tag: "TryAgain", child } satisfies TryAgain)
+        this.supervisor.signal(Envelope.info, { _tag: "TryAgain", child } satisfies TryAgain)
         return null
       }
     })

@@ -55,16 +55,23 @@ export const toExit = (reason: ExitReason): Exit.Exit<void, unknown> =>
 /** True for `killed` and crashes: what makes a supervisor restart a transient child. */
 export const isAbnormal = (reason: ExitReason): boolean => reason._tag === "killed" || reason._tag === "crash"
 
-/** One line for people: `normal`, `shutdown: "reached maximum restart intensity"`, `crash: Error: boom`. */
+/** One line for people: `normal`, `shutdown: reached maximum restart intensity`, `crash: TypeError: x is not a function`. */
 export const format = (reason: ExitReason): string => {
   switch (reason._tag) {
     case "crash":
-      return `crash: ${firstLine(Cause.pretty(reason.cause))}`
+      return `crash: ${firstLine(describe(Cause.squash(reason.cause)))}`
     case "shutdown":
-      return reason.detail === undefined ? "shutdown" : `shutdown: ${firstLine(String(reason.detail))}`
+      return reason.detail === undefined ? "shutdown" : `shutdown: ${firstLine(describe(reason.detail))}`
     default:
       return reason._tag
   }
+}
+
+/** Of an error its name and message: a stack costs more than the crash. */
+const describe = (value: unknown): string => {
+  if (value instanceof Error) return value.message === "" ? value.name : `${value.name}: ${value.message}`
+  if (typeof value === "object" && value !== null && "_tag" in value) return String(value._tag)
+  return String(value)
 }
 
 const firstLine = (text: string): string => text.split("\n", 1)[0] as string

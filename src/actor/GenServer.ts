@@ -11,7 +11,7 @@
  *
  * Services: what `init` needs from `R`, the other callbacks may use too, beside the process' own `Scope` and `Self`.
  *
- * [1] OTP, lib/stdlib/src/gen_server.erl; Elixir, lib/elixir/lib/gen_server.ex. Where we differ: docs/features/actors.md.
+ * [1] OTP, lib/stdlib/src/gen_server.erl; Elixir, lib/elixir/lib/gen_server.ex. Where we differ: index.ts.
  */
 import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
@@ -233,7 +233,7 @@ export const childSpec = <P extends Protocol, Args, E, R>(
   args: Args,
   overrides: Partial<Omit<ChildSpec, "start">> & StartOptions = {}
 ): ChildSpec<Exclude<R, Scope.Scope | Process.Self> | Process.Self> => {
-  const { label, mailbox, name, timeout, ...spec } = overrides
+  const { label, mailbox, name, timeout, ...spec } = overrides // `shutdown` is the supervisor's
   const id = spec.id ?? definition.name
   const options = { label: label ?? id, mailbox, name, timeout } as StartOptions
   return { ...spec, id, start: startLink(definition, args, options) }
@@ -248,6 +248,8 @@ export interface StartOptions {
   readonly timeout?: Duration.DurationInput
   /** Default the definition's. */
   readonly mailbox?: Mailbox.Options
+  /** How `start`'s scope stops it: time to end, then it is killed. Default 5 seconds; `infinity` for supervisors. */
+  readonly shutdown?: Process.Shutdown
 }
 
 /**
@@ -259,7 +261,7 @@ export const start = <P extends Protocol, Args, E, R>(
   args: Args,
   options?: StartOptions
 ): Effect.Effect<RefOf<P>, StartError, Exclude<R, Scope.Scope | Process.Self> | Scope.Scope> =>
-  Process.inScope(launch(definition, args, options, false)) as never
+  Process.inScope(launch(definition, args, options, false), options?.shutdown) as never
 
 /**
  * Starts a server that is linked to this process, its parent, and waits for its `init`. For children of supervisors.
@@ -371,7 +373,7 @@ export const ask = (
     const timers = Timers.ofServices(fiber.currentDefaultServices)
     return Effect.async<unknown, unknown>((resume) => {
       const envelope = new Envelope.CallEnvelope(kind, request, pid, timeoutMs, fiber, resume)
-      timers.set(envelope, timeoutMs)
+      if (timeoutMs !== Number.POSITIVE_INFINITY) timers.set(envelope, timeoutMs)
       if (kind === Envelope.system) process.signalEnvelope(envelope)
       else if (!process.offer(envelope)) admitLater(process, envelope)
     })
@@ -418,7 +420,6 @@ const launch = (
       process.finish(reason)
       return Effect.fail(new StartFailed({ label, reason }))
     }
-    process.scope = new internal.ProcessScope()
     const server = new Server(process, callbacks, args)
     process.behaviour = server
     parent?.link(process)

@@ -11,9 +11,10 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
-import type * as ExitReason from "./ExitReason.ts"
+import * as ExitReason from "./ExitReason.ts"
 import * as Envelope from "./internal/envelope.ts"
 import * as internal from "./internal/process.ts"
+import { type Shutdown, shutdownMsOf } from "./internal/supervision.ts"
 import * as Timers from "./internal/timers.ts"
 import type * as Mailbox from "./Mailbox.ts"
 import type { Pid, Ref } from "./Pid.ts"
@@ -35,14 +36,21 @@ export interface SpawnOptions {
   readonly mailbox?: Mailbox.Options
   /** Exit signals come as messages instead of ending it. */
   readonly trapExit?: boolean
+  /** How it is stopped when the scope that it was spawned in closes; like a child of a supervisor. Default 5 seconds, then it is killed. */
+  readonly shutdown?: Shutdown
   /** Shown in the supervision tree; called when somebody looks, so it must be quick. */
   readonly inspect?: () => Record<string, unknown>
 }
 
+export type { Shutdown } from "./internal/supervision.ts"
+
+/** What a program needs from outside: its process brings `Self`, and a `Scope` that is closed at its end. */
+type Needs<R> = Exclude<R, Self | Scope.Scope>
+
 /**
  * Starts a process that runs `program` and ends with it: `normal`, or a crash with its cause.
  *
- * Closing the scope asks it to shut down and waits for that. Linked to nobody.
+ * Closing the scope asks it to shut down and waits for that, by `shutdown`. Linked to nobody.
  *
  * @example
  * const pid = yield* Process.spawn(Effect.flatMap(Process.receive, Effect.log), { label: "echo" })
@@ -51,20 +59,18 @@ export interface SpawnOptions {
 export const spawn = <A, E, R>(
   program: Effect.Effect<A, E, R>,
   options?: SpawnOptions
-): Effect.Effect<Pid<unknown>, never, Exclude<R, Self> | Scope.Scope> =>
-  inScope(
-    Effect.withFiberRuntime((fiber, status) => Effect.succeed(unsafeSpawn(program, options, null, fiber, status)))
-  )
+): Effect.Effect<Pid<unknown>, never, Needs<R> | Scope.Scope> =>
+  inScope(spawnDaemon(program, options), options?.shutdown)
 
 /**
- * Starts a process linked to this one: if either crashes, so does the other.
+ * Starts a process linked to this one, its parent: if either crashes, so does the other, and when the parent ends, so does the child.
  *
  * The order is that of Erlang's `spawn_link`: there is no moment at which it runs and is not linked.
  */
 export const spawnLink = <A, E, R>(
   program: Effect.Effect<A, E, R>,
   options?: SpawnOptions
-): Effect.Effect<Pid<unknown>, never, Exclude<R, Self> | Self> =>
+): Effect.Effect<Pid<unknown>, never, Needs<R> | Self> =>
   Effect.withFiberRuntime((fiber, status) => {
     const parent = selfOrDie(fiber, "Process.spawnLink")
     const process = unsafeSpawn(program, options, parent, fiber, status)
@@ -76,7 +82,7 @@ export const spawnLink = <A, E, R>(
 export const spawnDaemon = <A, E, R>(
   program: Effect.Effect<A, E, R>,
   options?: SpawnOptions
-): Effect.Effect<Pid<unknown>, never, Exclude<R, Self>> =>
+): Effect.Effect<Pid<unknown>, never, Needs<R>> =>
   Effect.withFiberRuntime((fiber, status) => Effect.succeed(unsafeSpawn(program, options, null, fiber, status)))
 
 /** The pid of the process that this runs in. */
@@ -261,24 +267,33 @@ export const impl = (pid: Pid): internal.ProcessImpl => pid as internal.ProcessI
 
 /** @internal Ties a process that nobody is linked to, to the scope that asks for it. */
 export const inScope = <E, R>(
-  start: Effect.Effect<Pid<unknown>, E, R>
+  start: Effect.Effect<Pid<unknown>, E, R>,
+  shutdown: Shutdown | undefined
 ): Effect.Effect<Pid<unknown>, E, R | Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(Effect.scope, (scope) =>
-      Effect.flatMap(restore(start), (pid) => Effect.as(holdInScope(impl(pid), scope), pid))
+      Effect.flatMap(restore(start), (pid) => Effect.as(holdInScope(impl(pid), scope, shutdown), pid))
     )
   )
 
 /** @internal A scope of its own below `scope`, so that `scope` forgets the process when that has ended. */
-export const holdInScope = (process: internal.ProcessImpl, scope: Scope.Scope): Effect.Effect<void> =>
+export const holdInScope = (
+  process: internal.ProcessImpl,
+  scope: Scope.Scope,
+  shutdown: Shutdown | undefined
+): Effect.Effect<void> =>
   Effect.gen(function* () {
     const own = yield* Scope.fork(scope, scope.strategy)
     yield* Scope.addFinalizer(
       own,
       Effect.suspend(() => {
         if (!process.isAlive) return Effect.void
-        process.receiveExit(scopeClosed, null, true)
-        return internal.awaitExit(process, Number.POSITIVE_INFINITY)
+        const timeoutMs = shutdownMsOf(shutdown, process.isSupervisor ? "supervisor" : "worker")
+        if (timeoutMs < 0) process.kill()
+        else process.receiveExit(ExitReason.shutdown, null, true)
+        return Effect.map(internal.awaitExit(process, timeoutMs), (isEnded) => {
+          if (!isEnded) process.kill()
+        })
       })
     )
     process.onExit(() => Effect.runSync(Scope.close(own, Exit.void)))
@@ -364,5 +379,4 @@ class LetterTimer extends Timers.Timer implements TimerRef {
 }
 
 const monitorsByRef = new WeakMap<Ref, internal.Monitor>()
-const scopeClosed: ExitReason.ExitReason = { _tag: "shutdown" }
-const notAServer: ExitReason.ExitReason = { _tag: "shutdown", detail: "a plain process does not answer calls" }
+const notAServer = ExitReason.shutdownWith("a plain process does not answer calls")

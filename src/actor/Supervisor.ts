@@ -27,6 +27,7 @@ import {
 } from "./ActorError.ts"
 import * as ExitReason from "./ExitReason.ts"
 import * as GenServer from "./GenServer.ts"
+import * as Envelope from "./internal/envelope.ts"
 import type { ProcessImpl } from "./internal/process.ts"
 import {
   Child,
@@ -100,15 +101,19 @@ type Needs<R> = Exclude<R, Scope.Scope | Process.Self>
  * })
  * console.log(yield* Supervisor.tree(tree))
  */
-export const start = <R>(options: Options<R>): Effect.Effect<SupervisorRef, StartError, Needs<R> | Scope.Scope> =>
+export const start = <R = never>(
+  options: Options<R>
+): Effect.Effect<SupervisorRef, StartError, Needs<R> | Scope.Scope> =>
   GenServer.start(definition, options as Options, startOptions(options)) as never
 
 /** Starts a supervisor as a child of this process. */
-export const startLink = <R>(options: Options<R>): Effect.Effect<SupervisorRef, StartError, Needs<R> | Process.Self> =>
+export const startLink = <R = never>(
+  options: Options<R>
+): Effect.Effect<SupervisorRef, StartError, Needs<R> | Process.Self> =>
   GenServer.startLink(definition, options as Options, startOptions(options)) as never
 
 /** The specification by which one supervisor is a child of another. */
-export const childSpec = <R>(
+export const childSpec = <R = never>(
   id: string,
   options: Options<R>,
   overrides?: Partial<Omit<ChildSpec, "id" | "start">>
@@ -120,7 +125,7 @@ export const childSpec = <R>(
 })
 
 /** A supervisor that lives as long as its layer. */
-export const layer = <I, R>(
+export const layer = <I, R = never>(
   tag: Context.Tag<I, SupervisorRef>,
   options: Options<R>
 ): Layer.Layer<I, StartError, Needs<R>> => Layer.scoped(tag, start(options)) as never
@@ -306,7 +311,7 @@ class Family {
     )
   }
 
-  /** A child has ended by itself. True if the supervisor must end; `reason` says why. */
+  /** A child has ended by itself. Answers the reason for which the supervisor must end too, or null. */
   ended(child: Child, reason: ExitReason.ExitReason): Effect.Effect<ExitReason.ExitReason | null> {
     child.pid = null
     child.lastExit = reason
@@ -315,14 +320,13 @@ class Family {
     return Effect.succeed(this.#isAutoShutdown(child) ? ExitReason.shutdown : null)
   }
 
-  /** Brings a child back, and with it whom the strategy says; or says why the supervisor must end. */
+  /** Brings a child back, and with it whom the strategy says; or answers why the supervisor must end. */
   restart(child: Child, reason: ExitReason.ExitReason): Effect.Effect<ExitReason.ExitReason | null> {
     child.restarts++
     const isTooMany = !this.#counter.add(this.#timers.nowMs())
     const action = isTooMany ? "gave up: reached maximum restart intensity" : `restart (${this.strategy})`
     const reported = report(this.supervisor, child, reason, action)
     if (isTooMany) return Effect.as(reported, tooManyRestarts)
-    child.isRestarting = true
     return reported.pipe(Effect.zipRight(this.#restartByStrategy(child)), Effect.as(null))
   }
 
@@ -330,12 +334,19 @@ class Family {
     return Effect.gen(this, function* () {
       const affected = this.#affectedBy(child)
       yield* this.stopAll(affected.filter((other) => other !== child))
-      const failed = yield* this.startAll(affected.filter((other) => this.children.includes(other)))
+      const toStart = affected.filter((other) => this.children.includes(other))
+      for (const other of toStart) other.isRestarting = true // until it has been started, or terminated on request
+      const failed = yield* this.startAll(toStart)
       if (failed === null) return
-      failed.child.isRestarting = true
-      failed.child.lastExit = failed.error._tag === "StartFailed" ? failed.error.reason : failed.child.lastExit
-      this.supervisor.signal(0, { _tag: "TryAgain", child: failed.child } satisfies TryAgain)
+      if (failed.error._tag === "StartFailed") failed.child.lastExit = failed.error.reason
+      this.supervisor.signal(Envelope.info, { _tag: "TryAgain", child: failed.child } satisfies TryAgain)
     })
+  }
+
+  /** The child whose turn it is: the one that failed, or if that was terminated meanwhile, the first that waits behind it. */
+  toTryAgain({ child }: TryAgain): Child | undefined {
+    const isWaiting = (each: Child) => each.isRestarting
+    return isWaiting(child) && this.children.includes(child) ? child : this.children.find(isWaiting)
   }
 
   #affectedBy(child: Child): ReadonlyArray<Child> {
@@ -447,10 +458,8 @@ const definition = GenServer.defineSupervisor<SupervisorProtocol>()({
       return child === undefined ? GenServer.NoReply(family) : goOn(family, family.ended(child, message.reason))
     }
     if (message._tag === "TryAgain") {
-      const { child } = message
-      return child.isRestarting && family.children.includes(child)
-        ? goOn(family, family.restart(child, child.lastExit ?? ExitReason.shutdown))
-        : GenServer.NoReply(family)
+      const child = family.toTryAgain(message)
+      if (child !== undefined) return goOn(family, family.restart(child, child.lastExit ?? ExitReason.shutdown))
     }
     return GenServer.NoReply(family)
   },

@@ -13,6 +13,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { TaskExited, TaskTimeout } from "./ActorError.ts"
 import * as ExitReason from "./ExitReason.ts"
@@ -45,7 +46,7 @@ export type TaskExit<A> = Exit.Exit<A, TaskExited>
 /** As an element of a stream of tasks: also the time-out may be its end. */
 export type TimedExit<A> = Exit.Exit<A, TaskExited | TaskTimeout>
 
-type Needs<R> = Exclude<R, Process.Self>
+type Needs<R> = Exclude<R, Scope.Scope | Process.Self>
 
 /**
  * Starts a task linked to this process.

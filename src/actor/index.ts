@@ -1,5 +1,17 @@
 /**
  * OTP on Effect: processes, servers, supervisors and names, usable by themselves.
+ *
+ * Their words and their guarantees, with Effect's types. Where the two disagree, this is what was chosen:
+ * - No process outlives its parent or its scope. In Erlang a parent's normal end leaves its linked children alone.
+ * - Mailboxes are bounded. There is no selective receive (Mailbox).
+ * - A request whose caller has timed out or been interrupted while it waited in the mailbox is not served.
+ * - Links and monitors to a process that has ended give the reason it ended for, where Erlang says `noproc`.
+ * - Exit signals interrupt a process as Effect interrupts a fiber: finalizers run, and regions that are uninterruptible are
+ *   finished first. `killed` does not wait for them: the process is dead to all at once, its fiber ends when it can.
+ * - Interruption from outside is `shutdown`. What must happen at any end goes into the process' `Scope`; `terminate` runs under OTP's
+ *   conditions only.
+ * - Errors that a caller is to get are typed and said with `Fail`; a callback that fails or dies is a crash, as in OTP.
+ * - Left out: hibernation, distribution (`multi_call`, `abcast`, `global`), code change, named tables of processes for a whole realm.
  */
 
 export * as ActorError from "./ActorError.ts"

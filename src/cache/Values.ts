@@ -89,7 +89,7 @@ const depthMax = 16 // levels; as deep as a value may go into Lua
 const copy = (input: unknown, path: string, depth: number): Nested => {
   if (input === null || typeof input === "string" || typeof input === "boolean") return input
   if (typeof input === "number" || typeof input === "bigint") return input
-  if (depth > depthMax) throw new InvalidValue({ path, reason: `it is nested deeper than ${depthMax} levels` })
+  if (depth >= depthMax) throw new InvalidValue({ path, reason: `it is nested deeper than ${depthMax} levels` })
   if (input instanceof Uint8Array) return new Uint8Array(input) // not slice: a Buffer's shares its memory
   if (Array.isArray(input)) {
     return Object.freeze(Array.from(input, (item, i) => copy(item, `${path}[${i}]`, depth + 1))) // holes are seen, too

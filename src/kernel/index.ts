@@ -7,6 +7,7 @@ export { Match, PatternTrie, unmatched, type Watcher } from "./PatternTrie.ts"
 export {
   byteSize,
   type Meta,
+  metaByteSize,
   type Nested,
   noMeta,
   type Structured,

@@ -15,7 +15,7 @@
 import type { EventFrame } from "./EventFrame.ts"
 import { answer, arenaStart, cell, lua as luaNumbers, numberCell } from "./internal/layout.ts"
 import type { Memory } from "./internal/memory.ts"
-import type { LuaExports, Pointer } from "./internal/wasm.ts"
+import type { LuaExports, Pointer, ShimExports } from "./internal/wasm.ts"
 import type { LuaCodec, LuaValue } from "./LuaCodec.ts"
 import { Refusal } from "./LuaCodec.ts"
 
@@ -33,6 +33,7 @@ export class HostCall {
   count = 0
   private readonly memory: Memory
   private readonly lua: LuaExports
+  private readonly shim: ShimExports
   private readonly codec: LuaCodec
   private readonly frame: EventFrame
   private L: Pointer = 0
@@ -40,9 +41,10 @@ export class HostCall {
   private firstLength = 0
   private code = 0
 
-  constructor(memory: Memory, lua: LuaExports, codec: LuaCodec, frame: EventFrame) {
+  constructor(memory: Memory, lua: LuaExports, shim: ShimExports, codec: LuaCodec, frame: EventFrame) {
     this.memory = memory
     this.lua = lua
+    this.shim = shim
     this.codec = codec
     this.frame = frame
   }
@@ -64,12 +66,12 @@ export class HostCall {
 
   /** The bytes of a string (or of a number, as Lua would write it) as latin1; `undefined` for anything else. */
   string(index: number): string | undefined {
-    if (index === 1 && this.firstAt !== 0) return this.memory.readLatin1(this.firstAt, this.firstLength)
+    if (index === 1 && this.firstAt !== 0) return this.bytes(this.firstAt, this.firstLength)
     if (index > this.count) return undefined
     const type = this.lua.lua_type(this.L, index)
     if (type !== luaNumbers.typeString && type !== luaNumbers.typeNumber) return undefined
     const at = this.lua.lua_tolstring(this.L, index, lengthAt)
-    return this.memory.readLatin1(at, this.memory.cells[cell.length] as number)
+    return this.bytes(at, this.memory.cells[cell.length] as number)
   }
 
   /** A number (or a string that reads as one); `undefined` for anything else. */
@@ -122,6 +124,7 @@ export class HostCall {
       this.fail(end.message)
       return
     }
+    this.shim.charge(((end - at) >> 3) + this.codec.lastFuel)
     this.memory.cells[cell.pointer] = at
     this.code = answer.encoded
   }
@@ -139,9 +142,18 @@ export class HostCall {
     if (at + latin1.length + messageRoom > this.memory.end) return false
     this.memory.writeLatin1(at, latin1)
     cells[cell.bytes] = latin1.length
+    if (latin1.length > freeBytes) this.shim.charge(latin1.length >> 3)
     return true
   }
+
+  /** What crosses is paid for, or a run could hold the thread with a few calls on a large value. */
+  private bytes(at: Pointer, length: number): string {
+    if (length > freeBytes) this.shim.charge(length >> 3)
+    return this.memory.readLatin1(at, length)
+  }
 }
+
+const freeBytes = 256 // what the price of a call covers
 
 const messageMax = 4096 // characters
 

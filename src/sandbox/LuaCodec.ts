@@ -81,13 +81,20 @@ export class LuaCodec {
     this.limits = limits
   }
 
+  /** What the nodes of the last value cost us, in fuel. */
+  get lastFuel(): number {
+    return this.nodes * nodeFuel
+  }
+
   // ---- Lua → JavaScript
 
   /** The value at this index of Lua's stack, which is left as it was. `name` begins the path of a refusal. */
   decode(L: Pointer, index: number, name: string): LuaValue | Refusal {
     if (this.lua.lua_type(L, index) === luaNumbers.typeString) {
       const at = this.lua.lua_tolstring(L, index, this.length)
-      return this.memory.readLatin1(at, this.memory.view.getInt32(this.length, true))
+      const length = this.memory.view.getInt32(this.length, true)
+      this.shim.charge(length >> 3)
+      return this.memory.readLatin1(at, length)
     }
     this.begin(name)
     if (this.lua.lua_checkstack(L, 4 * this.limits.depthMax + 8) === 0) {
@@ -96,7 +103,7 @@ export class LuaCodec {
     const top = this.lua.lua_gettop(L)
     const value = this.read(L, this.lua.lua_absindex(L, index))
     this.lua.lua_settop(L, top)
-    this.shim.charge(this.nodes * nodeFuel + (this.bytes >> 3))
+    this.shim.charge(this.lastFuel + (this.bytes >> 3))
     return value
   }
 

@@ -168,7 +168,7 @@ export class LuaVm {
     this.cells = memory.cells
     this.codec = new LuaCodec(memory, lua, shim, arenaStart + 4 * cell.length, options.codec ?? defaultCodecLimits)
     this.frame = new EventFrame(memory, this.codec, options.fields)
-    this.hostCall = new HostCall(memory, lua, this.codec, this.frame)
+    this.hostCall = new HostCall(memory, lua, shim, this.codec, this.frame)
     this.frame.reset()
     this.seed(options.seed ?? 1)
     this.snapshot = this.takeSnapshot()

@@ -4,7 +4,8 @@
  * A machine that had to be killed has rewound itself before `run` returned, so the port stays open: the next event,
  * which may come in the same turn, finds it well. The kill is a crash all the same. The process learns of it, exits with
  * it, and its supervisor restarts and counts it; the restart replaces a machine that a rewind cannot make young again.
- * The port answers null when no machine could be made (there is no memory for one); the next restart tries again.
+ * The port answers null when no machine could be made (there is no memory for one); then its process ends after a
+ * while, and the restart tries again.
  */
 import type { LuaVm } from "./LuaVm.ts"
 import type { VmPool } from "./VmPool.ts"
@@ -44,6 +45,7 @@ export class VmWorker {
 
   private replace(): void {
     this.vm = this.take()
+    if (this.vm === null) return
     this.epoch++
     this.replacements++
   }

@@ -10,11 +10,11 @@ import {
   entryBytes,
   type Keyspace,
   type Meta,
+  metaByteSize,
   noMeta,
   type Value,
   type ValueObject
 } from "../kernel/index.ts"
-import { metaByteSize } from "../kernel/Value.ts"
 import { type HostCall, type HostFunction, type LuaValue, Refusal } from "../sandbox/index.ts"
 import { Overlay, overlayBytesMax, overlayOperationsMax } from "./Overlay.ts"
 

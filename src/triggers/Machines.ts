@@ -101,6 +101,11 @@ export class Machines {
     return definition.analysis.fields.map((field) => eventFields.indexOf(field))
   }
 
+  /** Has the first machine made now, so that the first event does not wait for it. */
+  prepare(): void {
+    if (this.machines.length === 0) this.withRoom()
+  }
+
   /** The machine that runs the trigger, its program loaded; when there is none, null or what went wrong. */
   of(trigger: Trigger): Machine | string | null {
     const machine = trigger.machine

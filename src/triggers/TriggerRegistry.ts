@@ -40,6 +40,7 @@ export class TriggerRegistry {
       this.retire(previous)
     }
     this.triggers.set(definition.name, trigger)
+    this.machines.prepare()
     return trigger
   }
 

@@ -47,40 +47,52 @@ export const suite: Suite = {
   }
 }
 
+/** Milliseconds from the probes' deadline to each one's message, after a smaller round that warms both sides up. */
 const lags = async (port: number, channel: string, others: number): Promise<number[]> => {
-  const subscriber = new Redis({ port, host: "127.0.0.1" })
+  const subscriber = new Redis({ port, host: "127.0.0.1", enableReadyCheck: false, lazyConnect: true })
   const connection = await Connection.open(port)
   try {
+    await subscriber.connect()
+    await subscriber.subscribe(channel)
     for (let from = 0; from < others; from += batch) {
       await connection.pipeline(
-        Array.from({ length: batch }, (_, i) => [
-          "SET",
-          `other:${from + i}`,
-          "x",
-          "PX",
-          String(othersTtlMs + (((from + i) * 7919) % othersTtlMs))
-        ])
+        Array.from({ length: batch }, (_, i) => {
+          const ttlMs = othersTtlMs + (((from + i) * 7919) % othersTtlMs)
+          return ["SET", `other:${from + i}`, "x", "PX", String(ttlMs)]
+        })
       )
     }
-    const deadlineMs = Date.now() + 2_000
-    await connection.pipeline(
-      Array.from({ length: probes }, (_, i) => ["SET", `probe:${i}`, "x", "PXAT", String(deadlineMs)])
-    )
-    const told: number[] = []
-    await subscriber.subscribe(channel)
-    await new Promise<void>((resolve) => {
-      const patience = setTimeout(resolve, deadlineMs - Date.now() + patienceMs)
-      subscriber.on("message", (_channel, key: string) => {
-        if (!key.startsWith("probe:")) return
-        told.push(Date.now() - deadlineMs)
-        if (told.length < probes) return
-        clearTimeout(patience)
-        resolve()
-      })
-    })
-    return [...told, ...new Array<number>(probes - told.length).fill(patienceMs)]
+    await round(connection, subscriber, "warm", probes / 4, 1_000)
+    return await round(connection, subscriber, "probe", probes, patienceMs)
   } finally {
     connection.close()
     subscriber.disconnect()
   }
+}
+
+const round = async (
+  connection: Connection,
+  subscriber: Redis,
+  name: string,
+  count: number,
+  waitMs: number
+): Promise<number[]> => {
+  const deadlineMs = Date.now() + 1_000
+  const told: number[] = []
+  const all = new Promise<void>((resolve) => {
+    const patience = setTimeout(resolve, deadlineMs - Date.now() + waitMs)
+    subscriber.on("message", (_channel, key: string) => {
+      if (!key.startsWith(`probe:${name}`)) return
+      told.push(Date.now() - deadlineMs)
+      if (told.length < count) return
+      clearTimeout(patience)
+      resolve()
+    })
+  })
+  await connection.pipeline(
+    Array.from({ length: count }, (_, i) => ["SET", `probe:${name}:${i}`, "x", "PXAT", String(deadlineMs)])
+  )
+  await all
+  subscriber.removeAllListeners("message")
+  return [...told, ...new Array<number>(count - told.length).fill(waitMs)]
 }

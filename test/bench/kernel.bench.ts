@@ -46,7 +46,7 @@ export const suite: Suite = {
     figure(
       "kernel.get",
       (i) => {
-        sum += keyspace.get(key(i))?.value === "v" ? 1 : 0
+        sum += keyspace.get(key(i)) === "v" ? 1 : 0
       },
       (i) => {
         sum += bare.get(key(i)) === "v" ? 1 : 0

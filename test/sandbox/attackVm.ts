@@ -26,7 +26,7 @@ local co = coroutine.wrap(function(x) return x end)
 return string.format("%s %s %s %d", table.concat(parts, ","), co(event.key), cache.get("x"), utf8.len("ab"))`
 
 export const makeAttackVm = () => {
-  const table = Array.from({ length: 200 }, (_, i) => `element ${i}`)
+  const table = Array.from({ length: 200 }, (_, i) => `element ${i}`.padEnd(60, "."))
   const vm = new LuaVm({
     fields: ["key", "value"],
     clock: { epochMs: () => 1_700_000_000_000, elapsedMs: () => 0 },

@@ -7,11 +7,20 @@ const counting = "count = (count or 0) + 1 cache.set('count', count)"
 describe("a trigger's program", () => {
   it("is loaded when it first fires, not when it is registered", () => {
     const engine = makeEngine()
-    for (let i = 0; i < 200; i++)
+    const triggers = Array.from({ length: 200 }, (_, i) =>
       engine.trigger({ name: `t${i}`, pattern: `k${i}`, source: 'cache.emit("x", event.key)' })
-    expect([engine.machines.size, engine.workers.length]).toEqual([0, 0])
+    )
+    expect(triggers.filter(({ machine }) => machine !== null)).toEqual([])
     engine.keyspace.set("k7", "v")
+    expect(triggers.filter(({ machine }) => machine !== null)).toEqual([triggers[7]])
     expect([engine.machines.size, engine.emits.length]).toEqual([1, 1])
+  })
+
+  it("finds the first machine made, which no event has to wait for", () => {
+    const engine = makeEngine()
+    expect(engine.workers.length).toBe(0)
+    engine.trigger({ source: "return" })
+    expect(engine.workers.length).toBe(1)
   })
 
   it("is loaded for the event at hand without harm to it", () => {

@@ -19,8 +19,10 @@ import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import type * as FiberRefs from "effect/FiberRefs"
+import * as FiberRef from "effect/FiberRef"
+import * as FiberRefs from "effect/FiberRefs"
 import type * as FiberStatus from "effect/FiberStatus"
+import * as LogLevel from "effect/LogLevel"
 import { pipeArguments } from "effect/Pipeable"
 import * as Runtime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
@@ -110,14 +112,15 @@ export class ProcessImpl implements Pid<unknown> {
   pendingExit: ExitReason.ExitReason | null = null
   behaviour: Behaviour | null = null
   children: (() => ReadonlyArray<ChildRow>) | null = null
-  scope: ProcessScope | null = null
+  /** Closed when its fiber has ended. */
+  readonly scope = new ProcessScope()
   links: Set<ProcessImpl> | null = null
   monitors: Set<Monitor> | null = null
   watchers: Set<Monitor> | null = null
   observers: Set<(reason: ExitReason.ExitReason) => void> | null = null
   tables: Set<NameTable> | null = null
   fiber: Fiber.RuntimeFiber<unknown, unknown> | null = null
-  readonly #inspect: (() => Record<string, unknown>) | undefined
+  #inspect: (() => Record<string, unknown>) | undefined
   /** Its fiber has ended and its scope is being closed. */
   #isClosing = false
   #wake: ((effect: Effect.Effect<void>) => void) | null = null
@@ -142,8 +145,22 @@ export class ProcessImpl implements Pid<unknown> {
     return this.label === "" ? `<0.${this.id}>` : `<0.${this.id} ${this.label}>`
   }
 
+  /** In logs and errors a pid is its name: whatever state hangs on it is nobody's business there. */
+  toJSON(): string {
+    return this.toString()
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return this.toString()
+  }
+
   get isAlive(): boolean {
     return this.exitReason === null
+  }
+
+  /** True while its fiber waits for a message. */
+  get isIdle(): boolean {
+    return this.#wake !== null
   }
 
   inspect(): Record<string, unknown> | undefined {
@@ -183,8 +200,8 @@ export class ProcessImpl implements Pid<unknown> {
   }
 
   /**
-   * An exit signal arrives: OTP's rules. `from` is null when it comes from no process. `isFromParent` when the scope that
-   * holds the process closes.
+   * An exit signal arrives: OTP's rules, but that no process outlives its parent: the normal end of the parent is a shutdown of those
+   * that do not trap exits. `from` is null when it comes from no process. `isFromParent` when the scope that holds the process closes.
    */
   receiveExit(reason: ExitReason.ExitReason, from: ProcessImpl | null, isFromParent: boolean): void {
     if (this.exitReason !== null) return
@@ -196,8 +213,8 @@ export class ProcessImpl implements Pid<unknown> {
       }
       return
     }
-    if (reason._tag === "normal" && from !== this && !isFromParent) return
-    this.interrupt(reason)
+    if (reason._tag !== "normal" || from === this) this.interrupt(reason)
+    else if (isFromParent || (from !== null && from === this.parent)) this.interrupt(ExitReason.shutdown)
   }
 
   /** Ends it from without, its finalizers run first. */
@@ -277,6 +294,8 @@ export class ProcessImpl implements Pid<unknown> {
     this.behaviour?.onExit(reason)
     const { links, monitors, observers, watchers } = this
     this.links = this.monitors = this.observers = this.tables = this.watchers = null
+    this.behaviour = this.children = null // who keeps the pid must not keep the state
+    this.#inspect = undefined
     for (const envelope of this.mailbox.drain()) envelope.onReceiverExit(reason)
     if (monitors !== null) for (const monitor of monitors) monitor.target.watchers?.delete(monitor)
     if (links !== null) {
@@ -296,11 +315,12 @@ export class ProcessImpl implements Pid<unknown> {
 
   /** Its fiber has ended: closes its scope, reports a crash, and finishes. */
   onFiberExit(fiber: Fiber.RuntimeFiber<unknown, unknown>, exit: Exit.Exit<unknown, unknown>): void {
+    this.fiber = null
     const wasKilled = this.exitReason !== null
     const reason = this.exitReason ?? this.#reasonOf(exit)
     this.#wake = null
     if (reason._tag === "crash") report(this, reason, fiber.getFiberRefs())
-    if (this.scope === null || this.scope.isEmpty) {
+    if (this.scope.isEmpty) {
       zombies.delete(this)
       this.finish(reason)
       return
@@ -348,8 +368,7 @@ export const launch = (
   const services = new Map(parent.currentContext.unsafeMap)
   services.set(Self.key, process)
   services.delete(Tracer.ParentSpan.key)
-  if (process.scope === null) services.delete(Scope.Scope.key)
-  else services.set(Scope.Scope.key, process.scope)
+  services.set(Scope.Scope.key, process.scope)
   const runtime = Runtime.make({
     context: Context.unsafeMake(services) as Context.Context<never>,
     fiberRefs: parent.getFiberRefs(),
@@ -371,7 +390,9 @@ const later: Runtime.RunForkOptions = { immediate: false }
 export class ProcessScope implements Scope.CloseableScope {
   readonly [Scope.ScopeTypeId]: Scope.ScopeTypeId = Scope.ScopeTypeId
   readonly [Scope.CloseableScopeTypeId]: Scope.CloseableScopeTypeId = Scope.CloseableScopeTypeId
-  readonly strategy = ExecutionStrategy.sequential
+  get strategy(): ExecutionStrategy.ExecutionStrategy {
+    return ExecutionStrategy.sequential
+  }
   #scope: Scope.CloseableScope | null = null
 
   get isEmpty(): boolean {
@@ -417,8 +438,10 @@ const runOutside = <A, E>(fiberRefs: FiberRefs.FiberRefs, effect: Effect.Effect<
     effect
   )
 
-/** The crash report: one structured line of the log, in shapes and names. */
+/** The crash report: one structured line of the log, in shapes and names. Not even made where errors are not logged. */
 const report = (process: ProcessImpl, reason: ExitReason.Crash, fiberRefs: FiberRefs.FiberRefs): void => {
+  const leastLevel = FiberRefs.getOrDefault(fiberRefs, FiberRef.currentMinimumLogLevel)
+  if (LogLevel.greaterThan(leastLevel, LogLevel.Error)) return
   const annotations = {
     pid: process.toString(),
     reason: ExitReason.format(reason),

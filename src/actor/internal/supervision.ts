@@ -166,15 +166,18 @@ export const tooManyRestarts = ExitReason.shutdownWith("reached maximum restart 
 
 /** One line for the log when a child has ended and the supervisor acts. */
 export const report = (supervisor: ProcessImpl, child: Child, reason: ExitReason.ExitReason, action: string) =>
-  Effect.annotateLogs(Effect.logWarning("supervised process ended"), {
-    supervisor: supervisor.toString(),
-    child: child.id,
-    reason: ExitReason.format(reason),
-    restarts: child.restarts,
-    action
-  })
+  Effect.suspend(() =>
+    Effect.annotateLogs(Effect.logWarning("supervised process ended"), {
+      supervisor: supervisor.toString(),
+      child: child.id,
+      reason: ExitReason.format(reason),
+      restarts: child.restarts,
+      action
+    })
+  )
 
-const shutdownMsOf = (shutdown: Shutdown | undefined, type: "worker" | "supervisor"): number => {
+/** A rule in milliseconds: `Infinity` waits for ever, -1 kills at once. */
+export const shutdownMsOf = (shutdown: Shutdown | undefined, type: "worker" | "supervisor"): number => {
   if (shutdown === "brutalKill") return -1
   if (shutdown === "infinity") return Number.POSITIVE_INFINITY
   if (shutdown !== undefined) return Timers.millis(shutdown)

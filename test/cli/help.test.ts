@@ -1,0 +1,112 @@
+/** What a person meets before any server runs: help, and mistakes on the command line. */
+import { describe, expect, it } from "vitest"
+import { keyspaceLimitsDefault } from "../../src/cache/index.ts"
+import { Mistake, parse } from "../../src/cli/Command.ts"
+import { commands } from "../../src/cli/commands.ts"
+import { helpOf } from "../../src/cli/help.ts"
+import { version } from "../../src/version.ts"
+import { describeBuilt, mimosa } from "./Mimosa.ts"
+
+const rowOf = (name: string) => {
+  const row = commands.find(({ path }) => path.join(" ") === name)
+  if (row === undefined) throw new Error(`no command ${name}`)
+  return row
+}
+
+describe("help", () => {
+  it("shows every command with its summary", () => {
+    const page = helpOf([])
+    for (const { path } of commands) expect(page).toContain(`mimosa ${path.join(" ")} `)
+    for (const { summary } of commands) expect(page).toContain(summary)
+  })
+
+  it("shows a group without the others", () => {
+    const page = helpOf(["trigger"])
+    expect(page).toContain("Usage: mimosa trigger <command> [options]")
+    expect(page).not.toContain("mimosa serve")
+  })
+
+  it.each(commands.map(({ path }) => path.join(" ")))("of %s shows every argument and option", (name) => {
+    const row = rowOf(name)
+    const page = helpOf(row.path)
+    for (const argument of row.arguments) expect(page).toContain(`  ${argument.name} `)
+    for (const option of Object.values(row.options)) expect(page).toContain(`  --${option.name} `)
+  })
+
+  it("says what an option defaults to and which variable stands in for it", () => {
+    expect(helpOf(["ping"])).toMatch(/--port <port> +Its port for Redis clients\. \(default 6380; MIMOSA_PORT\)/)
+  })
+
+  it("fits into a terminal of 120 columns", () => {
+    const lines = commands.flatMap(({ path }) => helpOf(path).split("\n"))
+    expect(lines.filter((line) => line.length > 120)).toEqual([])
+  })
+})
+
+describe("a command line", () => {
+  it.each([
+    ["serve", ["--prot", "1"], "mimosa serve has no option --prot; mimosa serve --help shows what there is"],
+    ["serve", ["--port"], "--port takes a value: --port <port>"],
+    ["serve", ["--port", "1", "--port=2"], "--port was given twice"],
+    ["serve", ["now"], "mimosa serve takes no arguments, and got 1; quote what has spaces in it"],
+    ["ping", ["--json=yes"], "--json takes no value"],
+    ["trigger set", ["a", "b"], "mimosa trigger set takes <name> <pattern> <EVENT,...>; <EVENT,...> is missing"],
+    ["trigger list", ["a", "b"], "mimosa trigger list takes [glob], and got 2; quote what has spaces in it"],
+    ["trigger test", ["a", "b"], "mimosa trigger test takes [name] <EVENT> <key> <value>; <value> is missing"]
+  ])("of %s with the mistake %j is refused", (name, words, message) => {
+    expect(parse(rowOf(name), words)).toEqual(new Mistake(message))
+  })
+
+  it.each([
+    ["trigger set", ["a", "--priority=-5", "b", "c"], { priority: ["-5"] }, ["a", "b", "c"]],
+    ["trigger set", ["a", "b", "c", "--source", "--x=1"], { source: ["--x=1"] }, ["a", "b", "c"]],
+    ["trigger test", ["--old", "", "-1", "k", "--", "--json"], { old: [""] }, ["-1", "k", "--json"]],
+    ["trigger list", ["--json"], { json: [""] }, []],
+    ["serve", ["--egress-allow", "a", "--egress-allow=b=c"], { "egress-allow": ["a", "b=c"] }, []]
+  ])("of %s is taken as it is meant: %j", (name, words, options, args) => {
+    expect(parse(rowOf(name), words)).toEqual({ options: new Map(Object.entries(options)), args })
+  })
+
+  it("has every value within what its option allows", () => {
+    const { port, logFormat } = rowOf("serve").options
+    expect(port?.read(["6380"], "--port")).toBe(6380)
+    expect(port?.read([], "--port")).toBe(6380)
+    for (const text of ["x", "", "1.5", "70000", "-1", "1e3"]) {
+      expect(port?.read([text], "MIMOSA_PORT")).toMatchObject({
+        message: `MIMOSA_PORT is a whole number from 0 to 65535, not '${text}'`
+      })
+    }
+    expect(logFormat?.read(["xml"], "--log-format")).toMatchObject({
+      message: "--log-format is one of json, pretty, not 'xml'"
+    })
+  })
+})
+
+describe("mimosa serve", () => {
+  it("has the defaults of the library, written down so that help need not load it", () => {
+    const { maxEntries, maxBytes } = rowOf("serve").options
+    expect({ maxEntries: maxEntries?.read([], ""), maxBytes: maxBytes?.read([], "") }).toEqual(keyspaceLimitsDefault)
+  })
+})
+
+describeBuilt("mimosa", () => {
+  it.each([[[]], [["--help"]], [["serve", "-h"]]])("helps with %j", async (args) => {
+    const page = helpOf(args.filter((word) => word === "serve"))
+    expect(await mimosa(args)).toEqual({ code: 0, stdout: `${page}\n`, stderr: "" })
+  })
+
+  it("says its version", async () => {
+    expect(await mimosa(["--version"])).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" })
+  })
+
+  it.each([
+    [["sevre"], "mimosa has no command 'sevre'; there are serve, ping, processes, trigger"],
+    [["trigger", "foo"], "mimosa trigger has no command 'foo'; there are set, list, info, test, remove, log"],
+    [["ping", "--port=x"], "--port is a whole number from 1 to 65535, not 'x'"],
+    [["ping"], "MIMOSA_PORT is a whole number from 1 to 65535, not 'many'"],
+    [["ping", "--port", "1"], "no server is on 127.0.0.1:1; start one with: mimosa serve --port 1"]
+  ])("%j ends with one line that says what would be right", async (args, line) => {
+    const outcome = await mimosa(args, { env: { MIMOSA_PORT: "many" } })
+    expect(outcome).toEqual({ code: 1, stdout: "", stderr: `mimosa: ${line}\n` })
+  })
+})

@@ -1,0 +1,146 @@
+/** `mimosa serve` as a process: its start, its end, and what it refuses. */
+import { readFile, writeFile } from "node:fs/promises"
+import { type AddressInfo, connect, createServer, type Server } from "node:net"
+import { join } from "node:path"
+import { afterEach, beforeEach, expect, it } from "vitest"
+import { describeBuilt, mimosa, type Served, serve, temporaryFolder } from "./Mimosa.ts"
+
+describeBuilt("mimosa serve", () => {
+  let folder: Awaited<ReturnType<typeof temporaryFolder>>
+  const running: Served[] = []
+  const started = async (args: readonly string[] = []) => {
+    const served = await serve(folder.path, args)
+    running.push(served)
+    return served
+  }
+  beforeEach(async () => {
+    folder = await temporaryFolder()
+  })
+  afterEach(async () => {
+    await Promise.all(running.splice(0).map((served) => served.stop("SIGKILL")))
+    await folder.remove()
+  })
+
+  it("says how to talk to it, and answers there", async () => {
+    const { welcome, port, httpPort } = await started(["--max-entries", "1234", "--max-bytes", "3145728"])
+    expect(welcome).toMatch(/^Mimosa \S+ is ready: up to 1,234 entries and 3 MiB, triggers kept in /)
+    expect(await mimosa(["ping", "--port", String(port)])).toMatchObject({ code: 0 })
+    expect((await fetch(`http://127.0.0.1:${httpPort}/readyz`)).status).toBe(200)
+    const metrics = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`)).text()
+    expect(metrics).toContain("mimosa_keyspace_entries 0\n")
+  })
+
+  it.each(["SIGTERM", "SIGINT"] as const)("ends with 0 on %s, while a client is connected", async (signal) => {
+    const served = await started()
+    const socket = connect(served.port, "127.0.0.1")
+    await new Promise<void>((resolve) => {
+      socket.on("data", () => resolve())
+      socket.write("PING\r\n")
+    })
+    const closed = new Promise<void>((resolve) => void socket.on("close", () => resolve()))
+    expect(await served.stop(signal)).toBe(0)
+    await closed
+    expect(served.stderr()).toBe("")
+  })
+
+  it("keeps triggers over a restart, and over a kill", async () => {
+    const first = await started()
+    const at = (served: Served) => ["--port", String(served.port)]
+    await mimosa(["trigger", "set", "a", "x:*", "ON_WRITE", "--source", "return 1", ...at(first)])
+    expect(await first.stop()).toBe(0)
+    const second = await started()
+    await mimosa(["trigger", "set", "b", "y:*", "ON_READ", "--source", "return 2", "--timeout", "200", ...at(second)])
+    await second.stop("SIGKILL")
+    const third = await started()
+    const { stdout } = await mimosa(["trigger", "list", "--json", ...at(third)])
+    expect(JSON.parse(stdout)).toMatchObject([
+      { name: "a", pattern: "x:*", events: "ON_WRITE" },
+      { name: "b", pattern: "y:*", events: "ON_READ", timeout_us: 200 }
+    ])
+  })
+
+  it("refuses a data directory that another server has", async () => {
+    const { pid } = await started()
+    const { code, stderr } = await mimosa(["serve", "--port", "0", "--http-port", "0", "--data-dir", folder.path])
+    expect(code).toBe(1)
+    const line = `mimosa: data directory ${folder.path} is in use by process ${pid}: stop it, or choose another directory\n`
+    expect(stderr).toBe(line)
+  })
+
+  it("refuses a corrupt triggers.json and leaves it as it is", async () => {
+    const file = join(folder.path, "triggers.json")
+    await writeFile(file, '{"kind":"triggers","version":1,"data":[{"name":')
+    const { code, stdout, stderr } = await mimosa([
+      "serve",
+      "--port",
+      "0",
+      "--http-port",
+      "0",
+      "--data-dir",
+      folder.path
+    ])
+    expect([code, stdout]).toEqual([1, ""])
+    expect(stderr).toMatch(/^mimosa: \S+triggers\.json cannot be read: not JSON .*It was left as it is: .*\n$/)
+    expect(await readFile(file, "utf8")).toBe('{"kind":"triggers","version":1,"data":[{"name":')
+  })
+
+  it("refuses a triggers.json of a later version", async () => {
+    await writeFile(join(folder.path, "triggers.json"), '{"kind":"triggers","version":99,"data":[]}')
+    const { code, stderr } = await mimosa(["serve", "--port", "0", "--http-port", "0", "--data-dir", folder.path])
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/has format version 99, this program reads 1: .*\n$/)
+  })
+
+  it.each([
+    ["--port", "RESP"],
+    ["--http-port", "HTTP"]
+  ])("refuses a %s that is in use, in one line", async (option, listener) => {
+    const taken = await new Promise<Server>((resolve) => {
+      const server = createServer().listen(0, "127.0.0.1", () => resolve(server))
+    })
+    const { port } = taken.address() as AddressInfo
+    const ports = ["--port", "--http-port"].flatMap((name) => [name, name === option ? String(port) : "0"])
+    const outcome = await mimosa(["serve", ...ports, "--data-dir", folder.path])
+    taken.close()
+    expect(outcome).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: `mimosa: ${listener} cannot listen on 127.0.0.1:${port}: the port is in use; stop what listens there, or choose another port\n`
+    })
+  })
+
+  it("refuses an --egress-allow that it cannot read", async () => {
+    const { code, stderr } = await mimosa(["serve", "--data-dir", folder.path, "--egress-allow", "http://x"])
+    expect([code, stderr]).toEqual([
+      1,
+      'mimosa: --egress-allow: "http://x" is not a network; an item is host[:port], ip[:port], [ipv6]:port, ip/bits or *\n'
+    ])
+  })
+
+  it("logs one JSON record a line on stderr, nothing on stdout", async () => {
+    const served = await started()
+    const source = "cache.log('audit', { key = event.key })"
+    await mimosa(["trigger", "set", "audit", "*", "ON_WRITE", "--port", String(served.port), "--source", source])
+    const socket = connect(served.port, "127.0.0.1")
+    socket.write("SET greeting hello\r\nQUIT\r\n")
+    await new Promise((resolve) => socket.on("close", resolve).resume())
+    await served.stop()
+    const records = served
+      .stderr()
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line))
+    expect(records).toMatchObject([
+      { message: "audit", annotations: { stream: "audit", trigger: "audit", event: "ON_WRITE", key: "greeting" } }
+    ])
+  })
+
+  it("asks clients for the password that its environment names", async () => {
+    const env = { MIMOSA_PASSWORD: "open sesame" }
+    const served = await serve(folder.path, [], env)
+    running.push(served)
+    const ping = ["ping", "--port", String(served.port)]
+    expect(await mimosa(ping)).toMatchObject({ code: 1, stderr: "mimosa: NOAUTH Authentication required.\n" })
+    expect(await mimosa(ping, { env })).toMatchObject({ code: 0 })
+  })
+})

@@ -1,0 +1,51 @@
+/** The examples, run as their readers would: against the built package, each in a process of its own. */
+import { execFile } from "node:child_process"
+import { existsSync, readdirSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { promisify } from "node:util"
+import { describe, expect, it } from "vitest"
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+
+/** What each prints, where it does not depend on the machine. */
+const printed: Readonly<Record<string, readonly (string | RegExp)[]>> = {
+  "01-session-expiry": [
+    "a session with 50 ms to live is stored; from here on nobody touches it",
+    /^the webhook: {2}\{ session: 'session:42', user: 'ada', seconds_late: [\d.]+ \}$/,
+    "its id:       stable, for dropping repeats",
+    "the session:  gone"
+  ],
+  "02-eviction-monitor": [
+    "evicted:  report:tuesday, which took 80 ms",
+    "evicted:  report:wednesday, which took 300 ms",
+    "lost:     380 ms of computing",
+    "monday's: the report of monday"
+  ],
+  "03-library": [
+    "emitted:    [ 'price:apple 3 -> 4' ]",
+    "it wrote:   3",
+    "a dry run:  [ { channel: 'price:changed', payload: 'price:pear 1 -> 2' } ] and nothing changed: true",
+    "statistics: { runs: 2, writes: 1, emits: 1 }"
+  ]
+}
+
+const isBuilt = existsSync(`${root}/dist/index.js`)
+const describeBuilt = isBuilt || process.env.CI ? describe : describe.skip
+
+describeBuilt("the examples", () => {
+  const names = readdirSync(`${root}/examples`).filter((name) => name.endsWith(".ts"))
+
+  it("are all known here", () => {
+    expect(names).toEqual(Object.keys(printed).map((name) => `${name}.ts`))
+  })
+
+  it.each(Object.entries(printed))("%s ends by itself and prints what it proves", async (name, lines) => {
+    const args = ["--import", "tsx", `examples/${name}.ts`]
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, args, { cwd: root, timeout: 60_000 })
+    expect(stderr).toBe("")
+    const said = stdout.trimEnd().split("\n")
+    expect(said).toHaveLength(lines.length)
+    for (const [at, line] of lines.entries())
+      expect(said[at]).toEqual(typeof line === "string" ? line : expect.stringMatching(line))
+  })
+})

@@ -1,0 +1,334 @@
+/** Mimosa without Effect: one class. */
+import * as fs from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Duration } from "effect"
+import { afterEach, describe, expect, it } from "vitest"
+import { EgressAllowInvalid, FileCorrupt } from "../src/index.ts"
+import {
+  EntryTooLarge,
+  InvalidTrigger,
+  InvalidTtl,
+  InvalidValue,
+  Mimosa,
+  type Settings,
+  TriggerNotFound,
+  TriggerSyntaxError
+} from "../src/promise.ts"
+
+const opened: Mimosa[] = []
+
+const open = (settings?: Settings): Mimosa => {
+  const cache = new Mimosa(settings)
+  opened.push(cache)
+  return cache
+}
+
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((cache) => cache.close()))
+})
+
+const temporaryDirectory = () => fs.mkdtemp(join(tmpdir(), "mimosa-test-"))
+
+const hello = { name: "hello", pattern: "*", events: ["ON_WRITE"], source: 'cache.emit("x", event.key)' } as const
+
+/** What the promise is rejected with. */
+const rejection = (promise: Promise<unknown>): Promise<unknown> =>
+  promise.then(
+    () => {
+      throw new Error("it was fulfilled")
+    },
+    (error: unknown) => error
+  )
+
+describe("a cache", () => {
+  it("keeps values, and tells a stored null from nothing", async () => {
+    const cache = open()
+    await cache.set("text", "é")
+    await cache.set("bytes", Uint8Array.of(255))
+    await cache.set("data", { a: [1, null] }, { ttl: "1 minute", metadata: { by: "me" }, tags: ["t"], cost: 2 })
+    await cache.set("null", null)
+    expect(await cache.get("text")).toBe("é")
+    expect(await cache.get("bytes")).toEqual(Buffer.from([255]))
+    expect(await cache.get("data")).toEqual({ a: [1, null] })
+    expect([await cache.get("null"), await cache.get("none")]).toEqual([null, undefined])
+    expect([await cache.has("null"), await cache.has("none")]).toEqual([true, false])
+    expect(cache.peek("data")).toMatchObject({ metadata: { by: "me" }, tags: ["t"], cost: 2 })
+  })
+
+  it("removes, expires and clears", async () => {
+    const cache = open()
+    for (const key of ["a", "b", "c"]) await cache.set(key, 1)
+    expect([await cache.del("a"), await cache.del("a")]).toEqual([true, false])
+    expect([await cache.expire("b", 0), await cache.expire("b", 0), await cache.has("b")]).toEqual([true, false, false])
+    expect(await cache.expire("c", Duration.hours(1))).toBe(true)
+    expect(cache.peek("c")?.expiresAtMs).toBeGreaterThan(Date.now())
+    expect([await cache.clear(), await cache.clear()]).toEqual([1, 0])
+  })
+
+  it("counts what has happened", async () => {
+    const cache = open({ maxEntries: 1 })
+    await cache.set("a", 1)
+    await cache.set("b", 1)
+    await cache.get("b")
+    await cache.get("none")
+    expect(await cache.stats()).toMatchObject({ entries: 1, hits: 1, misses: 1, writes: 2, evictions: 1 })
+  })
+
+  it("rejects with the tagged errors themselves", async () => {
+    const cache = open({ maxBytes: 1_000 })
+    expect(await rejection(cache.set("k", new Date() as never))).toBeInstanceOf(InvalidValue)
+    expect(await rejection(cache.set("k", 1, { ttl: 0 }))).toBeInstanceOf(InvalidTtl)
+    expect(await rejection(cache.set("k", "x".repeat(1_000)))).toBeInstanceOf(EntryTooLarge)
+    expect(await rejection(cache.expire("k", "soon" as never))).toBeInstanceOf(InvalidTtl)
+    expect(await rejection(cache.trigger({ ...hello, pattern: "a*b" }))).toBeInstanceOf(InvalidTrigger)
+    expect(await rejection(cache.trigger({ ...hello, source: "return (" }))).toBeInstanceOf(TriggerSyntaxError)
+  })
+
+  it("shows its processes", async () => {
+    const tree = await open().processes()
+    expect([tree?.name, tree?.children.map(({ name }) => name)]).toEqual([
+      "mimosa",
+      ["journal", "scheduler", "sandbox", "webhooks"]
+    ])
+  })
+})
+
+describe("triggers", () => {
+  it("are registered, listed, tried, logged and removed", async () => {
+    const cache = open()
+    expect(await cache.trigger({ ...hello, priority: 3 })).toMatchObject({
+      name: "hello",
+      priority: 3,
+      status: "active"
+    })
+    await cache.trigger({ name: "fails", pattern: "f*", events: ["ON_WRITE"], source: "error('no')" })
+    expect((await cache.triggers()).map(({ name }) => name)).toEqual(["hello", "fails"])
+    await cache.set("f", 1)
+    expect(await cache.triggerLog()).toMatchObject([{ trigger: "fails", kind: "error", key: "f" }])
+    expect(await cache.triggerLog(0)).toEqual([])
+    expect([await cache.removeTrigger("hello"), await cache.removeTrigger("hello")]).toEqual([true, false])
+  })
+
+  it("are tried on made-up events in a program's own values, and nothing happens", async () => {
+    const cache = open()
+    await cache.trigger({
+      ...hello,
+      source: 'cache.emit("x", event.metadata.by) return event.value .. event.old_value'
+    })
+    const tried = { event: "ON_WRITE", key: "clé", value: "é", oldValue: "à", metadata: { by: "ü" } } as const
+    expect(await cache.tryTrigger({ name: "hello" }, tried)).toMatchObject({
+      status: "ok",
+      result: "éà",
+      emits: [{ channel: "x", payload: "ü" }]
+    })
+    expect(await cache.tryTrigger({ source: "return event.value.a" }, { ...tried, value: { a: 7 } })).toMatchObject({
+      result: 7
+    })
+    expect((await cache.triggers())[0]?.runs).toBe(0)
+    const refused = [
+      cache.tryTrigger({ name: "none" }, tried),
+      cache.tryTrigger({ source: "return (" }, tried),
+      cache.tryTrigger({ name: "hello" }, { ...tried, value: new Date() as never }),
+      cache.tryTrigger({ name: "hello" }, { ...tried, oldValue: new Date() as never }),
+      cache.tryTrigger({ name: "hello" }, { ...tried, metadata: { a: new Date() as never } })
+    ]
+    const errors = await Promise.all(refused.map(rejection))
+    expect(errors[0]).toBeInstanceOf(TriggerNotFound)
+    expect(errors[1]).toBeInstanceOf(TriggerSyntaxError)
+    expect(errors.slice(2)).toMatchObject([{ path: "$" }, { path: "$" }, { path: "metadata.a" }])
+  })
+
+  it("come back with the data directory", async () => {
+    const dataDir = await temporaryDirectory()
+    const first = open({ dataDir })
+    await first.trigger(hello)
+    await first.close()
+    const second = open({ dataDir })
+    expect((await second.triggers()).map(({ name }) => name)).toEqual(["hello"])
+    await second.close()
+    await fs.rm(dataDir, { recursive: true })
+  })
+})
+
+describe("before the start is over", () => {
+  it("every method waits for it, and they run in the order of the calls", async () => {
+    const dataDir = await temporaryDirectory() // files make the start take a few turns
+    const cache = open({ dataDir })
+    const done: string[] = []
+    const all = [
+      cache.set("k", 1).then(() => done.push("set")),
+      cache.get("k").then((value) => done.push(`get ${value}`)),
+      cache.del("k").then((was) => done.push(`del ${was}`)),
+      cache.has("k").then((is) => done.push(`has ${is}`))
+    ]
+    expect(done).toEqual([])
+    await Promise.all(all)
+    expect(done).toEqual(["set", "get 1", "del true", "has false"])
+    await cache.close()
+    await fs.rm(dataDir, { recursive: true })
+  })
+
+  it("the synchronous doors throw, and say what to wait for; afterwards they open", async () => {
+    const cache = open()
+    expect(() => cache.unsafeGet("k")).toThrow("await cache.ready first")
+    expect(() => cache.peek("k")).toThrow("await cache.ready first")
+    await cache.ready
+    await cache.set("k", 1)
+    expect([cache.unsafeGet("k"), cache.peek("k")?.value, cache.unsafeGet("none"), cache.peek("none")]).toEqual([
+      1,
+      1,
+      undefined,
+      undefined
+    ])
+  })
+})
+
+describe("on", () => {
+  it("calls the listener with text, until it is taken back", async () => {
+    const cache = open()
+    await cache.trigger({ ...hello, source: 'cache.emit("canal é", event.key)' })
+    const heard: string[] = []
+    const off = cache.on("canal é", (payload, channel) => heard.push(`${channel}: ${payload}`))
+    const offOther = cache.on("other", (payload) => heard.push(payload))
+    await cache.set("clé", 1)
+    off()
+    off()
+    await cache.set("b", 1)
+    offOther()
+    expect(heard).toEqual(["canal é: clé"])
+  })
+
+  it("subscribes before a write that is asked for after it, and not at all when it is taken back first", async () => {
+    const cache = open()
+    const heard: string[] = []
+    void cache.trigger(hello)
+    cache.on("x", (payload) => heard.push(payload))
+    cache.on("x", () => heard.push("taken back"))()
+    await cache.set("a", 1)
+    expect(heard).toEqual(["a"])
+  })
+
+  it("calls a listener no more within the message in which it was taken back", async () => {
+    const cache = open()
+    await cache.trigger(hello)
+    const heard: string[] = []
+    cache.on("x", () => off())
+    const off = cache.on("x", (payload) => heard.push(payload))
+    await cache.set("a", 1)
+    expect(heard).toEqual([])
+  })
+
+  it("does not let a listener that throws harm the cache or other listeners; the error is uncaught, in a turn of its own", async () => {
+    const cache = open()
+    await cache.trigger(hello)
+    const heard: string[] = []
+    cache.on("x", () => {
+      throw new Error("a broken listener")
+    })
+    cache.on("x", (payload) => heard.push(payload))
+    const others = process.listeners("uncaughtException")
+    process.removeAllListeners("uncaughtException")
+    const uncaught = new Promise<Error>((resolve) => process.once("uncaughtException", resolve))
+    try {
+      await cache.set("a", 1)
+      expect((await uncaught).message).toBe("a broken listener")
+    } finally {
+      for (const listener of others) process.on("uncaughtException", listener)
+    }
+    expect([heard, await cache.get("a"), (await cache.triggers())[0]?.failures.error]).toEqual([["a"], 1, 0])
+  })
+})
+
+describe("close", () => {
+  it("can be called twice, and both wait for the same end", async () => {
+    const cache = open()
+    await cache.ready
+    const [first, second] = [cache.close(), cache.close()]
+    let isOver = false
+    void first.then(() => (isOver = true))
+    await second
+    expect(isOver).toBe(true)
+    await cache.close()
+  })
+
+  it("makes every method reject and every door throw, and says why", async () => {
+    const cache = open()
+    await cache.set("k", 1)
+    await cache.close()
+    const calls = [
+      cache.get("k"),
+      cache.set("k", 1),
+      cache.del("k"),
+      cache.has("k"),
+      cache.expire("k", 1),
+      cache.clear(),
+      cache.stats(),
+      cache.trigger(hello),
+      cache.triggers(),
+      cache.removeTrigger("hello"),
+      cache.tryTrigger({ name: "hello" }, { event: "ON_WRITE", key: "k", value: 1 }),
+      cache.triggerLog(),
+      cache.processes()
+    ]
+    for (const error of await Promise.all(calls.map(rejection))) {
+      expect(error).toBeInstanceOf(Error)
+      expect((error as Error).message).toContain("the cache is closed")
+    }
+    expect(() => cache.unsafeGet("k")).toThrow("the cache is closed")
+    expect(() => cache.peek("k")).toThrow("the cache is closed")
+    expect(() => cache.on("x", () => {})()).not.toThrow()
+  })
+
+  it("before the start is over waits for it, and serves what was asked for before", async () => {
+    const dataDir = await temporaryDirectory()
+    const cache = open({ dataDir })
+    const before = cache.trigger(hello)
+    const closed = cache.close()
+    await before
+    await closed
+    expect(() => cache.unsafeGet("k")).toThrow("the cache is closed")
+    const again = open({ dataDir }) // the directory is free, and the trigger in it
+    expect((await again.triggers()).map(({ name }) => name)).toEqual(["hello"])
+    await again.close()
+    await fs.rm(dataDir, { recursive: true })
+  })
+})
+
+describe("a start that fails", () => {
+  it("rejects ready and every method with the reason, and close is fulfilled", async () => {
+    const cache = open({ egressAllow: ["no/network"] })
+    const errors = await Promise.all([cache.ready, cache.get("k"), cache.set("k", 1), cache.triggers()].map(rejection))
+    for (const error of errors) expect(error).toBeInstanceOf(EgressAllowInvalid)
+    expect(() => cache.unsafeGet("k")).toThrow("has not started")
+    await cache.close()
+  })
+
+  it("names the file that cannot be read", async () => {
+    const dataDir = await temporaryDirectory()
+    await fs.writeFile(join(dataDir, "triggers.json"), "{")
+    const error = await rejection(open({ dataDir }).ready)
+    expect(error).toBeInstanceOf(FileCorrupt)
+    expect((error as Error).message).toContain(join(dataDir, "triggers.json"))
+    await fs.rm(dataDir, { recursive: true })
+  })
+
+  it("rejects with what is wrong with a limit", async () => {
+    expect(String(await rejection(open({ maxEntries: 0 }).ready))).toContain("maxEntries is a number from 1; not 0")
+  })
+
+  it("is no unhandled rejection when nobody asks", async () => {
+    const unhandled: unknown[] = []
+    const listen = (reason: unknown) => unhandled.push(reason)
+    const others = process.listeners("unhandledRejection")
+    process.removeAllListeners("unhandledRejection")
+    process.on("unhandledRejection", listen)
+    const cache = new Mimosa({ egressAllow: ["no/network"] })
+    cache.on("x", () => {})()
+    await cache.close()
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve))) // Node reports them between two turns
+    process.off("unhandledRejection", listen)
+    for (const listener of others) process.on("unhandledRejection", listener)
+    expect(unhandled).toEqual([])
+  })
+})
