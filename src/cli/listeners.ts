@@ -11,6 +11,7 @@ import type { TriggerPort } from "../server/commands/TriggerPort.ts"
 import { HttpListener } from "../server/HttpListener.ts"
 import type { Readiness } from "../server/Readiness.ts"
 import * as RespListener from "../server/RespListener.ts"
+import type { ServerStats } from "../server/ServerState.ts"
 import { Triggers, type TriggersService } from "../triggers/index.ts"
 
 export interface ListenersOptions {
@@ -20,11 +21,13 @@ export interface ListenersOptions {
   /** What AUTH asks for; undefined lets everybody in. */
   readonly password: string | undefined
   readonly readiness: Readiness
+  /** What the RESP server counts, kept above its restarts. */
+  readonly stats: ServerStats
   /** The clock that the keyspace was made with. */
   readonly clock: TurnClock
 }
 
-export const listeners = ({ host, port, httpPort, password, readiness, clock }: ListenersOptions): Mounted => ({
+export const listeners = ({ host, port, httpPort, password, readiness, stats, clock }: ListenersOptions): Mounted => ({
   id: "listeners",
   type: "supervisor",
   start: Effect.gen(function* () {
@@ -36,7 +39,7 @@ export const listeners = ({ host, port, httpPort, password, readiness, clock }: 
       label: "listeners",
       children: [
         GenServer.childSpec(HttpListener, { host, port: httpPort, views, readiness }),
-        RespListener.childSpec({ host, port, password, readiness, clock, keyspace, bus, triggers })
+        RespListener.childSpec({ host, port, password, readiness, stats, clock, keyspace, bus, triggers })
       ]
     })
   })

@@ -2,12 +2,13 @@
  * `mimosa serve`: the whole program with its listeners, until a signal ends it.
  */
 import { Cause, Effect, Layer, Option } from "effect"
-import { layerWith, ProcessTree, type Settings, type StartError } from "../App.ts"
+import { layerWith, Metrics, ProcessTree, type Settings, type StartError } from "../App.ts"
 import { ExitReason, GenServer, type Pid, Process } from "../actor/index.ts"
 import { CacheClock, TurnClock } from "../cache/index.ts"
 import { listenerName as httpName } from "../server/HttpListener.ts"
 import { Readiness } from "../server/Readiness.ts"
 import { listenerName as respName } from "../server/RespListener.ts"
+import { metricsOf, ServerStats } from "../server/ServerState.ts"
 import { version } from "../version.ts"
 import { CliError, exitDefect } from "./CliError.ts"
 import { listeners } from "./listeners.ts"
@@ -33,13 +34,15 @@ export const serve = (options: ServeOptions): Effect.Effect<void, CliError> => {
   const clock = new TurnClock()
   const password = process.env.MIMOSA_PASSWORD || undefined // no option: everybody on the machine can read those
   const readiness = new Readiness([httpName, respName])
+  const stats = new ServerStats()
   const log = new HeldLog(options.logFormat ?? (process.stderr.isTTY ? "pretty" : "json"))
   const program = layerWith(
     options,
-    [listeners({ ...options, password, clock, readiness })],
+    [listeners({ ...options, password, clock, readiness, stats })],
     Layer.succeed(CacheClock, clock)
   )
   const serving = Effect.gen(function* () {
+    ;(yield* Metrics).register(...metricsOf(stats))
     const root = GenServer.whereis((yield* ProcessTree).root)
     log.release()
     process.stdout.write(`${welcome(options, readiness)}\n`)

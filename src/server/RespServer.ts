@@ -25,6 +25,8 @@ export interface RespServerOptions extends Partial<ServerSettings> {
   /** The keyspace's own clock: the server tells it when a turn begins and ends. */
   readonly clock: TurnClock
   readonly triggers?: TriggerPort | undefined
+  /** Where it counts; given from above, the counts outlive the server. */
+  readonly stats?: ServerStats
   /** Called with each new connection, before its first command. */
   readonly onConnection?: (connection: RespConnection) => void
   /** Called with the error when listening fails, or cannot go on. */
@@ -53,7 +55,7 @@ export class RespServer implements ConnectionHost {
       commands: new CommandTable(families),
       settings: withDefaults(options),
       clients: new Map(),
-      stats: new ServerStats(),
+      stats: options.stats ?? new ServerStats(),
       startedAtMs: clock.nowMs(),
       port: 0
     }

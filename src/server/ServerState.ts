@@ -4,6 +4,7 @@
  */
 import type { EventBus } from "../cache/EventBus.ts"
 import type { Clock, Keyspace } from "../kernel/index.ts"
+import { type MetricReader, metric } from "../telemetry/index.ts"
 import type { Client } from "./Client.ts"
 import type { CommandTable } from "./Command.ts"
 import type { TriggerPort } from "./commands/TriggerPort.ts"
@@ -85,3 +86,10 @@ export class ServerStats {
   inputBytes = 0
   outputBytes = 0
 }
+
+/** What operators see of it. */
+export const metricsOf = (stats: ServerStats): readonly MetricReader[] => [
+  { ...metric.connectionsAccepted, read: () => stats.connections },
+  { ...metric.commands, read: () => stats.commands },
+  { ...metric.commandErrors, read: () => stats.errors }
+]

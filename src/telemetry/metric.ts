@@ -41,7 +41,7 @@ export const metric = {
   webhooksInFlight: gauge("mimosa_webhooks_in_flight", "Webhooks that are being sent."),
   webhookAttempt: histogram("mimosa_webhook_attempt_seconds", "Seconds from the start of an attempt to its outcome."),
 
-  connections: gauge("mimosa_connections", "Client connections open, by protocol."),
+  connectionsAccepted: counter("mimosa_connections_total", "Client connections accepted."),
   commands: counter("mimosa_commands_total", "Commands answered."),
   commandErrors: counter("mimosa_command_errors_total", "Commands answered with an error.")
 } as const

@@ -12,7 +12,7 @@ export interface TriggerLogRecord {
   /** The sequence of the event, as it stands in webhook ids. */
   readonly sequence: number
   readonly key: string
-  readonly kind: FailureKind | `skipped:${SkipKind}`
+  readonly kind: FailureKind | `skipped:${SkipKind}` | "refused:webhook"
   /** For people: Lua's message with its line, or which bound was met. */
   readonly message: string
 }

@@ -30,8 +30,10 @@ import type { TriggerLog } from "./TriggerLog.ts"
 
 /** Where a webhook goes when its operation is over: the dispatcher's port. */
 export interface WebhookPort {
-  /** Takes the delivery, or answers false when it has no room. Never waits. */
+  /** Takes the webhook, or answers false when it cannot be sent. Never waits. */
   offer(webhook: Webhook): boolean
+  /** Why the last one that was not taken was not. */
+  readonly lastRefusal: string
 }
 
 /** A webhook with where it came from. */
@@ -113,8 +115,12 @@ export class TriggerRunner implements EventSink {
     if (effects === null) return
     this.effects = null // what they set off in turn makes new ones
     const { webhooks, emits, lines } = this.options.ports
-    for (const each of effects.webhooks) {
-      if (!webhooks.offer(each)) this.counters.webhooksRefused++
+    for (const { webhook, sequence } of effects.webhooks) {
+      if (webhooks.offer(webhook)) continue
+      this.counters.webhooksRefused++
+      const { createdAtMs: atMs, trigger, event, key } = webhook
+      const message = `webhook ${webhook.id} was not sent: ${webhooks.lastRefusal}`
+      this.options.log.append({ atMs, trigger, event, sequence, key, kind: "refused:webhook", message })
     }
     for (const { channel, payload } of effects.emits) emits.publish(channel, payload)
     for (const line of effects.lines) {
@@ -211,7 +217,10 @@ export class TriggerRunner implements EventSink {
     stats.emits += emits.length
     stats.logs += logs.length
     const context = { trigger: trigger.name, event: eventName(event), key: event.key }
-    for (const each of webhooks) this.effects.webhooks.push({ ...each, ...context, createdAtMs: event.atMs })
+    for (const each of webhooks) {
+      const webhook = { ...each, ...context, createdAtMs: event.atMs }
+      this.effects.webhooks.push({ webhook, sequence: event.sequence })
+    }
     for (const each of emits) this.effects.emits.push(each)
     if (logs.length === 0) return
     const cascade = step === null ? `${this.options.origin}-${event.sequence}` : step.cascade.id
@@ -289,7 +298,8 @@ const killsWithinMs = 10_000 // … within this time take it out
 
 /** What has been committed and has yet to leave. Bounded by the cascade's runs and each overlay's own limits. */
 interface Effects {
-  readonly webhooks: Webhook[]
+  /** Each with the sequence of the event that it comes from. */
+  readonly webhooks: Array<{ readonly webhook: Webhook; readonly sequence: number }>
   readonly emits: OverlayEmit[]
   readonly lines: TriggerLine[]
 }

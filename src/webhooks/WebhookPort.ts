@@ -12,6 +12,8 @@ import { EgressRefused } from "./WebhooksError.ts"
 export class WebhookPort {
   private wake: (() => void) | undefined
   private isWaking = false
+  /** Why the last webhook that was not taken was not. */
+  lastRefusal = ""
 
   constructor(
     private readonly outbox: WebhookOutbox,
@@ -27,7 +29,10 @@ export class WebhookPort {
     if (url instanceof EgressRefused) return this.refuse(webhook, "egress", url.message)
     const reason = refusalOf(webhook)
     if (reason !== undefined) return this.refuse(webhook, "invalid", reason)
-    if (!this.outbox.offer(webhook, destinationOf(url))) return false
+    if (!this.outbox.offer(webhook, destinationOf(url))) {
+      this.lastRefusal = "the outbox is full"
+      return false
+    }
     this.wakeSoon()
     return true
   }
@@ -41,6 +46,7 @@ export class WebhookPort {
   }
 
   private refuse(webhook: Webhook, cause: "egress" | "invalid", detail: string): false {
+    this.lastRefusal = detail
     this.outbox.bury(webhook, cause, detail)
     return false
   }

@@ -20,7 +20,7 @@ export const makeEngine = () => {
     origin: "bench",
     machines,
     log,
-    ports: { webhooks: { offer: () => true }, emits: { publish() {} }, lines: { offer: () => true } },
+    ports: { webhooks: { offer: () => true, lastRefusal: "" }, emits: { publish() {} }, lines: { offer: () => true } },
     cascade: cascadeLimitsDefault,
     monotonicMs: () => performance.now()
   })

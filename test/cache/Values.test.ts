@@ -176,11 +176,11 @@ describe("a refusal", () => {
 
   it("meets what is nested too deep, and so every cycle", () => {
     const nested = (levels: number): unknown => (levels === 0 ? 1 : [nested(levels - 1)])
-    expect(toValue(nested(17))).not.toBeInstanceOf(InvalidValue)
-    expect(refusal(nested(18)).reason).toContain("deeper than 16 levels")
+    expect(toValue(nested(16))).not.toBeInstanceOf(InvalidValue)
+    expect(refusal(nested(17)).reason).toContain("deeper than 16 levels")
     const cycle: { self?: unknown } = {}
     cycle.self = cycle
-    expect(refusal(cycle).path).toBe(`$${".self".repeat(17)}`)
+    expect(refusal(cycle).path).toBe(`$${".self".repeat(16)}`)
   })
 
   it("of metadata says that it is metadata", () => {

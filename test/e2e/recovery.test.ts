@@ -11,6 +11,7 @@ import { ExitReason, Process, type Supervisor } from "../../src/actor/index.ts"
 import { Bus, Cache, CacheClock, TurnClock } from "../../src/cache/index.ts"
 import { listeners } from "../../src/cli/listeners.ts"
 import { Readiness } from "../../src/server/Readiness.ts"
+import { ServerStats } from "../../src/server/ServerState.ts"
 import { Triggers } from "../../src/triggers/index.ts"
 import { until } from "../webhooks/Receiver.ts"
 
@@ -18,7 +19,17 @@ const clock = new TurnClock()
 const readiness = new Readiness(["HTTP", "RESP"])
 const mimosa = layerWith(
   { egressAllow: ["127.0.0.1"] },
-  [listeners({ host: "127.0.0.1", port: 0, httpPort: 0, password: undefined, readiness, clock })],
+  [
+    listeners({
+      host: "127.0.0.1",
+      port: 0,
+      httpPort: 0,
+      password: undefined,
+      readiness,
+      stats: new ServerStats(),
+      clock
+    })
+  ],
   Layer.succeed(CacheClock, clock)
 ).pipe(Layer.provideMerge(Logger.remove(Logger.defaultLogger)))
 

@@ -50,7 +50,7 @@ export const makeEngine = (options: EngineOptions = {}): Engine => {
     machines,
     log,
     ports: {
-      webhooks: { offer: (webhook) => webhooks.push(webhook) > 0 },
+      webhooks: { offer: (webhook) => webhooks.push(webhook) > 0, lastRefusal: "" },
       emits: { publish: (channel, payload) => emits.push({ channel, payload }) },
       lines: { offer: (line) => lines.push(line) > 0 },
       ...options.ports

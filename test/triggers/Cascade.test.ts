@@ -82,7 +82,7 @@ describe("a cascade", () => {
     const order: string[] = []
     const engine = makeEngine({
       ports: {
-        webhooks: { offer: ({ body }) => order.push(`webhook ${body}`) > 0 },
+        webhooks: { offer: ({ body }) => order.push(`webhook ${body}`) > 0, lastRefusal: "" },
         emits: { publish: (_, payload) => order.push(`emit ${payload}`) },
         lines: { offer: ({ message }) => order.push(`line ${message}`) > 0 }
       }

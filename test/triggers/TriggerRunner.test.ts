@@ -98,12 +98,16 @@ describe("a trigger that kills its machine", () => {
 })
 
 describe("ports that refuse", () => {
-  it("a webhook that finds no room is counted; the others are offered all the same", () => {
+  it("a webhook that finds no room is counted and recorded; the others are offered all the same", () => {
     const offered: string[] = []
-    const engine = makeEngine({ ports: { webhooks: { offer: ({ body }) => offered.push(body) !== 2 } } })
+    const engine = makeEngine({
+      ports: { webhooks: { offer: ({ body }) => offered.push(body) !== 2, lastRefusal: "no room" } }
+    })
     engine.trigger({ source: 'for i = 1, 3 do cache.webhook("http://a", i) end cache.emit("x", "after")' })
     expect(engine.keyspace.set("k", "v")).toBe(true)
     expect([offered, engine.runner.counters.webhooksRefused, engine.emits.length]).toEqual([["1", "2", "3"], 1, 1])
+    const message = "webhook boot-1-t1-2 was not sent: no room"
+    expect(engine.log.recent(9)).toMatchObject([{ trigger: "t1", kind: "refused:webhook", sequence: 1, message }])
   })
 
   it("a line that nobody takes is counted", () => {

@@ -30,10 +30,11 @@ const setTrigger: Handler = (client, args) => {
     if (value === undefined) return client.fail(RespError.triggerNumber(option.toUpperCase()))
     options[field] = value
   }
-  const source = toText(args[last] as string)
+  const [pattern, source] = [toText(args[3] as string), toText(args[last] as string)]
+  if (pattern === undefined) return client.fail(RespError.trigger("pattern: is not UTF-8"))
   if (source === undefined) return client.fail(RespError.trigger("source: is not UTF-8"))
   const events = (args[4] as string).split(",").map((name) => name.trim().toUpperCase() as TriggerEventName)
-  const input: TriggerInput = { name: args[2] as string, pattern: args[3] as string, events, source, ...options }
+  const input: TriggerInput = { name: args[2] as string, pattern, events, source, ...options }
   return port.set(input).then(
     () => client.reply.ok(),
     (error) => client.fail(RespError.trigger(messageOf(error)))
@@ -66,7 +67,7 @@ const listTriggers: Handler = (client, args) => {
   for (const trigger of triggers) {
     writeFields(client.reply, {
       name: trigger.name,
-      pattern: trigger.pattern,
+      pattern: toBytes(trigger.pattern),
       events: trigger.events.join(","),
       status: trigger.status,
       priority: trigger.priority,
@@ -85,7 +86,7 @@ const triggerInfo: Handler = (client, args) => {
   if (trigger === undefined) return client.fail(RespError.trigger(`no trigger is named '${args[2]}'`))
   writeFields(client.reply, {
     name: trigger.name,
-    pattern: trigger.pattern,
+    pattern: toBytes(trigger.pattern),
     events: trigger.events.join(","),
     status: trigger.status,
     quarantine: trigger.quarantine === null ? null : toBytes(trigger.quarantine),
