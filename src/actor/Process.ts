@@ -193,6 +193,15 @@ export const awaitExit = (pid: Pid): Effect.Effect<ExitReason.ExitReason> =>
 export const onExit = (pid: Pid, observer: (reason: ExitReason.ExitReason) => void): (() => void) =>
   impl(pid).onExit(observer)
 
+/**
+ * Goes on after a turn of the event loop, in which sockets and timers have been served. For long work in pieces: a fiber
+ * that merely yields goes on before them.
+ */
+export const nextTurn: Effect.Effect<void> = Effect.async((resume) => {
+  const turn = setImmediate(() => resume(Effect.void))
+  return Effect.sync(() => clearImmediate(turn))
+})
+
 /** A timer that has been set by `sendAfter`. */
 export interface TimerRef {
   /** Takes it back; false when the message has been sent. */

@@ -84,11 +84,11 @@ export const Scheduler = GenServer.define<{ readonly info: Tick }>()({
     Effect.gen(function* () {
       const self = yield* Process.self
       state.timer?.cancel()
-      const nowMs = state.clock.nowMs()
-      const isDone = state.advance(nowMs)
-      state.turns++
-      if (!isDone) state.fullTurns++
-      const wakeMs = isDone ? state.nextWakeMs() : nowMs
+      for (state.turns++; !state.advance(state.clock.nowMs()); state.turns++) {
+        state.fullTurns++
+        yield* Process.nextTurn
+      }
+      const wakeMs = state.nextWakeMs()
       const delayMs = Math.min(Math.max(0, wakeMs - state.clock.nowMs()), sleepMsMax)
       state.timer = wakeMs === Number.POSITIVE_INFINITY ? null : yield* Process.sendAfter(self, "tick", delayMs)
       return GenServer.NoReply(state)

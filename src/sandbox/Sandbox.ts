@@ -146,7 +146,7 @@ const noMachine = ExitReason.shutdownWith("there was no memory for a machine")
 /** Where there is no memory for a machine, the pools stay short until the next one is missing. */
 const refillAll = (pools: readonly VmPool[]) =>
   Effect.gen(function* () {
-    for (const pool of pools) while (!pool.refill(1)) yield* nextTurn
+    for (const pool of pools) while (!pool.refill(1)) yield* Process.nextTurn
   }).pipe(
     Effect.catchAllDefect((defect) =>
       defect instanceof RangeError
@@ -156,12 +156,6 @@ const refillAll = (pools: readonly VmPool[]) =>
         : Effect.die(defect)
     )
   )
-
-/** A turn of the event loop, in which sockets are served; a fiber that merely yields goes on before them. */
-const nextTurn = Effect.async<void>((resume) => {
-  const turn = setImmediate(() => resume(Effect.void))
-  return Effect.sync(() => clearImmediate(turn))
-})
 
 interface KeeperProtocol extends GenServer.Protocol {
   readonly cast: "look"

@@ -40,7 +40,7 @@ const Writer = GenServer.define<JournalProtocol>()({
   init: () => Effect.map(Process.self, (self) => GenServer.Ok({ self, written: 0 })),
   handleCast: (line, { self, written }) =>
     Effect.as(
-      written % turnLinesMax === 0 ? Effect.zipRight(nextTurn, write(line)) : write(line),
+      written % turnLinesMax === 0 ? Effect.zipRight(Process.nextTurn, write(line)) : write(line),
       GenServer.NoReply({ self, written: written + 1 })
     ),
   inspect: ({ self, written }) => ({ written, dropped: droppedBy(self) })
@@ -57,11 +57,5 @@ const write = ({ message, stream, fields, trigger, event, key, cascade }: Trigge
       cascade
     })
   )
-
-/** A turn of the event loop, in which sockets are served; a fiber that merely yields goes on before them. */
-const nextTurn = Effect.async<void>((resume) => {
-  const turn = setImmediate(() => resume(Effect.void))
-  return Effect.sync(() => clearImmediate(turn))
-})
 
 const droppedBy = (journal: Pid.Pid): number => Process.info(journal).mailbox.dropped

@@ -56,10 +56,11 @@ export class Overlay {
 
   clear(): void {
     if (this.isEmpty) return
-    this.changes.clear()
-    this.emits.length = 0
-    this.webhooks.length = 0
-    this.logs.length = 0
+    // Emptying what is empty already would cost more than most runs do.
+    if (this.changes.size > 0) this.changes.clear()
+    if (this.emits.length > 0) this.emits.length = 0
+    if (this.webhooks.length > 0) this.webhooks.length = 0
+    if (this.logs.length > 0) this.logs.length = 0
     this.operations = 0
     this.bytes = 0
   }

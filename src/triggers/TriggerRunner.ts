@@ -216,13 +216,13 @@ export class TriggerRunner implements EventSink {
     stats.webhooks += webhooks.length
     stats.emits += emits.length
     stats.logs += logs.length
+    for (const each of emits) this.effects.emits.push(each)
+    if (webhooks.length + logs.length === 0) return
     const context = { trigger: trigger.name, event: eventName(event), key: event.key }
     for (const each of webhooks) {
       const webhook = { ...each, ...context, createdAtMs: event.atMs }
       this.effects.webhooks.push({ webhook, sequence: event.sequence })
     }
-    for (const each of emits) this.effects.emits.push(each)
-    if (logs.length === 0) return
     const cascade = step === null ? `${this.options.origin}-${event.sequence}` : step.cascade.id
     for (const each of logs) this.effects.lines.push({ ...each, ...context, atMs: event.atMs, cascade })
   }

@@ -1,7 +1,7 @@
 /** A served Mimosa in a process of its own, and a plain connection to any server that speaks RESP. */
 import { spawn } from "node:child_process"
 import { mkdtemp, rm } from "node:fs/promises"
-import { connect } from "node:net"
+import { connect, type Socket } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -51,13 +51,38 @@ const accepting = async (port: number, ended: Promise<void>): Promise<void> => {
   throw new Error("mimosa serve ended before it accepted connections; what it said stands above")
 }
 
+/** Listens on one channel, and hears each line that begins with a prefix: just enough RESP to cost next to nothing. */
+export const listen = async (port: number, channel: string) => {
+  let hear: { readonly prefix: string; readonly onLine: () => void } | null = null
+  let rest = ""
+  const socket = await new Promise<Socket>((resolve, reject) => {
+    const made = connect(port, "127.0.0.1", () => resolve(made))
+    made.once("error", reject)
+  })
+  await new Promise<void>((resolve) => {
+    socket.once("data", () => resolve())
+    socket.write(encode(["SUBSCRIBE", channel]))
+  })
+  socket.on("data", (chunk: Buffer) => {
+    const lines = (rest + chunk.toString("latin1")).split("\r\n")
+    rest = lines.pop() as string
+    for (const line of lines) if (hear !== null && line.startsWith(hear.prefix)) hear.onLine()
+  })
+  return {
+    for: (prefix: string, onLine: () => void): void => {
+      hear = { prefix, onLine }
+    },
+    close: () => void socket.end()
+  }
+}
+
 /** Sends commands by the thousand and waits for as many replies; just enough RESP for simple replies. */
 export class Connection {
   private replies = 0
   private awaited = 0
   private resolve: (() => void) | null = null
 
-  private constructor(private readonly socket: import("node:net").Socket) {
+  private constructor(private readonly socket: Socket) {
     socket.on("data", (chunk: Buffer) => {
       for (let at = chunk.indexOf(13); at !== -1; at = chunk.indexOf(13, at + 1)) this.replies++
       if (this.replies >= this.awaited) this.resolve?.()
