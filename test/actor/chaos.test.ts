@@ -234,7 +234,7 @@ class World {
     if (act < 40) this.#call()
     else if (act < 60) this.#cast()
     else if (act < 66) this.#kill()
-    else if (act < 72) this.#fork(Process.exit(this.#anybody(), ExitReason.shutdown))
+    else if (act < 72) this.#end()
     else if (act < 86) this.#manage()
     else this.#fork(this.#growAndShrink())
   }
@@ -277,8 +277,15 @@ class World {
   }
 
   #kill(): void {
+    const pid = this.#anybody()
+    if (pid === null) return
     this.#seen.kills++
-    Process.unsafeExit(this.#anybody(), ExitReason.killed)
+    Process.unsafeExit(pid, ExitReason.killed)
+  }
+
+  #end(): void {
+    const pid = this.#anybody()
+    if (pid !== null) this.#fork(Process.exit(pid, ExitReason.shutdown))
   }
 
   /** Terminates, restarts, deletes a random child of a random supervisor. */
@@ -323,9 +330,11 @@ class World {
     return pid === null || this.#random.chance(0.5) ? Registry.via<WorkerRef>(this.#names, id) : pid
   }
 
-  #anybody(): Pid.Pid {
-    const all = this.#mine().filter((process) => process.label !== "root")
-    return this.#random.pick(all.length > 0 ? all : this.#mine())
+  /** The root only when it is alone; null when it has given up and all are gone. */
+  #anybody(): Pid.Pid | null {
+    const all = this.#mine()
+    const others = all.filter((process) => process.label !== "root")
+    return all.length === 0 ? null : this.#random.pick(others.length > 0 ? others : all)
   }
 
   #mine(): Array<ReturnType<typeof Process.impl>> {
