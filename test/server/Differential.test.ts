@@ -52,7 +52,7 @@ describeWithRedis("Mimosa beside Redis 7.0", () => {
     for (let round = 0; round < 400; round++) {
       await reconnect(round % 2 === 0 ? 2 : 3)
       const commands = randomSequence(random, 250)
-      await compare(commands, `SEED=${seed}, round ${round}`)
+      await compare(commands, `MIMOSA_SEED=${seed}, round ${round}`)
     }
   })
 
