@@ -6,7 +6,6 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     setupFiles: ["test/support/fastCheck.ts"],
-    setupFiles: ["test/support/fastCheck.ts"],
     pool: "forks", // a process a file: what a test does to its VMs, its heap and its children stays there
     testTimeout: 30_000, // ms; far above what any test needs on two busy cores, so only a hang meets it
     hookTimeout: 60_000 // ms; hooks start real servers
