@@ -53,7 +53,7 @@ export class Client implements Subscriber {
   private queueBytes = 0
   /** A reply is being put together that no message may land in. */
   private isComposing = false
-  private readonly deferred = new RespWriter()
+  readonly deferred = new RespWriter()
   /** A command of the open transaction was refused, so EXEC will be. */
   private isQueueSpoilt = false
 

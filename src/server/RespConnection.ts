@@ -85,6 +85,10 @@ export class RespConnection implements Wire {
 
   cut(): void {
     this.isEnded = true
+    // At once, not when the socket has closed: until then a turn that goes on could publish without end to it.
+    this.client.unsubscribeAll()
+    this.client.reply.clear()
+    this.client.deferred.clear()
     this.socket.destroy()
   }
 
@@ -94,7 +98,8 @@ export class RespConnection implements Wire {
       this.host.onPush(this)
     }
     // A message is only text until it is written: many in one turn must not pass the limit either.
-    if (this.client.reply.size > this.host.state.settings.subscriberLimit.hardBytes) this.cutSlowSubscriber()
+    const { reply, deferred } = this.client
+    if (reply.size + deferred.size > this.host.state.settings.subscriberLimit.hardBytes) this.cutSlowSubscriber()
   }
 
   /** Writes what waits, and looks whether the client still keeps up with what is published to it. */

@@ -35,8 +35,8 @@ export class TriggerLog {
     this.ring[this.appended % this.capacity] = {
       ...record,
       id: this.appended + 1,
-      key: record.key.slice(0, keyLengthMax),
-      message: record.message.slice(0, messageLengthMax)
+      key: cut(record.key, keyLengthMax),
+      message: cut(record.message, messageLengthMax)
     }
     this.appended++
   }
@@ -51,3 +51,7 @@ export class TriggerLog {
     return records
   }
 }
+
+/** The beginning of a text, as a string of its own: a slice would keep all of it alive, were it 32 MiB. */
+const cut = (text: string, length: number): string =>
+  text.length <= length ? text : Buffer.from(text.slice(0, length), "utf16le").toString("utf16le")

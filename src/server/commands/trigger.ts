@@ -24,7 +24,7 @@ const setTrigger: Handler = (client, args) => {
   const options: Record<string, number> = {}
   for (let at = 5; at < last; at += 2) {
     const option = (args[at] as string).toLowerCase()
-    const field = numericOptions[option]
+    const field = Object.hasOwn(numericOptions, option) ? numericOptions[option] : undefined
     if (field === undefined) return client.fail(RespError.triggerOption(args[at] as string))
     const value = at + 1 < last ? parseNumber(args[at + 1] as string) : undefined
     if (value === undefined) return client.fail(RespError.triggerNumber(option.toUpperCase()))
