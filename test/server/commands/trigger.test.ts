@@ -119,6 +119,13 @@ it("TRIGGER LIST shows those whose name matches", async () => {
   expect(words(await client.send("TRIGGER", "LIST", "u*"))).toEqual([...listed, ...numbers])
 })
 
+it("TRIGGER SET takes no option by the name of an object's own method", async () => {
+  for (const option of ["constructor", "__proto__", "toString"]) {
+    expect(await client.send("TRIGGER", "SET", "t", "a*", "ON_WRITE", option, "5", "return")).toMatch(/^-ERR/)
+  }
+  expect(asked).toEqual([])
+})
+
 it("TRIGGER INFO shows everything, and names what is not there", async () => {
   const info = words(await client.send("TRIGGER", "INFO", "t1"))
   const shown = (field: string) => info[info.indexOf(field) + 1]
