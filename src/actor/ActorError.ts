@@ -42,6 +42,19 @@ export class MailboxFull extends Data.TaggedError("MailboxFull")<{ readonly pid:
 
 export type CallError = CallTimeout | NoProcess | ProcessExited | MailboxFull
 
+export const isCallError = (error: unknown): error is CallError =>
+  error instanceof CallTimeout ||
+  error instanceof NoProcess ||
+  error instanceof ProcessExited ||
+  error instanceof MailboxFull
+
+/** What came over a wire is none of the requests that the server takes. `issue` says where and why, for people. */
+export class BadRequest extends Data.TaggedError("BadRequest")<{ readonly issue: string; readonly cause: unknown }> {
+  override get message(): string {
+    return `not a request of this server: ${this.issue}`
+  }
+}
+
 /** `init` stopped, failed or died. */
 export class StartFailed extends Data.TaggedError("StartFailed")<{
   readonly label: string
@@ -122,6 +135,22 @@ export class ChildRunning extends Data.TaggedError("ChildRunning")<{
   override get message(): string {
     return `child "${this.id}" is ${this.isRestarting ? "being restarted" : "running"}; terminate it first`
   }
+}
+
+/** The child is significant, and its end could not be the end of this supervisor. */
+export class InvalidSignificant extends Data.TaggedError("InvalidSignificant")<{
+  readonly id: string
+  readonly why: "permanent" | "noAutoShutdown" | "dynamic"
+}> {
+  override get message(): string {
+    return `child "${this.id}" ${whyNotSignificant[this.why]}`
+  }
+}
+
+const whyNotSignificant = {
+  permanent: "is permanent, so it cannot be significant; make it transient or temporary",
+  noAutoShutdown: 'is significant, so the supervisor needs an autoShutdown other than "never"',
+  dynamic: "is significant, which a dynamic supervisor makes nothing of; start it under a Supervisor with autoShutdown"
 }
 
 /** The dynamic supervisor has `limit` children. */

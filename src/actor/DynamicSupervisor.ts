@@ -11,9 +11,10 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Request from "effect/Request"
 import type * as Scope from "effect/Scope"
-import { type CallError, ChildNotFound, MaxChildren, type StartError } from "./ActorError.ts"
+import { type CallError, ChildNotFound, InvalidSignificant, MaxChildren, type StartError } from "./ActorError.ts"
 import * as ExitReason from "./ExitReason.ts"
 import * as GenServer from "./GenServer.ts"
+import { counters } from "./internal/counters.ts"
 import * as Envelope from "./internal/envelope.ts"
 import type { ProcessImpl } from "./internal/process.ts"
 import {
@@ -79,17 +80,18 @@ export const layer = <I>(tag: Context.Tag<I, DynamicSupervisorRef>, options?: Op
 /**
  * Starts a child, in the supervisor's process with the caller's services. Its pid; null if it chose not to run.
  *
- * `id` is only what the tree shows and need not be unique. Fails with `MaxChildren` at the limit, or as the start did.
+ * `id` is only what the tree shows and need not be unique. Fails with `MaxChildren` at the limit, `InvalidSignificant` for a child that is
+ * significant (there is no `autoShutdown` here), or as the start did.
  */
-export const startChild = <P extends Pid = Pid, R = never>(
+export const startChild = <P extends Pid = Pid, R = Process.Self>(
   supervisor: GenServer.Destination<DynamicSupervisorRef>,
   spec: ChildSpec<R>
-): Effect.Effect<P | null, MaxChildren | StartError | CallError, Needs<R>> =>
+): Effect.Effect<P | null, InvalidSignificant | MaxChildren | StartError | CallError, Needs<R>> =>
   Effect.flatMap(Supervisor.callerContext<R>(), (context) =>
     ask(supervisor, new StartChild({ child: new Child(Supervisor.withContext(spec, context)) }))
   ) as never
 
-/** Stops a child by its shutdown rule and forgets it. */
+/** Stops a child by its shutdown rule and forgets it; one that is between two lives goes by the pid of the last. */
 export const terminateChild = (
   supervisor: GenServer.Destination<DynamicSupervisorRef>,
   pid: Pid
@@ -107,7 +109,7 @@ export const stop = GenServer.stop
 
 class StartChild extends Request.TaggedClass("StartChild")<
   Pid | null,
-  MaxChildren | StartError,
+  InvalidSignificant | MaxChildren | StartError,
   { readonly child: Child }
 > {}
 class TerminateChild extends Request.TaggedClass("TerminateChild")<void, ChildNotFound, { readonly pid: Pid }> {}
@@ -115,7 +117,7 @@ class WhichChildren extends Request.TaggedClass("WhichChildren")<ReadonlyArray<S
 
 interface TryAgain {
   readonly _tag: "TryAgain"
-  readonly child: Child
+  readonly lastPid: Pid
 }
 
 interface DynamicProtocol extends GenServer.Protocol {
@@ -134,7 +136,8 @@ class Crowd {
   readonly supervisor: ProcessImpl
   readonly maxChildren: number
   readonly byPid = new Map<Pid, Child>()
-  readonly restarting = new Set<Child>()
+  /** By the pid that they had last. */
+  readonly restarting = new Map<Pid, Child>()
   readonly #counter: RestartCounter
   readonly #timers: Timers.Timers
 
@@ -151,7 +154,7 @@ class Crowd {
   }
 
   all(): Array<Child> {
-    return [...this.byPid.values(), ...this.restarting]
+    return [...this.byPid.values(), ...this.restarting.values()]
   }
 
   start(child: Child): Effect.Effect<void, StartError> {
@@ -162,16 +165,19 @@ class Crowd {
 
   /** A child has ended by itself. The reason for which the supervisor must end, or null. */
   ended(child: Child, reason: ExitReason.ExitReason): Effect.Effect<ExitReason.ExitReason | null> {
-    this.byPid.delete(child.pid as Pid)
+    const pid = child.pid as Pid
+    this.byPid.delete(pid)
     child.pid = null
     child.lastExit = reason
-    return child.isToRestart(reason) ? this.restart(child, reason) : Effect.succeed(null)
+    return child.isToRestart(reason) ? this.restart(child, pid, reason) : Effect.succeed(null)
   }
 
-  restart(child: Child, reason: ExitReason.ExitReason): Effect.Effect<ExitReason.ExitReason | null> {
+  restart(child: Child, lastPid: Pid, reason: ExitReason.ExitReason): Effect.Effect<ExitReason.ExitReason | null> {
     child.restarts++
-    this.restarting.delete(child)
+    this.restarting.delete(lastPid)
     const isTooMany = !this.#counter.add(this.#timers.nowMs())
+    if (isTooMany) counters.escalations++
+    else counters.restarts++
     const action = isTooMany ? "gave up: reached maximum restart intensity" : "restart"
     const reported = report(this.supervisor, child, reason, action)
     if (isTooMany) return Effect.as(reported, tooManyRestarts)
@@ -179,8 +185,8 @@ class Crowd {
       onSuccess: () => null,
       onFailure: () => {
         child.isRestarting = true
-        this.restarting.add(child)
-        this.supervisor.signal(Envelope.info, { _tag: "TryAgain", child } satisfies TryAgain)
+        this.restarting.set(lastPid, child)
+        this.supervisor.signal(Envelope.info, { _tag: "TryAgain", lastPid } satisfies TryAgain)
         return null
       }
     })
@@ -203,6 +209,7 @@ const definition = GenServer.defineSupervisor<DynamicProtocol>()({
     }),
   handleCall: {
     StartChild: ({ child }, crowd) => {
+      if (child.isSignificant) return GenServer.Fail(new InvalidSignificant({ id: child.id, why: "dynamic" }), crowd)
       if (crowd.size >= crowd.maxChildren) {
         return GenServer.Fail(new MaxChildren({ limit: crowd.maxChildren }), crowd)
       }
@@ -212,9 +219,10 @@ const definition = GenServer.defineSupervisor<DynamicProtocol>()({
       })
     },
     TerminateChild: ({ pid }, crowd) => {
-      const child = crowd.byPid.get(pid)
+      const child = crowd.byPid.get(pid) ?? crowd.restarting.get(pid)
       if (child === undefined) return GenServer.Fail(new ChildNotFound({ id: String(pid) }), crowd)
       crowd.byPid.delete(pid)
+      crowd.restarting.delete(pid)
       return Effect.as(stopOne(crowd.supervisor, child), GenServer.Reply(undefined, crowd))
     },
     WhichChildren: (_, crowd) =>
@@ -228,8 +236,11 @@ const definition = GenServer.defineSupervisor<DynamicProtocol>()({
       const child = message.pid === null ? undefined : crowd.byPid.get(message.pid)
       return child === undefined ? GenServer.NoReply(crowd) : goOn(crowd, crowd.ended(child, message.reason))
     }
-    if (message._tag === "TryAgain" && crowd.restarting.has(message.child)) {
-      return goOn(crowd, crowd.restart(message.child, message.child.lastExit ?? ExitReason.shutdown))
+    if (message._tag === "TryAgain") {
+      const child = crowd.restarting.get(message.lastPid)
+      if (child !== undefined) {
+        return goOn(crowd, crowd.restart(child, message.lastPid, child.lastExit ?? ExitReason.shutdown))
+      }
     }
     return GenServer.NoReply(crowd)
   },

@@ -6,6 +6,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
+import { shapeOf } from "./internal/shape.ts"
 
 export type ExitReason = Normal | Shutdown | Killed | Crash
 
@@ -48,10 +49,6 @@ export const fromExit = (exit: Exit.Exit<unknown, unknown>): ExitReason =>
 export const fromCause = (cause: Cause.Cause<unknown>): ExitReason =>
   Cause.isInterruptedOnly(cause) ? shutdown : crash(cause)
 
-/** What the process' scope is closed with, and what an Effect fiber would have ended with. */
-export const toExit = (reason: ExitReason): Exit.Exit<void, unknown> =>
-  reason._tag === "crash" ? Exit.failCause(reason.cause) : Exit.void
-
 /** True for `killed` and crashes: what makes a supervisor restart a transient child. */
 export const isAbnormal = (reason: ExitReason): boolean => reason._tag === "killed" || reason._tag === "crash"
 
@@ -67,11 +64,14 @@ export const format = (reason: ExitReason): string => {
   }
 }
 
-/** Of an error its name and message: a stack costs more than the crash. */
+/** Of an error its name and message: a stack costs more than the crash. Of other objects the shape: their content may be secret. */
 const describe = (value: unknown): string => {
-  if (value instanceof Error) return value.message === "" ? value.name : `${value.name}: ${value.message}`
-  if (typeof value === "object" && value !== null && "_tag" in value) return String(value._tag)
-  return String(value)
+  if (value instanceof Error) {
+    const { message, name } = value // asked once: a message may be made of another error's, and so on
+    return message === "" ? name : `${name}: ${message}`
+  }
+  if (typeof value !== "object" || value === null) return String(value)
+  return "_tag" in value ? String(value._tag) : shapeOf(value)
 }
 
 const firstLine = (text: string): string => text.split("\n", 1)[0] as string

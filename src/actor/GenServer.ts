@@ -11,6 +11,9 @@
  *
  * Services: what `init` needs from `R`, the other callbacks may use too, beside the process' own `Scope` and `Self`.
  *
+ * Spans: what a traced caller asks is handled in a span `<name>.<Tag>`, the child of the caller's; what it casts in a trace of its own that
+ * links to the sender's span, which may be long over. Both carry `actor.pid` and `actor.label` and fail as the callback or its answer does.
+ *
  * [1] OTP, lib/stdlib/src/gen_server.erl; Elixir, lib/elixir/lib/gen_server.ex. Where we differ: index.ts.
  */
 import * as Cause from "effect/Cause"
@@ -23,6 +26,7 @@ import {
   type CallError,
   type CallTimeout,
   NoProcess,
+  type ProcessExited,
   type StartError,
   StartFailed
 } from "./ActorError.ts"
@@ -164,6 +168,8 @@ export type Callbacks<P extends Protocol, Args, S, E, R> = {
   readonly mailbox?: Mailbox.Options
   /** What the supervision tree shows of its state. Called when somebody looks, between two messages, so it must be quick. */
   readonly inspect?: (state: S) => Record<string, unknown>
+  /** How many bytes the state holds, as far as is known: shown beside it in the tree. As quick as `inspect`. */
+  readonly memoryBytes?: (state: S) => number
 } & (P extends { readonly call: AnyRequest }
   ? { readonly handleCall: CallClauses<P, S, NoInfer<R> | Scope.Scope | Process.Self> }
   : unknown) &
@@ -330,20 +336,21 @@ export const replyFail = <E>(from: From<never, E>, error: E): Effect.Effect<bool
 /**
  * Asks a server to stop with `reason` (default `normal`) after what is in its mailbox before this, and waits until it has ended.
  *
- * `terminate` runs. Fails with `CallTimeout` if it takes longer than the time-out (default: as long as it likes); `NoProcess` if nobody is there.
+ * `terminate` runs. Fails with `CallTimeout` if it takes longer than the time-out (default: as long as it likes), `NoProcess` if nobody
+ * is there, `ProcessExited` if it ended for another reason, such as a crash on the way.
  */
 export const stop = (
   server: Destination<Pid>,
   reason: ExitReason.ExitReason = { _tag: "normal" },
   options?: CallOptions
-): Effect.Effect<void, NoProcess | CallTimeout> =>
+): Effect.Effect<void, NoProcess | CallTimeout | ProcessExited> =>
   Effect.suspend(() => {
     const asked = ask(server, Envelope.system, (running: Server) => running.stop(reason), {
       timeout: options?.timeout ?? Number.POSITIVE_INFINITY
     }) as Effect.Effect<unknown, CallError>
     return asked.pipe(
       Effect.catchTags({
-        ProcessExited: () => Effect.void,
+        ProcessExited: (error) => (error.reason._tag === reason._tag ? Effect.void : Effect.fail(error)),
         MailboxFull: () => Effect.void // cannot be: system requests are signals
       }),
       Effect.asVoid
@@ -383,7 +390,7 @@ const admitLater = (process: internal.ProcessImpl, envelope: Envelope.CallEnvelo
   if (process.mailbox.overflow === "backpressure") {
     process.mailbox.park(envelope)
   } else {
-    process.mailbox.rejected++
+    process.mailbox.reject()
     envelope.onDropped(process.mailbox.capacity)
   }
 }
@@ -391,7 +398,8 @@ const admitLater = (process: internal.ProcessImpl, envelope: Envelope.CallEnvelo
 const isVia = <S extends Pid>(server: Destination<S>): server is Registry.Via<S> =>
   (server as { readonly _tag?: unknown })._tag === "Via"
 
-const describe = (server: Destination<Pid>): string => (isVia(server) ? `"${server.key}"` : String(server))
+/** @internal What errors call a destination. */
+export const describe = (server: Destination<Pid>): string => (isVia(server) ? `"${server.key}"` : String(server))
 
 /** Starts a definition's process; the answer comes when `init` has decided. */
 const launch = (

@@ -12,6 +12,8 @@
  * O(1) each; the oldest is found in O(signals before it).
  */
 
+import { counters } from "./internal/counters.ts"
+
 /** What happens to a message for which there is no room. */
 export type Overflow =
   /** Its sender waits (calls within their timeout). The synchronous doors cannot wait and answer false. */
@@ -108,6 +110,12 @@ export class Mailbox<A extends Item> {
     this.waited++
   }
 
+  /** Counts a message that was turned away. */
+  reject(): void {
+    this.rejected++
+    counters.messagesRejected++
+  }
+
   /** Puts a signal in: bound and rule do not hold for it. */
   push(signal: A): void {
     this.#append(signal)
@@ -184,6 +192,7 @@ export class Mailbox<A extends Item> {
     const oldest = this.takeWhere(isMessage)
     if (oldest === null) return
     this.dropped++
+    counters.messagesDropped++
     oldest.onDropped(this.capacity)
   }
 

@@ -40,12 +40,12 @@ type Needs<R> = Exclude<R, Scope.Scope | Process.Self>
  * const counters = yield* PartitionSupervisor.start<CounterRef>({ partitions: 4, child: () => GenServer.childSpec(Counter, 0) })
  * yield* GenServer.cast(yield* PartitionSupervisor.partition(counters, userId), "increment")
  */
-export const start = <P extends Pid = Pid, R = never>(
+export const start = <P extends Pid = Pid, R = Process.Self>(
   options: Options<R>
 ): Effect.Effect<PartitionSupervisorRef<P>, StartError, Needs<R> | Scope.Scope> =>
   Effect.suspend(() => Supervisor.start(supervisorOptions(options)))
 
-export const startLink = <P extends Pid = Pid, R = never>(
+export const startLink = <P extends Pid = Pid, R = Process.Self>(
   options: Options<R>
 ): Effect.Effect<PartitionSupervisorRef<P>, StartError, Needs<R> | Process.Self> =>
   Effect.suspend(() => Supervisor.startLink(supervisorOptions(options)))
@@ -85,9 +85,16 @@ export const unsafePartition = <P extends Pid>(
   return (row?.pid ?? null) as unknown as P | null
 }
 
-/** How many partitions there are. */
-export const partitions = (supervisor: GenServer.Destination<PartitionSupervisorRef>): Effect.Effect<number> =>
-  Effect.sync(() => rowsOf(supervisor).length)
+/** How many partitions there are. `NoProcess` if nobody is there. */
+export const partitions = (
+  supervisor: GenServer.Destination<PartitionSupervisorRef>
+): Effect.Effect<number, NoProcess> =>
+  Effect.suspend(() => {
+    const { length } = rowsOf(supervisor)
+    return length === 0
+      ? Effect.fail(new NoProcess({ target: GenServer.describe(supervisor) }))
+      : Effect.succeed(length)
+  })
 
 export const whichChildren = (
   supervisor: GenServer.Destination<PartitionSupervisorRef>

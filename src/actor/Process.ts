@@ -10,8 +10,10 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as ExitReason from "./ExitReason.ts"
+import { counters } from "./internal/counters.ts"
 import * as Envelope from "./internal/envelope.ts"
 import * as internal from "./internal/process.ts"
 import { type Shutdown, shutdownMsOf } from "./internal/supervision.ts"
@@ -40,6 +42,8 @@ export interface SpawnOptions {
   readonly shutdown?: Shutdown
   /** Shown in the supervision tree; called when somebody looks, so it must be quick. */
   readonly inspect?: () => Record<string, unknown>
+  /** How many bytes it holds, as far as it knows: shown beside it in the tree. */
+  readonly memoryBytes?: () => number
 }
 
 export type { Shutdown } from "./internal/supervision.ts"
@@ -254,20 +258,49 @@ export const info = (pid: Pid): Info => {
   }
 }
 
+/**
+ * The process that a fiber works for: its own, and any that its code forked, also those that close its scope or log its crash after
+ * its own fiber has ended. Null for fibers outside of any process.
+ *
+ * For walking the fibers of a program, e.g. to show that none is outside of its tree: `Fiber.roots`, and the children of each.
+ */
+export const ofFiber = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Pid | null => internal.selfOf(fiber)
+
 /** All that are alive in this JavaScript realm, oldest first. */
 export const list = (): ReadonlyArray<Pid> => [...internal.live]
 
+/** All but `alive` and `zombies` count since the realm began. */
 export interface Totals {
   readonly alive: number
   /** Killed, but in a region that cannot be interrupted. Should be 0 soon after any kill. */
   readonly zombies: number
-  /** Since the realm began. */
   readonly spawned: number
-  readonly crashed: number
+  /** By `normal` or `shutdown`. */
+  readonly ended: number
   readonly killed: number
+  /** `failed` and `died`. */
+  readonly crashed: number
+  /** Crashes whose cause is a failure: a typed error that nobody handled. */
+  readonly failed: number
+  /** Crashes whose cause is a defect: something was thrown. */
+  readonly died: number
+  /** Children started again by their supervisors, each try counted. */
+  readonly restarts: number
+  /** Supervisors that gave up because of too many restarts. */
+  readonly escalations: number
+  readonly callTimeouts: number
+  /** Pushed out of mailboxes by newer messages (`dropOldest`). */
+  readonly messagesDropped: number
+  /** Turned away from full mailboxes. */
+  readonly messagesRejected: number
 }
 
-export const totals = (): Totals => internal.totals()
+export const totals = (): Totals => ({
+  ...counters,
+  alive: internal.live.size,
+  zombies: internal.zombies.size,
+  crashed: counters.failed + counters.died
+})
 
 // The rest is for this folder's behaviours.
 
@@ -299,7 +332,7 @@ export const holdInScope = (
         if (!process.isAlive) return Effect.void
         const timeoutMs = shutdownMsOf(shutdown, process.isSupervisor ? "supervisor" : "worker")
         if (timeoutMs < 0) process.kill()
-        else process.receiveExit(ExitReason.shutdown, null, true)
+        else process.receiveExit(ExitReason.shutdown, null, "wish")
         return Effect.map(internal.awaitExit(process, timeoutMs), (isEnded) => {
           if (!isEnded) process.kill()
         })
@@ -312,11 +345,12 @@ export const holdInScope = (
 export const deliver = (pid: Pid, kind: Envelope.Kind, message: unknown): Effect.Effect<boolean> =>
   Effect.withFiberRuntime((fiber) => {
     const process = impl(pid)
-    const letter = new Envelope.Letter(kind, message, false)
+    const span = kind === Envelope.cast ? fiber.currentSpan : undefined
+    const letter = new Envelope.Letter(kind, message, false, span)
     if (process.offer(letter)) return yes
     if (!process.isAlive) return no
     if (process.mailbox.overflow !== "backpressure" || internal.selfOf(fiber) === process) {
-      process.mailbox.rejected++
+      process.mailbox.reject()
       return no
     }
     return Effect.async((resume) => {
@@ -341,6 +375,7 @@ const unsafeSpawn = (
     mailbox: options?.mailbox,
     trapExit: options?.trapExit,
     inspect: options?.inspect,
+    memoryBytes: options?.memoryBytes,
     parent
   })
   process.status = "running"
@@ -361,7 +396,7 @@ const signalExit = (
   from: internal.ProcessImpl | null
 ): void => {
   if (reason._tag === "killed") process.kill()
-  else process.receiveExit(reason, from, false)
+  else process.receiveExit(reason, from, "said")
 }
 
 class LetterTimer extends Timers.Timer implements TimerRef {

@@ -21,6 +21,17 @@ export interface PubSub<in out M> {
   readonly _M?: (message: M) => M
   /** @internal */
   readonly topics: Registry.Registry<undefined>
+  /** @internal */
+  readonly sent: { delivered: number; dropped: number }
+}
+
+/** `delivered` and `dropped` count since it was made. */
+export interface Counters extends Delivery {
+  /** Subscriptions now. */
+  readonly subscriptions: number
+  readonly limit: number
+  /** Subscriptions that the limit refused. */
+  readonly refused: number
 }
 
 /** What a broadcast came to. */
@@ -39,7 +50,8 @@ export interface Delivery {
 export const make = <M>(options?: Options): Effect.Effect<PubSub<M>> => Effect.sync(() => unsafeMake<M>(options))
 
 export const unsafeMake = <M>(options: Options = {}): PubSub<M> => ({
-  topics: Registry.unsafeMake({ keys: "duplicate", limit: options.limit ?? subscriptionsMax })
+  topics: Registry.unsafeMake({ keys: "duplicate", limit: options.limit ?? subscriptionsMax }),
+  sent: { delivered: 0, dropped: 0 }
 })
 
 const subscriptionsMax = 100_000 // as many processes as a dynamic supervisor has by default
@@ -53,24 +65,32 @@ export const unsubscribe = <M>(pubsub: PubSub<M>, topic: string): Effect.Effect<
   Registry.unregister(pubsub.topics, topic)
 
 /** Sends to all who subscribed to `topic`, this process too. */
-export const broadcast = <M>(pubsub: PubSub<M>, topic: string, message: M): Effect.Effect<Delivery> =>
+export const broadcast = <M>(pubsub: PubSub<M>, topic: string, message: NoInfer<M>): Effect.Effect<Delivery> =>
   Effect.sync(() => unsafeBroadcast(pubsub, topic, message))
 
 /** Sends to all who subscribed to `topic` but this process. */
 export const broadcastFrom = <M>(
   pubsub: PubSub<M>,
   topic: string,
-  message: M
+  message: NoInfer<M>
 ): Effect.Effect<Delivery, never, Process.Self> =>
   Effect.map(Process.self, (self) => deliver(pubsub, topic, message, self))
 
 /** `broadcast` for synchronous code. */
-export const unsafeBroadcast = <M>(pubsub: PubSub<M>, topic: string, message: M): Delivery =>
+export const unsafeBroadcast = <M>(pubsub: PubSub<M>, topic: string, message: NoInfer<M>): Delivery =>
   deliver(pubsub, topic, message, null)
 
 /** Subscriptions to `topic`. */
 export const subscribers = <M>(pubsub: PubSub<M>, topic: string): Effect.Effect<number> =>
   Effect.sync(() => pubsub.topics.table.entries(topic).length)
+
+export const counters = <M>({ sent, topics }: PubSub<M>): Effect.Effect<Counters> =>
+  Effect.map(Registry.counters(topics), ({ entries, limit, refused }) => ({
+    ...sent,
+    subscriptions: entries,
+    limit,
+    refused
+  }))
 
 const deliver = <M>(pubsub: PubSub<M>, topic: string, message: M, except: unknown): Delivery => {
   let delivered = 0
@@ -80,5 +100,7 @@ const deliver = <M>(pubsub: PubSub<M>, topic: string, message: M, except: unknow
     if (Process.unsafeOffer(pid, message)) delivered++
     else dropped++
   }
+  pubsub.sent.delivered += delivered
+  pubsub.sent.dropped += dropped
   return { delivered, dropped }
 }

@@ -62,12 +62,13 @@ export const unsafeMake = <V = undefined>(options: Options): Registry<V> => {
 
 const limitDefault = 1_000_000 // entries; a guard against leaks of keys, far above any tree of processes
 
-/** Names a process of a unique registry. Costs nothing, looks nothing up. */
-export const via = <P extends Pid = Pid>(registry: Registry<unknown>, key: string): Via<P> => ({
-  _tag: "Via",
-  registry,
-  key
-})
+/** Names a process of a unique registry; throws for one with duplicate keys, where a key is nobody's name. Looks nothing up. */
+export const via = <P extends Pid = Pid>(registry: Registry<unknown>, key: string): Via<P> => {
+  if (registry.keys !== "unique") {
+    throw new TypeError(`"${key}" is no name: the registry has duplicate keys; take one with unique keys, or dispatch`)
+  }
+  return { _tag: "Via", registry, key }
+}
 
 /**
  * Registers this process. In a duplicate registry one process may have any number of entries, also under the same key.
@@ -156,6 +157,17 @@ export const dispatch = <V, E, R>(
     return entries.length === 0 ? Effect.void : Effect.asVoid(visit(entries))
   })
 
+export interface Counters {
+  /** Entries now. */
+  readonly entries: number
+  readonly limit: number
+  /** Registrations that the limit refused, since it was made. */
+  readonly refused: number
+}
+
+export const counters = <V>({ limit, table }: Registry<V>): Effect.Effect<Counters> =>
+  Effect.sync(() => ({ entries: table.size, limit, refused: table.refused }))
+
 /** Entries in all. */
 export const count = <V>(registry: Registry<V>): Effect.Effect<number> => Effect.sync(() => registry.table.size)
 
@@ -179,6 +191,7 @@ const none: ReadonlyArray<never> = []
 
 class Table<V> implements internal.NameTable {
   size = 0
+  refused = 0
   readonly #rows = new Map<string, Array<Row<V>>>()
   readonly #keysOf = new Map<internal.ProcessImpl, Array<string>>()
   readonly #isUnique: boolean
@@ -194,7 +207,10 @@ class Table<V> implements internal.NameTable {
     if (this.#isUnique && rows !== undefined) {
       return new AlreadyRegistered({ key, pid: (rows[0] as Row<V>).pid })
     }
-    if (this.size >= this.#limit) return new RegistryFull({ key, limit: this.#limit })
+    if (this.size >= this.#limit) {
+      this.refused++
+      return new RegistryFull({ key, limit: this.#limit })
+    }
     if (!pid.isAlive) return null // as if it had ended right after
     if (rows === undefined) this.#rows.set(key, [{ pid, value }])
     else rows.push({ pid, value })

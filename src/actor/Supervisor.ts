@@ -22,11 +22,13 @@ import {
   ChildAlreadyPresent,
   ChildNotFound,
   ChildRunning,
+  InvalidSignificant,
   type StartError,
   StartFailed
 } from "./ActorError.ts"
 import * as ExitReason from "./ExitReason.ts"
 import * as GenServer from "./GenServer.ts"
+import { counters } from "./internal/counters.ts"
 import * as Envelope from "./internal/envelope.ts"
 import type { ProcessImpl } from "./internal/process.ts"
 import {
@@ -133,7 +135,8 @@ export const layer = <I, R = never>(
 /**
  * Starts one more child, the last in order. Its pid; null if it chose not to run.
  *
- * Its start runs in the supervisor's process, with the caller's services.
+ * Its start runs in the supervisor's process, with the caller's services. Fails with `ChildAlreadyPresent` if its id is taken,
+ * `InvalidSignificant` if it is significant where that means nothing, or as the start did.
  */
 export const startChild = Effect.fn("Supervisor.startChild")(function* <R>(
   supervisor: GenServer.Destination<SupervisorRef>,
@@ -216,7 +219,7 @@ export const withContext = <R>(spec: ChildSpec<R>, context: Context.Context<Need
 
 class StartChild extends Request.TaggedClass("StartChild")<
   Pid | null,
-  ChildAlreadyPresent | StartError,
+  ChildAlreadyPresent | InvalidSignificant | StartError,
   { readonly child: Child }
 > {}
 class TerminateChild extends Request.TaggedClass("TerminateChild")<void, ChildNotFound, { readonly id: string }> {}
@@ -324,6 +327,8 @@ class Family {
   restart(child: Child, reason: ExitReason.ExitReason): Effect.Effect<ExitReason.ExitReason | null> {
     child.restarts++
     const isTooMany = !this.#counter.add(this.#timers.nowMs())
+    if (isTooMany) counters.escalations++
+    else counters.restarts++
     const action = isTooMany ? "gave up: reached maximum restart intensity" : `restart (${this.strategy})`
     const reported = report(this.supervisor, child, reason, action)
     if (isTooMany) return Effect.as(reported, tooManyRestarts)
@@ -371,18 +376,16 @@ class Family {
     for (const child of this.children) {
       if (seen.has(child.id)) throw new Error(`two children have the id "${child.id}"; give each its own`)
       seen.add(child.id)
-      this.checkSignificant(child)
+      const refusal = this.refusalOf(child)
+      if (refusal !== null) throw refusal
     }
   }
 
-  checkSignificant(child: Child): void {
-    if (!child.isSignificant) return
-    if (child.restart === "permanent") {
-      throw new Error(`child "${child.id}" is permanent, so it cannot be significant; make it transient or temporary`)
-    }
-    if (this.autoShutdown === "never") {
-      throw new Error(`child "${child.id}" is significant, so the supervisor needs an autoShutdown other than "never"`)
-    }
+  /** Why a significant child makes no sense here, or null. */
+  refusalOf(child: Child): InvalidSignificant | null {
+    if (!child.isSignificant) return null
+    if (child.restart === "permanent") return new InvalidSignificant({ id: child.id, why: "permanent" })
+    return this.autoShutdown === "never" ? new InvalidSignificant({ id: child.id, why: "noAutoShutdown" }) : null
   }
 }
 
@@ -415,7 +418,8 @@ const definition = GenServer.defineSupervisor<SupervisorProtocol>()({
         if (present !== undefined) {
           return GenServer.Fail(new ChildAlreadyPresent({ id: child.id, pid: present.pid }), family)
         }
-        family.checkSignificant(child)
+        const refusal = family.refusalOf(child)
+        if (refusal !== null) return GenServer.Fail(refusal, family)
         family.children.push(child)
         const failed = yield* family.startAll([child])
         if (failed === null) return GenServer.Reply(child.pid, family)

@@ -7,6 +7,7 @@
  */
 import type * as Effect from "effect/Effect"
 import type { CallError } from "./ActorError.ts"
+import type * as ExitReason from "./ExitReason.ts"
 import * as GenServer from "./GenServer.ts"
 import * as Envelope from "./internal/envelope.ts"
 import type { Server, TraceEvent } from "./internal/server.ts"
@@ -19,7 +20,7 @@ export type { TraceEvent } from "./internal/server.ts"
 export const getState = (server: GenServer.Destination<Pid>): Effect.Effect<unknown, CallError> =>
   ask(server, (running) => running.state)
 
-/** Replaces the state, and answers the new one. */
+/** Replaces the state, and answers the new one. If `replace` throws, so does this (a defect), and the server keeps its state. */
 export const replaceState = (
   server: GenServer.Destination<Pid>,
   replace: (state: unknown) => unknown
@@ -39,7 +40,7 @@ export const resume = (server: GenServer.Destination<Pid>): Effect.Effect<void, 
 /**
  * Tells `onEvent` what comes in, what is answered, and the state after each message, until `untrace`.
  *
- * `onEvent` runs in the server, so it must be quick; if it throws, the server crashes. It sees contents, secrets too.
+ * `onEvent` runs in the server, so it must be quick; if it throws, it is removed, and the log says so. It sees contents, secrets too.
  */
 export const trace = (
   server: GenServer.Destination<Pid>,
@@ -66,6 +67,13 @@ export const getStatus = (server: GenServer.Destination<Pid>): Effect.Effect<Ser
     server: running.callbacks.name,
     state: running.state
   }))
+
+/**
+ * Has a process end with `reason` as if its parent wanted it: `terminate` and finalizers run, a supervisor stops its children
+ * in order first, and trapping exits is no refusal. Its supervisor then acts by the reason. Synchronous; it ends later.
+ */
+export const unsafeTerminate = (pid: Pid, reason: ExitReason.ExitReason): void =>
+  Process.impl(pid).receiveExit(reason, null, "wish")
 
 const ask = <A>(server: GenServer.Destination<Pid>, f: (server: Server) => A): Effect.Effect<A, CallError> =>
   GenServer.ask(server, Envelope.system, f, undefined) as Effect.Effect<A, CallError>

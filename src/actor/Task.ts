@@ -137,7 +137,8 @@ export const yieldMany = <A>(
 /**
  * Ends a task: unlinks it, asks it to shut down, and kills it if that takes longer than `timeout` (default 5 seconds).
  *
- * Answers like `yield`: the value if it was done in time, None if it was ended.
+ * Answers the value if it was done in time, None if it ended as asked (`shutdown`, or `killed` by `brutalKill`), and else how it
+ * ended: its crash, or `killed` because its time was up.
  */
 export const shutdown = <A>(
   task: Task<A>,
@@ -146,14 +147,15 @@ export const shutdown = <A>(
   Effect.withFiberRuntime((fiber) => {
     const impl = task as TaskImpl<A>
     const { process } = impl
-    if (process === null || !process.isAlive) return Effect.succeed(impl.exit)
+    const asked = timeout === "brutalKill" ? ExitReason.killed : ExitReason.shutdown
+    if (process === null || !process.isAlive) return Effect.succeed(impl.exitUnless(asked))
     internal.selfOf(fiber)?.unlink(process)
     if (timeout === "brutalKill") process.kill()
-    else process.receiveExit(ExitReason.shutdown, null, true)
+    else process.receiveExit(ExitReason.shutdown, null, "wish")
     const timeoutMs = timeout === "brutalKill" ? 0 : Timers.millis(timeout)
     return Effect.map(internal.awaitExit(process, timeoutMs), (isEnded) => {
       if (!isEnded) process.kill()
-      return Option.filter(impl.exit, (exit) => Exit.isSuccess(exit) || isCrash(exit))
+      return impl.exitUnless(asked)
     })
   })
 
@@ -261,10 +263,14 @@ export class TaskImpl<out A> implements Task<A> {
     if (reason === null || this.process === null) return Option.none()
     return Option.some(Exit.fail(new TaskExited({ pid: this.process, reason })))
   }
-}
 
-const isCrash = (exit: TaskExit<unknown>): boolean =>
-  Exit.isFailure(exit) && exit.cause._tag === "Fail" && exit.cause.error.reason._tag === "crash"
+  /** None also when it ended without a value and as asked. */
+  exitUnless(asked: ExitReason.ExitReason): Option.Option<TaskExit<A>> {
+    const reason = this.process?.exitReason ?? null
+    const isAsAsked = reason?._tag === asked._tag && !("detail" in reason)
+    return this.result === null && isAsAsked ? Option.none() : this.exit
+  }
+}
 
 const withinOne = <A, B, E>(
   tasks: Iterable<Task<A>>,

@@ -2,7 +2,8 @@
  * OTP on Effect: processes, servers, supervisors and names, usable by themselves.
  *
  * Their words and their guarantees, with Effect's types. Where the two disagree, this is what was chosen:
- * - No process outlives its parent or its scope. In Erlang a parent's normal end leaves its linked children alone.
+ * - A process ends with its scope, and a linked child with its parent: in Erlang a parent's normal end leaves its children alone. Two outlive
+ *   their parent: who was unlinked from it, and a plain process that traps exits, which gets the end as a message.
  * - Mailboxes are bounded. There is no selective receive (Mailbox).
  * - A request whose caller has timed out or been interrupted while it waited in the mailbox is not served.
  * - Links and monitors to a process that has ended give the reason it ended for, where Erlang says `noproc`.
@@ -23,9 +24,11 @@ export * as Mailbox from "./Mailbox.ts"
 export * as PartitionSupervisor from "./PartitionSupervisor.ts"
 export * as Pid from "./Pid.ts"
 export * as Process from "./Process.ts"
+export * as ProcessMetrics from "./ProcessMetrics.ts"
 export * as PubSub from "./PubSub.ts"
 export * as Registry from "./Registry.ts"
 export * as Supervisor from "./Supervisor.ts"
 export * as Sys from "./Sys.ts"
 export * as Task from "./Task.ts"
 export * as TaskSupervisor from "./TaskSupervisor.ts"
+export * as Wire from "./Wire.ts"

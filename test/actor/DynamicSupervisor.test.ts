@@ -2,7 +2,7 @@
  * Ported behaviours: Elixir, lib/elixir/test/elixir/dynamic_supervisor_test.exs (E) and partition_supervisor_test.exs (P);
  * OTP, supervisor_SUITE.erl, simple_one_for_one (O).
  */
-import { Context, Duration, Effect } from "effect"
+import { Context, Duration, Effect, Fiber } from "effect"
 import { describe, expect } from "vitest"
 import {
   DynamicSupervisor,
@@ -24,7 +24,7 @@ const startWorker = (
   id = "a"
 ) =>
   Effect.map(
-    DynamicSupervisor.startChild<WorkerRef, Process.Self>(supervisor, worker(diary, id, { restart })),
+    DynamicSupervisor.startChild<WorkerRef>(supervisor, worker(diary, id, { restart })),
     (pid) => pid as WorkerRef
   )
 
@@ -89,6 +89,45 @@ describe("DynamicSupervisor", () => {
     })
   )
 
+  behaviour("refuses a child that is significant, and goes on (E)", () =>
+    Effect.gen(function* () {
+      const supervisor = yield* DynamicSupervisor.start()
+      const spec = worker(new Diary(), "a", { significant: true, restart: "temporary" })
+      const error = yield* Effect.flip(DynamicSupervisor.startChild(supervisor, spec))
+      expect(error).toMatchObject({ _tag: "InvalidSignificant", id: "a" })
+      expect(error.message).toMatch(/start it under a Supervisor with autoShutdown/)
+      expect(yield* DynamicSupervisor.whichChildren(supervisor)).toEqual([])
+    })
+  )
+
+  behaviour("children that are being restarted count for maxChildren (E)", () =>
+    Effect.gen(function* () {
+      for (const broken of [Effect.fail("no"), Effect.die("no")]) {
+        let isBroken = false
+        const init = () => Effect.suspend(() => (isBroken ? Effect.delay(broken, 1000) : Effect.void))
+        const supervisor = yield* DynamicSupervisor.start({ maxChildren: 1, maxRestarts: Number.POSITIVE_INFINITY })
+        const pid = yield* DynamicSupervisor.startChild<WorkerRef>(supervisor, worker(new Diary(), "a", {}, { init }))
+        isBroken = true
+        if (pid !== null) yield* GenServer.cast(pid, "crash")
+        yield* Effect.sleep(1500) // its second try
+        expect((yield* Effect.flip(startWorker(supervisor)))._tag).toBe("MaxChildren")
+        const counts = yield* DynamicSupervisor.countChildren(supervisor)
+        expect(counts).toEqual({ specs: 1, active: 0, supervisors: 0, workers: 1 })
+        yield* DynamicSupervisor.stop(supervisor)
+      }
+    })
+  )
+
+  behaviour("keeps nothing of temporary children that have ended, however they did (O)", () =>
+    Effect.gen(function* () {
+      const supervisor = yield* DynamicSupervisor.start()
+      for (const how of ["crash", "stop", "shutdown"] as const)
+        yield* end(yield* startWorker(supervisor, "temporary"), how)
+      expect((yield* DynamicSupervisor.countChildren(supervisor)).specs).toBe(0)
+      expect(Supervisor.unsafeTree(supervisor)?.children).toEqual([])
+    })
+  )
+
   const cases = [
     ["permanent", "crash", 1],
     ["permanent", "stop", 1],
@@ -136,6 +175,20 @@ describe("DynamicSupervisor", () => {
     })
   )
 
+  behaviour("terminateChild also ends the tries to restart a child, which goes by the pid it had last (E)", () =>
+    Effect.gen(function* () {
+      let isBroken = false
+      const init = () => Effect.suspend(() => (isBroken ? Effect.fail("not yet") : Effect.void))
+      const supervisor = yield* DynamicSupervisor.start({ maxRestarts: Number.POSITIVE_INFINITY })
+      const pid = (yield* DynamicSupervisor.startChild(supervisor, worker(new Diary(), "a", {}, { init }))) as WorkerRef
+      isBroken = true
+      Process.unsafeExit(pid, ExitReason.killed)
+      yield* DynamicSupervisor.terminateChild(supervisor, pid)
+      expect(yield* DynamicSupervisor.whichChildren(supervisor)).toEqual([])
+      expect(yield* failure(DynamicSupervisor.terminateChild(supervisor, pid))).toBe("ChildNotFound")
+    })
+  )
+
   behaviour("a child that chooses not to come back is forgotten (E)", () =>
     Effect.gen(function* () {
       let isWanted = true
@@ -145,7 +198,7 @@ describe("DynamicSupervisor", () => {
         handleCast: () => Effect.die("boom")
       })
       const supervisor = yield* DynamicSupervisor.start()
-      const pid = yield* DynamicSupervisor.startChild<GenServer.ServerRef<never, "crash">, Process.Self>(
+      const pid = yield* DynamicSupervisor.startChild<GenServer.ServerRef<never, "crash">>(
         supervisor,
         GenServer.childSpec(Choosy, undefined)
       )
@@ -184,11 +237,31 @@ describe("DynamicSupervisor", () => {
       const pids: Array<WorkerRef> = []
       for (const shutdown of ["1 second", "4 seconds", "brutalKill"] as const) {
         const spec = worker(new Diary(), "a", { shutdown }, { terminateMs: 3000 })
-        pids.push((yield* DynamicSupervisor.startChild<WorkerRef, Process.Self>(supervisor, spec)) as WorkerRef)
+        pids.push((yield* DynamicSupervisor.startChild<WorkerRef>(supervisor, spec)) as WorkerRef)
       }
       const [took] = yield* Effect.timed(DynamicSupervisor.stop(supervisor))
       expect(Duration.toMillis(took)).toBe(3000)
       expect(pids.map((pid) => Process.exitReason(pid)?._tag)).toEqual(["killed", "shutdown", "killed"])
+    })
+  )
+
+  behaviour("a child is killed when its own time is up, though another may take as long as it likes (E)", () =>
+    Effect.gen(function* () {
+      const supervisor = yield* DynamicSupervisor.start()
+      const ended: Array<string> = []
+      for (const [id, shutdown] of [
+        ["patient", "infinity"],
+        ["hurried", "1 second"]
+      ] as const) {
+        const spec = worker(new Diary(), id, { shutdown }, { terminateMs: 10_000 })
+        const pid = yield* DynamicSupervisor.startChild(supervisor, spec)
+        if (pid !== null) Process.onExit(pid, (reason) => ended.push(`${id}: ${reason._tag}`))
+      }
+      const stopping = yield* Effect.fork(DynamicSupervisor.stop(supervisor))
+      yield* Effect.sleep(1001)
+      expect(ended).toEqual(["hurried: killed"])
+      yield* Fiber.join(stopping)
+      expect(ended).toEqual(["hurried: killed", "patient: shutdown"])
     })
   )
 
@@ -223,7 +296,7 @@ describe("DynamicSupervisor", () => {
       const names = yield* Registry.make({ keys: "unique" })
       const supervisor = yield* DynamicSupervisor.start()
       const spec = GenServer.childSpec(Stack, [], { name: Registry.via(names, "stack") })
-      const pid = yield* DynamicSupervisor.startChild<StackRef, Process.Self>(supervisor, spec)
+      const pid = yield* DynamicSupervisor.startChild<StackRef>(supervisor, spec)
       expect(yield* failure(DynamicSupervisor.startChild(supervisor, spec))).toBe("AlreadyStarted")
       if (pid !== null) yield* DynamicSupervisor.terminateChild(supervisor, pid)
       expect(yield* DynamicSupervisor.startChild(supervisor, spec)).not.toBe(null)
@@ -233,7 +306,7 @@ describe("DynamicSupervisor", () => {
 
 describe("PartitionSupervisor", () => {
   const start = (partitions?: number) =>
-    PartitionSupervisor.start<StackRef, Process.Self>({
+    PartitionSupervisor.start<StackRef>({
       ...(partitions === undefined ? {} : { partitions }),
       child: (partition) => GenServer.childSpec(Stack, [String(partition)])
     })
@@ -251,6 +324,18 @@ describe("PartitionSupervisor", () => {
   behaviour("starts at least one if nothing is said (P)", () =>
     Effect.gen(function* () {
       expect(yield* PartitionSupervisor.partitions(yield* start())).toBeGreaterThan(0)
+    })
+  )
+
+  behaviour("has no number of partitions where nobody is there (P)", () =>
+    Effect.gen(function* () {
+      const names = yield* Registry.make({ keys: "unique" })
+      const nobody = Registry.via<PartitionSupervisor.PartitionSupervisorRef<StackRef>>(names, "stacks")
+      const error = yield* Effect.flip(PartitionSupervisor.partitions(nobody))
+      expect(error.message).toBe('"stacks" is not alive')
+      const stacks = yield* start(2)
+      yield* PartitionSupervisor.stop(stacks)
+      expect(yield* failure(PartitionSupervisor.partitions(stacks))).toBe("NoProcess")
     })
   )
 

@@ -160,6 +160,30 @@ describe("start and startLink", () => {
     })
   )
 
+  behaviour("the name of a server that does not start is free when its start returns (O)", () =>
+    Effect.gen(function* () {
+      const names = yield* Registry.make({ keys: "unique" })
+      const name = Registry.via(names, "picky")
+      for (const says of [GenServer.Ignore, GenServer.Stop(ExitReason.normal)]) {
+        const Picky = GenServer.define()({ name: "picky", init: () => says })
+        for (let i = 0; i < 3; i++) {
+          expect(yield* failure(GenServer.start(Picky, undefined, { name }))).not.toBe("AlreadyStarted")
+          expect(GenServer.whereis(name)).toBe(null)
+        }
+      }
+    })
+  )
+
+  behaviour("whereis finds the process of a pid and of a name, and null where nobody is (E)", () =>
+    Effect.gen(function* () {
+      const names = yield* Registry.make({ keys: "unique" })
+      const name = Registry.via<StackRef>(names, "stack")
+      const stack = yield* GenServer.start(Stack, [], { name })
+      expect([GenServer.whereis(stack), GenServer.whereis(name)]).toEqual([stack, stack])
+      expect(GenServer.whereis(Registry.via(names, "nobody"))).toBe(null)
+    })
+  )
+
   behaviour("a server started where nothing can be interrupted can be interrupted all the same", () =>
     Effect.gen(function* () {
       const stack = yield* Effect.uninterruptible(GenServer.start(Stack, []))
@@ -703,7 +727,7 @@ describe("stop and terminate", () => {
     })
   )
 
-  behaviour("a crash in terminate becomes the reason (O)", () =>
+  behaviour("a crash in terminate becomes the reason, and who called stop learns of it (O)", () =>
     Effect.gen(function* () {
       const Worse = GenServer.define()({
         name: "worse",
@@ -711,7 +735,7 @@ describe("stop and terminate", () => {
         terminate: () => Effect.die("worse")
       })
       const server = yield* GenServer.start(Worse, undefined)
-      yield* GenServer.stop(server)
+      expect(yield* failure(GenServer.stop(server))).toBe("ProcessExited")
       expect(Process.exitReason(server)).toEqual(ExitReason.crashWith("worse"))
     })
   )

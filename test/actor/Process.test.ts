@@ -5,8 +5,9 @@
 import { inspect } from "node:util"
 import { Cause, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
 import { describe, expect } from "vitest"
-import { ExitReason, GenServer, type Pid, Process } from "../../src/actor/index.ts"
-import { behaviour, boom, inProcess, next, Stack, settle, trapping } from "./support.ts"
+import { ExitReason, GenServer, type Pid, Process, ProcessMetrics, Supervisor } from "../../src/actor/index.ts"
+import { MetricRegistry } from "../../src/telemetry/index.ts"
+import { behaviour, boom, failure, inProcess, next, Stack, settle, trapping, Work } from "./support.ts"
 
 describe("the end of a process", () => {
   behaviour("a program that returns ends its process as normal (P)", () =>
@@ -147,6 +148,33 @@ describe("exit signals", () => {
       yield* settle
       expect(Process.isAlive(pid)).toBe(true)
     })
+  )
+
+  behaviour("normal does nothing to a child either, when its own parent says so (E)", () =>
+    inProcess(
+      Effect.gen(function* () {
+        const child = yield* Process.spawnLink(Effect.never)
+        const server = yield* GenServer.startLink(Stack, [])
+        for (const pid of [child, server]) yield* Process.exit(pid, ExitReason.normal)
+        yield* settle
+        expect([child, server].map(Process.isAlive)).toEqual([true, true])
+      })
+    )
+  )
+
+  behaviour("a server that traps exits takes what its parent says for its parent's end, normal too", () =>
+    trapping(
+      Effect.gen(function* () {
+        const Trapping = GenServer.define<GenServer.Protocol>()({
+          name: "trapping",
+          trapExit: true,
+          init: () => GenServer.Ok(null)
+        })
+        const server = yield* GenServer.startLink(Trapping, undefined)
+        yield* Process.exit(server, ExitReason.normal)
+        expect(yield* next).toEqual({ _tag: "Exit", pid: server, reason: ExitReason.normal })
+      })
+    )
   )
 
   behaviour("normal ends the process that sends it to itself (P)", () =>
@@ -471,10 +499,171 @@ describe("messages", () => {
     )
   )
 
+  behaviour("a fiber shows whose it is: forked in any way, closing the scope after the end, or nobody's", () =>
+    Effect.gen(function* () {
+      const seen: Array<readonly [string, Pid.Pid | null]> = []
+      const note = (what: string) =>
+        Effect.withFiberRuntime<void>((fiber) => {
+          seen.push([what, Process.ofFiber(fiber)])
+          return Effect.void
+        })
+      const pid = yield* Process.spawn(
+        Effect.gen(function* () {
+          yield* note("own")
+          yield* Effect.forEach(
+            [Effect.fork(note("fork")), Effect.forkScoped(note("forkScoped")), Effect.forkDaemon(note("forkDaemon"))],
+            (fork) => Effect.flatMap(fork, Fiber.join)
+          )
+          yield* Effect.all([note("parallel"), note("parallel")], { concurrency: 2 })
+          const scope = yield* Effect.scope
+          yield* Scope.addFinalizer(scope, note("finalizer"))
+        })
+      )
+      yield* Process.awaitExit(pid)
+      expect(seen.map(([what]) => what)).toEqual([
+        "own",
+        "fork",
+        "forkScoped",
+        "forkDaemon",
+        "parallel",
+        "parallel",
+        "finalizer"
+      ])
+      expect(seen.filter(([, owner]) => owner !== pid)).toEqual([])
+      yield* note("outside")
+      expect(seen.at(-1)).toEqual(["outside", null])
+    })
+  )
+
+  behaviour("what is forked into its scope ends with it, and what comes to the scope later is let go of at once", () =>
+    Effect.gen(function* () {
+      const ended: Array<string> = []
+      const ending = (what: string) => Effect.onInterrupt(Effect.never, () => Effect.sync(() => ended.push(what)))
+      let scope: Scope.Scope | undefined
+      const pid = yield* Process.spawn(Effect.zipRight(Effect.forkScoped(ending("scoped")), Effect.never))
+      yield* settle
+      const short = yield* Process.spawn(Effect.flatMap(Effect.scope, (own) => Effect.sync(() => (scope = own))))
+      yield* Process.awaitExit(short)
+      const late = yield* Effect.forkIn(ending("late"), scope as Scope.Scope)
+      yield* Scope.addFinalizer(
+        scope as Scope.Scope,
+        Effect.sync(() => ended.push("finalizer"))
+      )
+      yield* Fiber.await(late)
+      expect(ended).toContain("finalizer")
+      yield* Process.exit(pid, ExitReason.shutdown)
+      yield* Process.awaitExit(pid)
+      expect(ended).toContain("scoped")
+    })
+  )
+
+  behaviour("a scope learns how its process ended: what commits on success does not when the work was cut off", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const start = (program: Effect.Effect<unknown, unknown>) =>
+        Process.spawn(
+          Effect.zipRight(
+            Effect.addFinalizer((exit) =>
+              Effect.sync(() => {
+                seen.push(
+                  Exit.isSuccess(exit) ? "commit" : Exit.isInterrupted(exit) ? "rollback: cut off" : "rollback: crash"
+                )
+              })
+            ),
+            program
+          )
+        )
+      yield* Process.awaitExit(yield* start(Effect.void))
+      yield* Process.awaitExit(yield* start(Effect.die("boom")))
+      for (const reason of [ExitReason.shutdown, ExitReason.killed]) {
+        const pid = yield* start(Effect.never)
+        yield* settle
+        yield* Process.exit(pid, reason)
+        yield* settle
+      }
+      expect(seen).toEqual(["commit", "rollback: crash", "rollback: cut off", "rollback: cut off"])
+    })
+  )
+
   behaviour("self outside of a process dies and says so", () =>
     Effect.gen(function* () {
       const exit = yield* Effect.exit(Process.self as Effect.Effect<unknown>)
       expect(Exit.isFailure(exit) && Cause.pretty(exit.cause)).toMatch(/outside of a process/)
+    })
+  )
+})
+
+describe("totals", () => {
+  behaviour("count what all processes came to, crashes by their kind", () =>
+    Effect.gen(function* () {
+      const before = Process.totals()
+      const grown = () => {
+        const now = Process.totals() as unknown as Record<string, number>
+        return Object.fromEntries(
+          Object.entries(before).flatMap(([name, count]) => {
+            const more = (now[name] as number) - count
+            return more === 0 ? [] : [[name, more]]
+          })
+        )
+      }
+      for (const program of [Effect.void, Effect.fail("no"), Effect.die("boom"), Effect.die("boom")]) {
+        yield* Process.awaitExit(yield* Process.spawn(program))
+      }
+      expect(grown()).toEqual({ spawned: 4, ended: 1, crashed: 3, failed: 1, died: 2 })
+
+      const stubborn = yield* Process.spawn(Effect.uninterruptible(Effect.sleep(100)))
+      yield* settle
+      yield* Process.exit(stubborn, ExitReason.killed)
+      expect(grown()).toMatchObject({ killed: 1, zombies: 1, spawned: 5 })
+      yield* Effect.sleep(100)
+      expect(grown()).toEqual({ spawned: 5, ended: 1, killed: 1, crashed: 3, failed: 1, died: 2 })
+    })
+  )
+
+  behaviour("count time-outs of calls, losses of mailboxes, restarts and supervisors that gave up", () =>
+    Effect.gen(function* () {
+      const before = Process.totals()
+      const full = yield* GenServer.start(Stack, [], { mailbox: { capacity: 1, overflow: "reject" } })
+      const asked = yield* Effect.fork(failure(GenServer.call(full, new Work({ ms: 100 }), { timeout: 10 })))
+      yield* settle
+      for (const push of ["a", "b", "c"]) yield* GenServer.cast(full, { push })
+      expect(yield* asked).toBe("CallTimeout")
+      const sliding = yield* GenServer.start(Stack, [], { mailbox: { capacity: 1, overflow: "dropOldest" } })
+      for (const push of ["a", "b", "c", "d"]) GenServer.unsafeOffer(sliding, { push })
+      const crashing = { id: "crashing", start: Process.spawnLink(Effect.delay(Effect.die("boom"), 1)) }
+      const supervisor = yield* Supervisor.start({ children: [crashing], maxRestarts: 2 })
+      yield* Process.awaitExit(supervisor)
+      const { callTimeouts, escalations, messagesDropped, messagesRejected, restarts } = Process.totals()
+      expect({
+        callTimeouts: callTimeouts - before.callTimeouts,
+        messagesRejected: messagesRejected - before.messagesRejected,
+        messagesDropped: messagesDropped - before.messagesDropped,
+        restarts: restarts - before.restarts,
+        escalations: escalations - before.escalations
+      }).toEqual({ callTimeouts: 1, messagesRejected: 2, messagesDropped: 3, restarts: 2, escalations: 1 })
+    })
+  )
+
+  behaviour("are metrics too, each under its name", () =>
+    Effect.gen(function* () {
+      const registry = new MetricRegistry()
+      registry.register(...ProcessMetrics.readers)
+      yield* Process.awaitExit(yield* Process.spawn(Effect.die("boom")))
+      const pid = yield* Process.spawn(Effect.never)
+      const { alive, callTimeouts, died, messagesDropped, restarts, spawned } = Process.totals()
+      expect(Process.isAlive(pid)).toBe(true)
+      const text = registry.render()
+      for (const line of [
+        `mimosa_processes ${alive}`,
+        "mimosa_process_zombies 0",
+        `mimosa_processes_spawned_total ${spawned}`,
+        `mimosa_processes_ended_total{reason="defect"} ${died}`,
+        `mimosa_process_restarts_total ${restarts}`,
+        `mimosa_call_timeouts_total ${callTimeouts}`,
+        `mimosa_mailbox_losses_total{policy="dropOldest"} ${messagesDropped}`
+      ]) {
+        expect(text.split("\n")).toContain(line)
+      }
     })
   )
 })

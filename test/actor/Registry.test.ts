@@ -219,6 +219,38 @@ describe("a registry with duplicate keys", () => {
     )
   )
 
+  behaviour("dispatch visits all under the key, in order and in the caller, whose are its failures (E)", () =>
+    Effect.gen(function* () {
+      const registry = yield* Registry.make<number>({ keys: "duplicate" })
+      yield* holder(registry, ["hello", 1], ["world", 2])
+      yield* holder(registry, ["hello", 3])
+      const visited: Array<number> = []
+      const visit = (entries: ReadonlyArray<Registry.Entry<number>>) =>
+        Effect.sync(() => visited.push(...entries.map(({ value }) => value)))
+      yield* Registry.dispatch(registry, "hello", visit)
+      expect(visited).toEqual([1, 3])
+      expect(yield* Effect.flip(Registry.dispatch(registry, "hello", () => Effect.fail("no")))).toBe("no")
+    })
+  )
+
+  behaviour("matches by value and counts what matches (E)", () =>
+    Effect.gen(function* () {
+      const registry = yield* Registry.make<number>({ keys: "duplicate" })
+      const first = yield* holder(registry, ["hello", 1], ["hello", 5], ["world", 5])
+      const second = yield* holder(registry, ["hello", 6])
+      expect(pidsOf(yield* Registry.match(registry, "hello", (n) => n > 3))).toEqual([first, second])
+      expect(yield* Registry.countMatch(registry, "hello", (n) => n < 6)).toBe(2)
+      expect(yield* Registry.countMatch(registry, "nobody", () => true)).toBe(0)
+    })
+  )
+
+  behaviour("names nobody: via is refused (E)", () =>
+    Effect.gen(function* () {
+      const registry = yield* Registry.make<undefined>({ keys: "duplicate" })
+      expect(() => Registry.via(registry, "hello")).toThrow(/"hello" is no name: the registry has duplicate keys/)
+    })
+  )
+
   behaviour("the entries of a process go with it (E)", () =>
     Effect.gen(function* () {
       const registry = yield* Registry.make<number>({ keys: "duplicate" })
@@ -244,6 +276,22 @@ describe("PubSub", () => {
     )
   )
 
+  behaviour("takes the messages of its own type and no others", () =>
+    Effect.gen(function* () {
+      const lines = yield* PubSub.make<{ readonly _tag: "Line"; readonly text: string }>()
+      expect(yield* PubSub.broadcast(lines, "a", { _tag: "Line", text: "hello" })).toEqual({ delivered: 0, dropped: 0 })
+      const neverRun = (): ReadonlyArray<unknown> => [
+        // @ts-expect-error: no such message
+        PubSub.broadcast(lines, "a", { _tag: "Page", text: "hello" }),
+        // @ts-expect-error: no such message
+        PubSub.broadcastFrom(lines, "a", { _tag: "Page", text: "hello" }),
+        // @ts-expect-error: no such message
+        PubSub.unsafeBroadcast(lines, "a", { _tag: "Page", text: "hello" })
+      ]
+      expect(neverRun).toBeTypeOf("function")
+    })
+  )
+
   behaviour("broadcastFrom leaves out the sender", () =>
     inProcess(
       Effect.gen(function* () {
@@ -266,6 +314,7 @@ describe("PubSub", () => {
         expect(yield* PubSub.subscribers(rooms, "lobby")).toBe(2)
         expect(PubSub.unsafeBroadcast(rooms, "lobby", 1)).toEqual({ delivered: 2, dropped: 0 })
         expect(PubSub.unsafeBroadcast(rooms, "lobby", 2)).toEqual({ delivered: 1, dropped: 1 })
+        expect(yield* PubSub.counters(rooms)).toMatchObject({ delivered: 3, dropped: 1 })
         expect([yield* next, yield* next]).toEqual([1, 2])
       })
     )
@@ -281,6 +330,7 @@ describe("PubSub", () => {
         yield* settle
         yield* PubSub.subscribe(rooms, "lobby")
         expect(yield* failure(PubSub.subscribe(rooms, "lobby"))).toBe("RegistryFull")
+        expect(yield* PubSub.counters(rooms)).toMatchObject({ subscriptions: 2, limit: 2, refused: 1 })
         yield* PubSub.unsubscribe(rooms, "lobby")
         Process.unsafeExit(other, ExitReason.killed)
         expect(yield* PubSub.broadcast(rooms, "lobby", "hello")).toEqual({ delivered: 0, dropped: 0 })

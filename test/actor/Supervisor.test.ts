@@ -257,6 +257,35 @@ describe("stopping", () => {
     )
   )
 
+  behaviour("children that end by themselves while it stops keep their reasons, and none comes back (O)", () =>
+    Effect.gen(function* () {
+      const diary = new Diary()
+      const kinds = (["temporary", "transient", "permanent"] as const).flatMap((restart) =>
+        (["stop", "shutdown", "crash"] as const).map((how) => ({ id: `${restart} ${how}`, restart, how }))
+      )
+      const supervisor = yield* Supervisor.start({
+        children: [
+          worker(diary, "first", { restart: "temporary" }),
+          ...kinds.map(({ id, restart }) => worker(diary, id, { restart })),
+          worker(diary, "last", { restart: "temporary" }, { terminateMs: 1000 }) // holds the stop up
+        ]
+      })
+      const pidOf = new Map((yield* Supervisor.whichChildren(supervisor)).map(({ id, pid }) => [id, pid as WorkerRef]))
+      diary.take()
+      const stopping = yield* Effect.fork(Supervisor.stop(supervisor, ExitReason.shutdown))
+      yield* Effect.sleep(200)
+      for (const { how, id } of kinds) yield* GenServer.cast(pidOf.get(id) as WorkerRef, how)
+      yield* Fiber.join(stopping)
+      expect(diary.take().filter((entry) => entry.startsWith("start"))).toEqual([])
+      const reasonOf = (id: string) => Process.exitReason(pidOf.get(id) as WorkerRef)?._tag
+      expect([reasonOf("first"), reasonOf("last"), Process.exitReason(supervisor)?._tag]).toEqual(
+        Array(3).fill("shutdown")
+      )
+      const expected = { stop: "normal", shutdown: "shutdown", crash: "crash" }
+      for (const { how, id } of kinds) expect([id, reasonOf(id)]).toEqual([id, expected[how]])
+    })
+  )
+
   behaviour("a supervisor whose parent ends stops its children in order (O)", () =>
     Effect.gen(function* () {
       const diary = new Diary()
@@ -399,6 +428,21 @@ describe("rest_for_one", () => {
     })
   )
 
+  behaviour("gives up when another does not come back, and the child that had come back ends too (O)", () =>
+    Effect.gen(function* () {
+      const diary = new Diary()
+      let isBroken = false
+      const init = () => Effect.suspend(() => (isBroken ? Effect.fail("broken") : Effect.void))
+      const children = [worker(diary, "a"), worker(diary, "b", {}, { init })]
+      const supervisor = yield* Supervisor.start({ strategy: "rest_for_one", children })
+      diary.take()
+      isBroken = true
+      yield* crash(supervisor, "a")
+      expect(Process.exitReason(supervisor)).toMatchObject({ _tag: "shutdown" })
+      expect(diary.take()).toEqual(["end a", "end b", "start a", "end a"])
+    })
+  )
+
   behaviour("one that fails to come back is tried again, and those after it come only then (O)", () =>
     Effect.gen(function* () {
       const diary = new Diary()
@@ -415,6 +459,47 @@ describe("rest_for_one", () => {
 })
 
 describe("a restart that waits for its next try", () => {
+  /** A supervisor whose child has crashed, and fails 2 seconds into each new start: too seldom for the supervisor to give up. */
+  const restarting = (strategy: Supervisor.Strategy) =>
+    Effect.gen(function* () {
+      let isBroken = false
+      const init = () => Effect.suspend(() => (isBroken ? Effect.delay(Effect.fail("broken"), 2000) : Effect.void))
+      const children = [worker(new Diary(), "a", {}, { init })]
+      const supervisor = yield* Supervisor.start({ strategy, children, maxRestarts: 8, maxSeconds: 10 })
+      isBroken = true
+      yield* GenServer.cast(yield* childOf(supervisor, "a"), "crash")
+      yield* Effect.sleep(3000) // it is at its second try
+      return supervisor
+    })
+  const strategies = ["one_for_one", "rest_for_one", "one_for_all"] as const
+
+  behaviour("refuses what is for stopped children, is counted, and ends when it is terminated (O)", () =>
+    Effect.forEach(strategies, (strategy) =>
+      Effect.gen(function* () {
+        const supervisor = yield* restarting(strategy)
+        const row = { id: "a", pid: null }
+        expect(yield* failure(Supervisor.startChild(supervisor, worker(new Diary(), "a")))).toBe("ChildAlreadyPresent")
+        const refused = yield* Effect.flip(Supervisor.restartChild(supervisor, "a"))
+        expect(refused).toMatchObject({ _tag: "ChildRunning", isRestarting: true })
+        expect(yield* failure(Supervisor.deleteChild(supervisor, "a"))).toBe("ChildRunning")
+        expect(yield* Supervisor.whichChildren(supervisor)).toMatchObject([{ ...row, isRestarting: true }])
+        expect(yield* Supervisor.countChildren(supervisor)).toEqual({ specs: 1, active: 0, supervisors: 0, workers: 1 })
+        yield* Supervisor.terminateChild(supervisor, "a")
+        expect(yield* Supervisor.whichChildren(supervisor)).toMatchObject([{ ...row, isRestarting: false }])
+      })
+    )
+  )
+
+  behaviour("does not keep a supervisor from being stopped (O)", () =>
+    Effect.forEach(strategies, (strategy) =>
+      Effect.gen(function* () {
+        const supervisor = yield* restarting(strategy)
+        yield* Supervisor.stop(supervisor)
+        expect(Process.exitReason(supervisor)).toEqual(ExitReason.normal)
+      })
+    )
+  )
+
   behaviour("does not leave the others behind when the child that failed is terminated meanwhile", () =>
     Effect.gen(function* () {
       let isBroken = false
@@ -552,6 +637,33 @@ describe("significant children", () => {
     })
   )
 
+  behaviour("a significant child that is stopped for the sake of another stops nothing (O)", () =>
+    Effect.gen(function* () {
+      const diary = new Diary()
+      const children = [
+        worker(diary, "a"),
+        worker(diary, "b", { restart: "transient", significant: true }),
+        worker(diary, "c", { restart: "temporary", significant: true })
+      ]
+      for (const strategy of ["rest_for_one", "one_for_all"] as const) {
+        const supervisor = yield* Supervisor.start({ strategy, autoShutdown: "any_significant", children })
+        yield* crash(supervisor, "a")
+        expect(yield* idsOf(supervisor)).toEqual(["a", "b"])
+      }
+    })
+  )
+
+  behaviour("startChild refuses one that makes no sense, and goes on", () =>
+    Effect.gen(function* () {
+      const supervisor = yield* start("any_significant")
+      const error = yield* Effect.flip(
+        Supervisor.startChild(supervisor, worker(new Diary(), "d", { restart: "permanent", significant: true }))
+      )
+      expect(error).toMatchObject({ _tag: "InvalidSignificant", id: "d", why: "permanent" })
+      expect(yield* idsOf(supervisor)).toEqual(["a", "b", "c"])
+    })
+  )
+
   behaviour("a significant child that is terminated on request stops nothing (O)", () =>
     Effect.gen(function* () {
       const supervisor = yield* start("any_significant")
@@ -598,6 +710,55 @@ describe("managing children", () => {
     })
   )
 
+  behaviour(
+    "startChild and restartChild of what was started elsewhere give AlreadyStarted, and restart nothing (O)",
+    () =>
+      Effect.gen(function* () {
+        const names = yield* Registry.make({ keys: "unique" })
+        const name = Registry.via<StackRef>(names, "stack")
+        const supervisor = yield* Supervisor.start({ children: [GenServer.childSpec(Stack, [], { id: "a", name })] })
+        yield* Supervisor.terminateChild(supervisor, "a")
+        const outside = yield* GenServer.start(Stack, [], { name })
+        expect(yield* failure(Supervisor.restartChild(supervisor, "a"))).toBe("AlreadyStarted")
+        const error = yield* Effect.flip(
+          Supervisor.startChild(supervisor, GenServer.childSpec(Stack, [], { id: "b", name }))
+        )
+        expect(error).toMatchObject({ _tag: "AlreadyStarted", pid: outside })
+        expect(yield* idsOf(supervisor)).toEqual(["a: down"])
+        expect([Process.isAlive(supervisor), GenServer.whereis(name)]).toEqual([true, outside])
+      })
+  )
+
+  behaviour("a restartChild that fails gives the error and leaves the child down (O)", () =>
+    Effect.gen(function* () {
+      let isBroken = false
+      const init = () => Effect.suspend(() => (isBroken ? Effect.fail("no disk") : Effect.void))
+      const supervisor = yield* Supervisor.start({ children: [worker(new Diary(), "a", {}, { init })] })
+      yield* Supervisor.terminateChild(supervisor, "a")
+      isBroken = true
+      expect(yield* failure(Supervisor.restartChild(supervisor, "a"))).toBe("StartFailed")
+      expect(yield* idsOf(supervisor)).toEqual(["a: down"])
+      expect(yield* restartsOf(supervisor)).toEqual([0])
+    })
+  )
+
+  behaviour("terminateChild of a child that has unlinked itself does not hang (O)", () =>
+    Effect.gen(function* () {
+      const naughty = Effect.flatMap(Process.self, () =>
+        Effect.zipRight(
+          Effect.suspend(() => Process.unlink(supervisor)),
+          Effect.never
+        )
+      )
+      const supervisor: Supervisor.SupervisorRef = yield* Supervisor.start({ children: [] })
+      const pid = yield* Supervisor.startChild(supervisor, { id: "naughty", start: Process.spawnLink(naughty) })
+      yield* settle
+      expect(Process.info(supervisor).links).toBe(0)
+      yield* Supervisor.terminateChild(supervisor, "naughty")
+      expect([pid === null || Process.isAlive(pid), yield* idsOf(supervisor)]).toEqual([false, ["naughty: down"]])
+    })
+  )
+
   behaviour("startChild runs with the services of the caller", () =>
     Effect.gen(function* () {
       class Greeting extends Context.Tag("Greeting")<Greeting, string>() {}
@@ -630,6 +791,19 @@ describe("managing children", () => {
       const pid = yield* Supervisor.restartChild(supervisor, "a")
       expect(pid).toBe(yield* childOf(supervisor, "a"))
       expect(yield* idsOf(supervisor)).toEqual(["a", "b"])
+    })
+  )
+
+  behaviour("temporary children are forgotten with their specification when they have ended (O)", () =>
+    Effect.gen(function* () {
+      const supervisor = yield* Supervisor.start({ children: [] })
+      for (const how of ["crash", "stop", "shutdown"] as const) {
+        yield* Supervisor.startChild(supervisor, worker(new Diary(), "a", { restart: "temporary" }))
+        yield* GenServer.cast(yield* childOf(supervisor, "a"), how)
+        yield* Effect.sleep(10)
+        expect(yield* failure(Supervisor.restartChild(supervisor, "a"))).toBe("ChildNotFound")
+      }
+      expect(Supervisor.unsafeTree(supervisor)?.children).toEqual([])
     })
   )
 
@@ -722,6 +896,38 @@ describe("managing children", () => {
 })
 
 describe("the tree", () => {
+  behaviour("counts at each level, and each level comes back by its own supervisor (O)", () =>
+    Effect.gen(function* () {
+      const diary = new Diary()
+      const names = yield* Registry.make({ keys: "unique" })
+      const inner = (id: string, ids: ReadonlyArray<string>, maxRestarts: number) => ({
+        id,
+        type: "supervisor" as const,
+        start: Supervisor.startLink({
+          label: id,
+          name: Registry.via(names, id),
+          children: ids.map((child) => worker(diary, child)),
+          maxRestarts
+        })
+      })
+      const top = yield* Supervisor.start({ children: [inner("left", ["a"], 1), inner("right", ["b", "c"], 1)] })
+      const left = Registry.via<Supervisor.SupervisorRef>(names, "left")
+      const counts = Effect.all([top, left].map((supervisor) => Supervisor.countChildren(supervisor)))
+      const before = [
+        { specs: 2, active: 2, supervisors: 2, workers: 0 },
+        { specs: 1, active: 1, supervisors: 0, workers: 1 }
+      ]
+      expect(yield* counts).toEqual(before)
+      const first = GenServer.whereis(left) as Supervisor.SupervisorRef
+      yield* crash(first, "a")
+      expect([GenServer.whereis(left) === first, yield* restartsOf(top)]).toEqual([true, [0, 0]])
+      yield* crash(first, "a")
+      expect([GenServer.whereis(left) === first, yield* restartsOf(top)]).toEqual([false, [1, 0]])
+      expect(yield* counts).toEqual(before)
+      expect(diary.take().filter((entry) => /[bc]$/.test(entry))).toEqual(["start b", "start c"])
+    })
+  )
+
   behaviour(
     "shows names, types, states, restarts, mailboxes, work done, last exits and what processes say of themselves",
     () =>
@@ -775,6 +981,34 @@ describe("the tree", () => {
           "  down  -  exited, 0 handled, last exit normal"
         ])
       })
+  )
+
+  behaviour("shows how much memory a process holds, where it says so", () =>
+    Effect.gen(function* () {
+      const Store = GenServer.define<{ cast: number }>()({
+        name: "store",
+        init: () => GenServer.Ok(512),
+        handleCast: (bytes, held) => GenServer.NoReply(held + bytes),
+        memoryBytes: (held) => held
+      })
+      const says = (memoryBytes: () => number) => Process.spawnLink(Effect.never, { memoryBytes })
+      const forgetful = says(() => {
+        throw new Error("not now")
+      })
+      const children = [
+        GenServer.childSpec(Store, undefined),
+        { id: "machine", start: says(() => 4 * 1024 * 1024) },
+        { id: "forgetful", start: forgetful },
+        { id: "silent", start: Process.spawnLink(Effect.never) }
+      ]
+      const supervisor = yield* Supervisor.start({ label: "top", children })
+      const store = (yield* childOf(supervisor, "store")) as Pid.Pid as GenServer.ServerRef<never, number>
+      yield* GenServer.cast(store, 1024)
+      yield* settle
+      const tree = Supervisor.unsafeTree(supervisor) as Supervisor.TreeNode
+      expect(tree.children.map(({ memoryBytes }) => memoryBytes)).toEqual([1536, 4_194_304, undefined, undefined])
+      expect(Supervisor.format(tree)).toMatch(/store .*, 1 handled, 1\.5 KiB held\n.*machine .*, 4\.0 MiB held\n/)
+    })
   )
 
   behaviour("is read without asking anybody: also while a supervisor is busy", () =>

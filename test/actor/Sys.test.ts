@@ -1,6 +1,20 @@
 /** Ported behaviours: OTP, lib/stdlib/test/sys_SUITE.erl (O); crash reports and time are our own. */
+import { inspect } from "node:util"
 import { it as effectIt, describe as group } from "@effect/vitest"
-import { Clock, Duration, Effect, Fiber, HashMap, Logger, Option, TestClock } from "effect"
+import {
+  Cause,
+  Clock,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  HashMap,
+  Logger,
+  Option,
+  Redacted,
+  Request,
+  TestClock
+} from "effect"
 import { describe, expect, it } from "vitest"
 import { ExitReason, GenServer, Process, Supervisor, Sys } from "../../src/actor/index.ts"
 import { shapeOf } from "../../src/actor/internal/shape.ts"
@@ -15,6 +29,20 @@ describe("Sys", () => {
       expect(yield* Sys.getState(stack)).toEqual(["a"])
       expect(yield* Sys.replaceState(stack, () => ["b", "c"])).toEqual(["b", "c"])
       expect(yield* GenServer.call(stack, new Pop())).toBe("b")
+    })
+  )
+
+  behaviour("a replaceState that throws is its asker's defect, and the server keeps its state (O)", () =>
+    Effect.gen(function* () {
+      const stack = yield* GenServer.start(Stack, ["a"])
+      const replaced = Sys.replaceState(stack, () => {
+        throw new Error("no state")
+      })
+      expect(yield* Effect.flip(Effect.sandbox(replaced))).toMatchObject({
+        _tag: "Die",
+        defect: { message: "no state" }
+      })
+      expect(yield* Sys.getState(stack)).toEqual(["a"])
     })
   )
 
@@ -65,6 +93,20 @@ describe("Sys", () => {
     })
   )
 
+  behaviour("a trace handler that throws is removed, and the server goes on (O)", () =>
+    Effect.gen(function* () {
+      const stack = yield* GenServer.start(Stack, ["a"])
+      let events = 0
+      yield* Sys.trace(stack, () => {
+        events++
+        throw new Error("cannot look")
+      })
+      yield* GenServer.cast(stack, { push: "b" })
+      expect(yield* GenServer.call(stack, new Pop())).toBe("b")
+      expect([events, Process.isAlive(stack)]).toEqual([1, true])
+    })
+  )
+
   behaviour("getStatus says what can be said (O)", () =>
     Effect.gen(function* () {
       const stack = yield* GenServer.start(Stack, ["a"])
@@ -94,8 +136,8 @@ describe("crash reports", () => {
       readonly level: string
       readonly fields: Record<string, unknown>
     }> = []
-    const logger = Logger.make(({ annotations, logLevel, message }) => {
-      const fields = Object.fromEntries(HashMap.toEntries(annotations))
+    const logger = Logger.make(({ annotations, cause, logLevel, message }) => {
+      const fields = { ...Object.fromEntries(HashMap.toEntries(annotations)), cause: Cause.pretty(cause) }
       lines.push({ message: Array.isArray(message) ? message[0] : message, level: logLevel.label, fields })
     })
     const simulation = Simulation.make({ seed: 1 })
@@ -121,7 +163,7 @@ describe("crash reports", () => {
         fields: {
           server: "stack",
           reason: "crash: Error: boom",
-          lastMessage: "Object",
+          lastMessage: "cast {crash: Error}",
           state: "array(2)",
           messagesHandled: 1
         }
@@ -141,6 +183,139 @@ describe("crash reports", () => {
       )
     )
     expect(lines).toEqual([])
+  })
+
+  it("say what the server was at: init, the request, a time-out, a continuation", () => {
+    class Log extends Request.TaggedClass("Log")<never, never, { readonly line: string }> {}
+    const crashing = (init: () => GenServer.Start<null, string>) =>
+      GenServer.define<{ call: Log; info: { readonly n: number }; continue: string }>()({
+        name: "crashing",
+        init,
+        handleCall: { Log: () => Effect.die("boom") },
+        handleInfo: () => Effect.die("boom"),
+        handleContinue: () => Effect.die("boom")
+      })
+    const reports = (
+      init: () => GenServer.Start<null, string>,
+      then: (pid: GenServer.ServerRef<Log, never, { readonly n: number }>) => Effect.Effect<unknown, unknown>
+    ) =>
+      logged(
+        Effect.scoped(
+          Effect.gen(function* () {
+            const pid = yield* GenServer.start(crashing(init), undefined)
+            yield* Effect.zipRight(Effect.exit(then(pid)), Effect.sleep(100))
+          }).pipe(Effect.exit)
+        )
+      ).map(({ fields }) => fields.lastMessage)
+    const plain = () => GenServer.Ok(null)
+    expect(
+      reports(
+        () => {
+          throw new Error("boom")
+        },
+        () => Effect.void
+      )
+    ).toEqual(["init"])
+    expect(reports(plain, (pid) => GenServer.call(pid, new Log({ line: "tell no one" })))).toEqual([
+      "call Log{line: string(11)}"
+    ])
+    expect(reports(plain, (pid) => Process.send(pid, { n: 4711 }))).toEqual(["info {n: number}"])
+    expect(
+      reports(
+        () => GenServer.Ok(null, { timeout: 10 }),
+        () => Effect.void
+      )
+    ).toEqual(["info Timeout"])
+    expect(
+      reports(
+        () => GenServer.Ok(null, { continue: "load" }),
+        () => Effect.void
+      )
+    ).toEqual(["continue string(4)"])
+  })
+
+  it("tell no secret: not of the message, not of the state, not of what was failed with", () => {
+    class Login extends Request.TaggedClass("Login")<
+      never,
+      never,
+      { readonly user: string; readonly password: string; readonly key: Redacted.Redacted }
+    > {}
+    const Vault = GenServer.define<{ call: Login }>()({
+      name: "vault",
+      init: () =>
+        GenServer.Ok({
+          accessToken: "hunter2",
+          headers: { "set-cookie": "hunter2", authorization: "hunter2", accept: "text/html" },
+          sessions: { "hunter2:0:1": 1 },
+          apiKeys: ["hunter2"],
+          client_secret: "hunter2",
+          key: Redacted.make("hunter2")
+        }),
+      handleCall: { Login: () => Effect.fail({ why: "hunter2", token: "hunter2" }) }
+    })
+    const lines = logged(
+      Effect.scoped(
+        Effect.gen(function* () {
+          const vault = yield* GenServer.start(Vault, undefined)
+          yield* Effect.exit(
+            GenServer.call(vault, new Login({ user: "Ada", password: "hunter2", key: Redacted.make("hunter2") }))
+          )
+          for (const value of [["hunter2"], { password: "hunter2" }, Redacted.make("hunter2")]) {
+            yield* Process.awaitExit(yield* Process.spawn(Effect.fail(value)))
+            yield* Process.awaitExit(yield* Process.spawn(Effect.die(value)))
+          }
+        })
+      )
+    )
+    expect(lines[0]?.fields).toMatchObject({
+      reason: "crash: {why: string(7), token: redacted}",
+      lastMessage: "call Login{user: string(3), password: redacted, key: redacted}",
+      state:
+        "{accessToken: redacted, headers: {set-cookie: redacted, authorization: redacted, accept: string(9)}, " +
+        "sessions: record(1), apiKeys: redacted, client_secret: redacted, key: redacted}"
+    })
+    expect(lines).toHaveLength(7)
+    expect(inspect(lines, { depth: 9 })).not.toMatch(/hunter2/)
+  })
+
+  it("are made of finalizers too: one that fails is a crash, unless the process has crashed already or was killed", () => {
+    const reasons: Array<string | undefined> = []
+    const lines = logged(
+      Effect.scoped(
+        Effect.gen(function* () {
+          for (const program of [Effect.void, Effect.die("first"), Effect.never]) {
+            const leaking = Effect.addFinalizer(() => Effect.die(new Error("leak")))
+            const pid = yield* Process.spawn(Effect.zipRight(leaking, program))
+            yield* settle
+            yield* Process.exit(pid, ExitReason.killed)
+            yield* settle
+            reasons.push(Process.exitReason(pid)?._tag)
+          }
+        })
+      )
+    )
+    expect(reasons).toEqual(["crash", "crash", "killed"])
+    expect(lines.map(({ fields }) => fields.reason)).toEqual([
+      "crash: Error: leak",
+      "crash: first",
+      "crash: Error: leak"
+    ])
+  })
+
+  it("are not made of a trace handler that throws: one warning says that it was removed", () => {
+    const lines = logged(
+      Effect.scoped(
+        Effect.gen(function* () {
+          const stack = yield* GenServer.start(Stack, ["secret"])
+          yield* Sys.trace(stack, () => {
+            throw { state: "secret" }
+          })
+          for (let i = 0; i < 3; i++) yield* GenServer.call(stack, new Size())
+        })
+      )
+    )
+    expect(lines).toMatchObject([{ message: "trace handler removed: it threw", level: "WARN" }])
+    expect(inspect(lines, { depth: 9 })).not.toMatch(/secret/)
   })
 
   it("of a supervised process are followed by what its supervisor does", () => {
@@ -173,8 +348,8 @@ describe("crash reports", () => {
     expect(shapeOf(new Account())).toBe(
       "Account{owner: string(3), tags: Set(2), deep: {inner: {…}}, limit: number, isOpen: true}"
     )
-    const trap = Object.defineProperty({}, "password", { enumerable: true, get: () => expect.unreachable() })
-    expect(shapeOf(trap)).toBe("{password: getter}")
+    const trap = Object.defineProperty({}, "name", { enumerable: true, get: () => expect.unreachable() })
+    expect(shapeOf(trap)).toBe("{name: getter}")
     expect(
       [null, undefined, "abc", [1], new Map([["k", 1]]), Buffer.from("abc")].map((value) => shapeOf(value))
     ).toEqual(["null", "undefined", "string(3)", "array(1)", "Map(1)", "Buffer(3 bytes)"])
@@ -254,6 +429,22 @@ describe("time-outs", () => {
       return Timers.of(yield* Clock.clockWith(Effect.succeed)).size
     })
     expect(simulation.run(Effect.scoped(program))).toMatchObject({ value: 0 })
+  })
+
+  it("of servers that may be idle for ever are none", () => {
+    const simulation = Simulation.make({ seed: 1 })
+    const Idle = GenServer.define<{ info: string }>()({
+      name: "idle",
+      init: () => GenServer.Ok(null, { timeout: Duration.infinity }),
+      handleInfo: (_, state) => GenServer.NoReply(state, { timeout: Duration.infinity })
+    })
+    const program = Effect.gen(function* () {
+      const idle = yield* GenServer.start(Idle, undefined, { timeout: Duration.infinity })
+      yield* Process.send(idle, "hello")
+      yield* settle
+      return [simulation.clock.pending, Process.info(idle).messagesHandled]
+    })
+    expect(simulation.run(Effect.scoped(program))).toEqual(Exit.succeed([0, 1]))
   })
 
   it("that never come hold no alarm", () => {

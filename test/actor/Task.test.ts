@@ -18,6 +18,10 @@ const told = <A, E extends { readonly _tag: string }>(exits: Chunk.Chunk<Exit.Ex
     })
   )
 
+/** For what a task ended without a value. */
+const endOf = (exit: Task.TaskExit<unknown>): string =>
+  Exit.isFailure(exit) && exit.cause._tag === "Fail" ? ExitReason.format(exit.cause.error.reason) : "a value"
+
 describe("Task", () => {
   behaviour("async runs in a process of its own, linked to its caller, and await gives its value (E)", () =>
     inProcess(
@@ -146,13 +150,34 @@ describe("Task", () => {
     )
   )
 
+  behaviour("shutdown of a task that has ended answers how, and None if it ended as it would be asked to (E)", () =>
+    trapping(
+      Effect.gen(function* () {
+        const ends = [ExitReason.shutdown, ExitReason.killed, ExitReason.normal, ExitReason.shutdownWith("why")]
+        const told: Array<ReadonlyArray<string>> = []
+        for (const reason of ends) {
+          const task = yield* Task.async(Effect.flatMap(Process.self, (self) => Process.exit(self, reason)))
+          yield* settle
+          const exits = [yield* Task.shutdown(task), yield* Task.shutdown(task, "brutalKill")]
+          told.push(exits.map(Option.match({ onNone: () => "none", onSome: endOf })))
+        }
+        expect(told).toEqual([
+          ["none", "shutdown"],
+          ["killed", "none"],
+          ["normal", "normal"],
+          ["shutdown: why", "shutdown: why"]
+        ])
+      })
+    )
+  )
+
   behaviour("shutdown kills a task that does not end in time; brutalKill does not ask (E)", () =>
     inProcess(
       Effect.gen(function* () {
-        for (const [timeout, ms] of [
-          [undefined, 5000],
-          [1000, 1000],
-          ["brutalKill", 0]
+        for (const [timeout, ms, end] of [
+          [undefined, 5000, "killed"],
+          [1000, 1000, "killed"],
+          ["brutalKill", 0, "none"]
         ] as const) {
           const task = yield* Task.async(
             Effect.zipRight(
@@ -162,7 +187,8 @@ describe("Task", () => {
           )
           yield* settle
           const [took, exit] = yield* Effect.timed(Task.shutdown(task, timeout))
-          expect([Duration.toMillis(took), exit]).toEqual([ms, Option.none()])
+          const told = Option.match(exit, { onNone: () => "none", onSome: endOf })
+          expect([Duration.toMillis(took), told]).toEqual([ms, end])
           expect(Process.exitReason(task.pid as Pid.Pid)).toEqual(ExitReason.killed)
         }
       })

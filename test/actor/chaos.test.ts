@@ -1,9 +1,10 @@
 /**
  * Random trees of 200 processes under random crashes, kills, slow ends and calls, in simulated worlds.
  *
- * Checked after every step: nobody outlives its supervisor unless it is ending, no name leads to the dead, nobody waits for the dead or
- * for room that is there, every child that must be up is up unless its supervisor is busy with it. Checked at the end: children stopped in reverse order and before their supervisors,
- * every caller was answered or got a typed error, and no process, name, fiber or timer is left.
+ * Checked after every step: nobody outlives its supervisor unless it is ending, every fiber works for a process that lives or is being
+ * killed, no name leads to the dead and nobody has lost its own, nobody waits for the dead or for room that is there, who monitors is told
+ * once, every child that must be up is up unless its supervisor is busy with it. Checked at the end: children stopped in reverse order and before their
+ * supervisors, every caller was answered or got a typed error, and no process, name, fiber or timer is left.
  *
  * `MIMOSA_SCHEDULES` says how many worlds (1,000), `MIMOSA_SEED` which is the first. A failure names its seed: run it again by
  * `MIMOSA_SEED=<seed> MIMOSA_SCHEDULES=1`.
@@ -19,7 +20,7 @@ import {
   Registry,
   Supervisor
 } from "../../src/actor/index.ts"
-import { live } from "../../src/actor/internal/process.ts"
+import { live, zombies } from "../../src/actor/internal/process.ts"
 import { Server } from "../../src/actor/internal/server.ts"
 import type { Child } from "../../src/actor/internal/supervision.ts"
 import { Simulation } from "../../src/testing/index.ts"
@@ -102,6 +103,11 @@ class World {
   }> = []
   /** Children that were terminated on request: supervisor's pid and child's id. */
   readonly #terminated = new Set<string>()
+  /** Permanent children of dynamic supervisors: child's id → its supervisor. */
+  readonly #adopted = new Map<string, Pid.Pid>()
+  /** A process that monitors others, and how many `Down`s it got of each. */
+  readonly #watcher: ReturnType<typeof Process.impl>
+  readonly #downs = new Map<Pid.Pid, number>()
   readonly #fibers = Effect.runSync(Watch.track)
   #grown = 0
   #isCalm = false
@@ -110,6 +116,14 @@ class World {
     this.#simulation = Simulation.make({ seed })
     this.#random = this.#simulation.random
     this.#seen = seen
+    const watching = Effect.forever(
+      Effect.map(Process.receive, (down) => {
+        const { pid } = down as Process.Down
+        this.#downs.set(pid, (this.#downs.get(pid) ?? 0) + 1)
+      })
+    )
+    const watcher = this.#fork(Process.spawnDaemon(watching)).unsafePoll() as Exit.Exit<Pid.Pid>
+    this.#watcher = Process.impl(Exit.getOrElse(watcher, String) as Pid.Pid)
     const youngest = Process.impl(Effect.runSync(Process.spawnDaemon(Effect.void)))
     this.#oldest = youngest.id
     youngest.kill()
@@ -231,15 +245,23 @@ class World {
   #act(): void {
     const random = this.#random
     const act = random.int(100)
-    if (act < 40) this.#call()
+    if (act < 38) this.#call(this.#somebody())
+    else if (act < 40) this.#crowd()
     else if (act < 60) this.#cast()
     else if (act < 66) this.#kill()
     else if (act < 72) this.#end()
-    else if (act < 86) this.#manage()
+    else if (act < 84) this.#manage()
+    else if (act < 88) this.#watch()
     else this.#fork(this.#growAndShrink())
   }
 
-  #call(): void {
+  /** More callers at once than any mailbox here holds. */
+  #crowd(): void {
+    const server = this.#somebody()
+    for (let callers = 0; callers < 8; callers++) this.#call(server)
+  }
+
+  #call(server: GenServer.Destination<WorkerRef>): void {
     const random = this.#random
     const request = random.pick([
       new Echo({ n: random.int(100) }),
@@ -250,7 +272,6 @@ class World {
       new Silent()
     ])
     const timeout = 1 + random.int(2000)
-    const server = this.#somebody()
     const call = GenServer.call(server, request, { timeout })
     const counted = Effect.match(call, {
       onSuccess: () => this.#seen.answers++,
@@ -283,6 +304,13 @@ class World {
     Process.unsafeExit(pid, ExitReason.killed)
   }
 
+  #watch(): void {
+    const pid = this.#anybody()
+    if (pid === null || this.#downs.has(pid)) return
+    this.#downs.set(pid, 0)
+    this.#watcher.monitor(Process.impl(pid))
+  }
+
   #end(): void {
     const pid = this.#anybody()
     if (pid !== null) this.#fork(Process.exit(pid, ExitReason.shutdown))
@@ -311,11 +339,16 @@ class World {
     if (crowd === null) return Effect.void
     const rows = crowd.children?.() ?? []
     if (rows.length > 0 && this.#random.chance(0.4)) {
-      const { pid } = this.#random.pick(rows)
-      return pid === null ? Effect.void : DynamicSupervisor.terminateChild(crowd, pid)
+      const { id, pid } = this.#random.pick(rows)
+      if (pid === null) return Effect.void
+      this.#adopted.delete(id)
+      return DynamicSupervisor.terminateChild(crowd, pid)
     }
     const restart = this.#random.pick(["permanent", "transient", "temporary"] as const)
-    return DynamicSupervisor.startChild(crowd, this.#worker(`${crowd.label}/+${this.#ids.length}`, restart))
+    const id = `${crowd.label}/+${this.#ids.length}`
+    return Effect.tap(DynamicSupervisor.startChild(crowd, this.#worker(id, restart)), () => {
+      if (restart === "permanent") this.#adopted.set(id, crowd)
+    })
   }
 
   #pickSupervisor(isDynamic: boolean) {
@@ -353,7 +386,17 @@ class World {
     for (const key of this.#names.table.allKeys()) {
       if (this.#names.table.first(key)?.pid.isAlive !== true) fail(`name ${key} leads to the dead`)
     }
+    for (const [pid, downs] of this.#downs) {
+      if (downs !== (Process.isAlive(pid) ? 0 : 1)) fail(`${downs} times Down came from ${pid}`)
+    }
+    for (const fiber of Effect.runSync(this.#fibers.value)) {
+      const owner = Process.ofFiber(fiber)
+      if (owner === null) fail(`fiber ${fiber.id().id} works for no process`)
+      else if (!Process.isAlive(owner) && !zombies.has(Process.impl(owner))) fail(`a fiber still works for ${owner}`)
+    }
     for (const process of this.#mine()) {
+      if (!process.isSupervisor && Registry.unsafeWhereis(this.#names, process.label) !== process)
+        fail(`${process} has lost its name`)
       const isEnding = process.pendingExit !== null || process.status === "stopping"
       const isQuiet = process.isIdle && process.mailbox.size === 0
       const { capacity, depth, waiting } = process.mailbox
@@ -371,7 +414,11 @@ class World {
 
   /** A supervisor that has nothing to do has all its children as it should. */
   #checkFamily(supervisor: ReturnType<typeof Process.impl>, fail: (what: string) => void): void {
-    for (const row of (supervisor.children?.() ?? []) as ReadonlyArray<Child>) {
+    const rows = (supervisor.children?.() ?? []) as ReadonlyArray<Child>
+    for (const [id, parent] of this.#adopted) {
+      if (parent === supervisor && !rows.some((row) => row.id === id)) fail(`${supervisor} has lost permanent ${id}`)
+    }
+    for (const row of rows) {
       if (row.pid !== null && !row.pid.isAlive) fail(`${supervisor} believes that ${row.id} is alive`)
       if (row.isRestarting) fail(`${supervisor} has forgotten to restart ${row.id}`)
       if (row.pid === null && row.restart === "permanent" && !this.#terminated.has(`${supervisor.id}:${row.id}`)) {
@@ -412,6 +459,8 @@ class World {
   }
 
   #checkEnd(): void {
+    this.#watcher.kill()
+    this.#simulation.drain()
     const { alive, zombies } = Process.totals()
     expect({ alive, zombies }).toEqual({ alive: this.#before.alive, zombies: this.#before.zombies })
     expect(this.#names.table.size).toBe(0)

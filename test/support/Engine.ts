@@ -3,15 +3,19 @@ import { Keyspace, type KeyspaceOptions } from "../../src/kernel/index.ts"
 import { LuaVm, VmPool, VmWorker } from "../../src/sandbox/index.ts"
 import { Run } from "../../src/triggers/CacheApi.ts"
 import { type CascadeLimits, cascadeLimitsDefault } from "../../src/triggers/Cascade.ts"
+import type { RunnerPorts, TriggerLine } from "../../src/triggers/Effects.ts"
 import { Machines, machineParts } from "../../src/triggers/Machines.ts"
 import type { OverlayEmit } from "../../src/triggers/Overlay.ts"
+import { type Intensity, intensityDefault } from "../../src/triggers/Quarantine.ts"
 import { Trigger, type TriggerInput } from "../../src/triggers/Trigger.ts"
 import { TriggerLog } from "../../src/triggers/TriggerLog.ts"
 import { TriggerRegistry } from "../../src/triggers/TriggerRegistry.ts"
-import { type RunnerPorts, type TriggerLine, TriggerRunner, type Webhook } from "../../src/triggers/TriggerRunner.ts"
+import { TriggerRunner } from "../../src/triggers/TriggerRunner.ts"
+import type { Webhook } from "../../src/webhooks/index.ts"
 
 export interface EngineOptions extends Partial<Pick<KeyspaceOptions, "maxEntries" | "maxBytes">> {
   readonly cascade?: Partial<CascadeLimits>
+  readonly intensity?: Partial<Intensity>
   readonly ports?: Partial<RunnerPorts>
   /** Limits every run by so much fuel instead of the clock, so that it ends the same way on every machine. */
   readonly fuelMax?: number
@@ -46,16 +50,16 @@ export const makeEngine = (options: EngineOptions = {}): Engine => {
   const { machines, workers } = options.after ?? makeMachines(clock.nowMs)
   const log = new TriggerLog(1_000)
   const runner = new TriggerRunner({
-    origin: "boot",
     machines,
     log,
     ports: {
       webhooks: { offer: (webhook) => webhooks.push(webhook) > 0, lastRefusal: "" },
-      emits: { publish: (channel, payload) => emits.push({ channel, payload }) },
+      emits: { publish: (channel, payload) => void emits.push({ channel, payload }) },
       lines: { offer: (line) => lines.push(line) > 0 },
       ...options.ports
     },
     cascade: { ...cascadeLimitsDefault, ...options.cascade },
+    nowMs: () => clock.nowMs(),
     monotonicMs: options.monotonicMs ?? (() => performance.now())
   })
   const keyspace = new Keyspace({
@@ -63,9 +67,13 @@ export const makeEngine = (options: EngineOptions = {}): Engine => {
     maxBytes: options.maxBytes ?? 1 << 30,
     clock,
     sink: runner,
+    gate: runner,
     wake() {}
   })
-  const registry = new TriggerRegistry(keyspace, machines, clock.nowMs)
+  const registry = new TriggerRegistry(keyspace, machines, () => clock.nowMs(), {
+    ...intensityDefault,
+    ...options.intensity
+  })
   const trigger: Engine["trigger"] = (input) => {
     const made = registry.set({ name: `t${registry.size + 1}`, pattern: "*", events: ["ON_WRITE"], ...input })
     if (!(made instanceof Trigger)) throw made

@@ -9,6 +9,7 @@ import { type CallError, CallTimeout, MailboxFull, ProcessExited } from "../Acto
 import type * as ExitReason from "../ExitReason.ts"
 import type { Item } from "../Mailbox.ts"
 import type { Pid } from "../Pid.ts"
+import { counters } from "./counters.ts"
 import { cancel, Timer } from "./timers.ts"
 
 /** A plain send, or an exit of a linked or monitored process: `handleInfo`. */
@@ -19,7 +20,12 @@ export const call = 2
 export const system = 3
 /** The parent of a process that traps exits wants it to end. */
 export const parentExit = 4
-export type Kind = typeof info | typeof cast | typeof call | typeof system | typeof parentExit
+/** What a callback asked to be done next. Never in a mailbox. */
+export const continuation = 5
+export type Kind = typeof info | typeof cast | typeof call | typeof system | typeof parentExit | typeof continuation
+
+/** What reports call the kinds. */
+export const kindNames = ["info", "cast", "call", "system request", "exit of the parent", "continue"] as const
 
 export type Envelope = Letter | CallEnvelope
 
@@ -29,14 +35,17 @@ export class Letter implements Item {
   readonly kind: Kind
   readonly payload: unknown
   readonly isSignal: boolean
+  /** The span that it was sent in, if that is traced: casts only. */
+  readonly span: Tracer.AnySpan | undefined
   /** Told once whether it got in: whoever waits for room. */
   onSettled: ((isTaken: boolean) => void) | null = null
   #isAbandoned = false
 
-  constructor(kind: Kind, payload: unknown, isSignal: boolean) {
+  constructor(kind: Kind, payload: unknown, isSignal: boolean, span?: Tracer.AnySpan) {
     this.kind = kind
     this.payload = payload
     this.isSignal = isSignal
+    this.span = span
   }
 
   isAbandoned(): boolean {
@@ -129,6 +138,7 @@ export class CallEnvelope extends Timer implements Item {
   }
 
   override onDue(): void {
+    counters.callTimeouts++
     this.fail(new CallTimeout({ pid: this.pid, request: nameOf(this.payload), timeoutMs: this.timeoutMs }))
   }
 

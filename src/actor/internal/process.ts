@@ -13,6 +13,7 @@
  *
  * [1] OTP, erts/emulator/beam/erl_process.c, erts_do_exit_process; Erlang Reference Manual, Processes.
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
@@ -31,7 +32,9 @@ import * as Tracer from "effect/Tracer"
 import * as ExitReason from "../ExitReason.ts"
 import * as Mailbox from "../Mailbox.ts"
 import { type Pid, Ref, TypeId } from "../Pid.ts"
+import { counters } from "./counters.ts"
 import * as Envelope from "./envelope.ts"
+import { shapeOf } from "./shape.ts"
 import * as Timers from "./timers.ts"
 
 export type Status = "starting" | "running" | "suspended" | "stopping" | "exited"
@@ -51,6 +54,15 @@ export interface Down {
   readonly reason: ExitReason.ExitReason
 }
 
+/** Why an exit signal comes. */
+export type ExitOrigin =
+  /** A linked process has ended. */
+  | "end"
+  /** Somebody said `Process.exit`. */
+  | "said"
+  /** Its supervisor, or the scope that holds it, wants it to end. */
+  | "wish"
+
 export interface SpawnOptions {
   readonly label: string
   readonly mailbox?: Mailbox.Options | undefined
@@ -59,11 +71,13 @@ export interface SpawnOptions {
   readonly parent: ProcessImpl | null
   readonly isSupervisor?: boolean | undefined
   readonly inspect?: (() => Record<string, unknown>) | undefined
+  readonly memoryBytes?: (() => number) | undefined
 }
 
 /** What a behaviour (GenServer) adds to the plain process. */
 export interface Behaviour {
   inspect(): Record<string, unknown> | undefined
+  memoryBytes(): number | undefined
   /** What a crash report says beside the reason: names and shapes, never content. */
   describe(): Record<string, unknown>
   /** Fails the callers whose requests it has taken and not answered. */
@@ -121,6 +135,7 @@ export class ProcessImpl implements Pid<unknown> {
   tables: Set<NameTable> | null = null
   fiber: Fiber.RuntimeFiber<unknown, unknown> | null = null
   #inspect: (() => Record<string, unknown>) | undefined
+  #memoryBytes: (() => number) | undefined
   /** Its fiber has ended and its scope is being closed. */
   #isClosing = false
   #wake: ((effect: Effect.Effect<void>) => void) | null = null
@@ -137,8 +152,9 @@ export class ProcessImpl implements Pid<unknown> {
     this.trapExit = options.trapExit ?? false
     this.isSupervisor = options.isSupervisor ?? false
     this.#inspect = options.inspect
+    this.#memoryBytes = options.memoryBytes
     live.add(this)
-    spawned++
+    counters.spawned++
   }
 
   toString(): string {
@@ -167,6 +183,10 @@ export class ProcessImpl implements Pid<unknown> {
     return this.#inspect === undefined ? this.behaviour?.inspect() : this.#inspect()
   }
 
+  memoryBytes(): number | undefined {
+    return this.#memoryBytes === undefined ? this.behaviour?.memoryBytes() : this.#memoryBytes()
+  }
+
   wake(): void {
     const wake = this.#wake
     if (wake === null) return
@@ -184,7 +204,7 @@ export class ProcessImpl implements Pid<unknown> {
   /** A message from who cannot wait. */
   offerNow(kind: Envelope.Kind, payload: unknown): boolean {
     if (this.offer(new Envelope.Letter(kind, payload, false))) return true
-    if (this.exitReason === null) this.mailbox.rejected++
+    if (this.exitReason === null) this.mailbox.reject()
     return false
   }
 
@@ -200,21 +220,19 @@ export class ProcessImpl implements Pid<unknown> {
   }
 
   /**
-   * An exit signal arrives: OTP's rules, but that no process outlives its parent: the normal end of the parent is a shutdown of those
-   * that do not trap exits. `from` is null when it comes from no process. `isFromParent` when the scope that holds the process closes.
+   * An exit signal arrives: OTP's rules, but that the normal end of the parent is a shutdown of those that do not trap exits. `from` is null
+   * when it comes from no process. A server that traps exits takes whatever its parent says for the parent's end, as `gen_server` does.
    */
-  receiveExit(reason: ExitReason.ExitReason, from: ProcessImpl | null, isFromParent: boolean): void {
+  receiveExit(reason: ExitReason.ExitReason, from: ProcessImpl | null, origin: ExitOrigin): void {
     if (this.exitReason !== null) return
+    const isOfParent = origin === "wish" || (from !== null && from === this.parent)
     if (this.trapExit) {
-      if (this.behaviour !== null && (isFromParent || (from !== null && from === this.parent))) {
-        this.signal(Envelope.parentExit, reason)
-      } else {
-        this.signal(Envelope.info, { _tag: "Exit", pid: from, reason } satisfies ExitSignal)
-      }
+      if (this.behaviour !== null && isOfParent) this.signal(Envelope.parentExit, reason)
+      else this.signal(Envelope.info, { _tag: "Exit", pid: from, reason } satisfies ExitSignal)
       return
     }
     if (reason._tag !== "normal" || from === this) this.interrupt(reason)
-    else if (isFromParent || (from !== null && from === this.parent)) this.interrupt(ExitReason.shutdown)
+    else if (isOfParent && origin !== "said") this.interrupt(ExitReason.shutdown)
   }
 
   /** Ends it from without, its finalizers run first. */
@@ -228,7 +246,6 @@ export class ProcessImpl implements Pid<unknown> {
   kill(): void {
     if (this.exitReason !== null) return
     const isFiberAlive = this.fiber !== null && this.fiber.unsafePoll() === null
-    killedCount++
     if (isFiberAlive || this.#isClosing) zombies.add(this)
     this.finish(ExitReason.killed)
     if (isFiberAlive) this.fiber?.unsafeInterruptAsFork(FiberId.none)
@@ -237,7 +254,7 @@ export class ProcessImpl implements Pid<unknown> {
   link(other: ProcessImpl): void {
     if (other === this) return
     if (other.exitReason !== null) {
-      this.receiveExit(other.exitReason, other, false)
+      this.receiveExit(other.exitReason, other, "end")
       return
     }
     this.links ??= new Set()
@@ -289,19 +306,19 @@ export class ProcessImpl implements Pid<unknown> {
     this.exitReason = reason
     this.status = "exited"
     live.delete(this)
-    if (reason._tag === "crash") crashed++
+    count(reason)
     if (this.tables !== null) for (const table of this.tables) table.forget(this)
     this.behaviour?.onExit(reason)
     const { links, monitors, observers, watchers } = this
     this.links = this.monitors = this.observers = this.tables = this.watchers = null
     this.behaviour = this.children = null // who keeps the pid must not keep the state
-    this.#inspect = undefined
+    this.#inspect = this.#memoryBytes = undefined
     for (const envelope of this.mailbox.drain()) envelope.onReceiverExit(reason)
     if (monitors !== null) for (const monitor of monitors) monitor.target.watchers?.delete(monitor)
     if (links !== null) {
       for (const other of links) {
         other.links?.delete(this)
-        other.receiveExit(reason, this, false)
+        other.receiveExit(reason, this, "end")
       }
     }
     if (watchers !== null) {
@@ -320,17 +337,19 @@ export class ProcessImpl implements Pid<unknown> {
     const reason = this.exitReason ?? this.#reasonOf(exit)
     this.#wake = null
     if (reason._tag === "crash") report(this, reason, fiber.getFiberRefs())
-    if (this.scope.isEmpty) {
+    if (this.scope.closeIfEmpty()) {
       zombies.delete(this)
       this.finish(reason)
       return
     }
     if (!wasKilled) this.status = "stopping"
     this.#isClosing = true
-    const close = Scope.close(this.scope, ExitReason.toExit(reason))
-    runOutside(fiber.getFiberRefs(), close).addObserver((closed) => {
+    const close = Scope.close(this.scope, scopeExit(reason, exit))
+    runOutside(this, fiber.getFiberRefs(), close).addObserver((closed) => {
       zombies.delete(this)
-      this.finish(Exit.isSuccess(closed) || reason._tag === "crash" ? reason : ExitReason.fromExit(closed))
+      const last = Exit.isSuccess(closed) || reason._tag === "crash" ? reason : ExitReason.fromExit(closed)
+      if (last._tag === "crash" && last !== reason) report(this, last, fiber.getFiberRefs())
+      this.finish(last)
     })
   }
 
@@ -394,21 +413,25 @@ export class ProcessScope implements Scope.CloseableScope {
     return ExecutionStrategy.sequential
   }
   #scope: Scope.CloseableScope | null = null
+  #isClosed = false
 
-  get isEmpty(): boolean {
-    return this.#scope === null
+  /** Closes it if there is nothing in it: what is added later is let go of at once. False when it has to be closed properly. */
+  closeIfEmpty(): boolean {
+    if (this.#scope !== null) return false
+    this.#isClosed = true
+    return true
   }
 
   fork(strategy: ExecutionStrategy.ExecutionStrategy): Effect.Effect<Scope.CloseableScope> {
-    return Effect.flatMap(this.#made, (scope) => Scope.fork(scope, strategy))
+    return Effect.suspend(() => Scope.fork(this.#made(), strategy))
   }
 
   addFinalizer(finalizer: Scope.Scope.Finalizer): Effect.Effect<void> {
-    return Effect.flatMap(this.#made, (scope) => Scope.addFinalizerExit(scope, finalizer))
+    return Effect.suspend(() => Scope.addFinalizerExit(this.#made(), finalizer))
   }
 
   close(exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
-    return Effect.suspend(() => (this.#scope === null ? Effect.void : Scope.close(this.#scope, exit)))
+    return Effect.suspend(() => (this.closeIfEmpty() ? Effect.void : Scope.close(this.#made(), exit)))
   }
 
   pipe() {
@@ -416,27 +439,53 @@ export class ProcessScope implements Scope.CloseableScope {
     return pipeArguments(this, arguments)
   }
 
-  get #made(): Effect.Effect<Scope.CloseableScope> {
-    return Effect.suspend(() => {
-      if (this.#scope !== null) return Effect.succeed(this.#scope)
-      return Effect.map(Scope.make(), (scope) => {
-        this.#scope = scope
-        return scope
-      })
-    })
+  /** What `Effect.forkScoped` and `Effect.forkIn` look at, past the interface of a scope (effect/internal/effect/circular.ts, forkIn). */
+  get state(): unknown {
+    return (this.#made() as unknown as { readonly state: unknown }).state
+  }
+
+  #made(): Scope.CloseableScope {
+    this.#scope ??= makeScope(
+      this.#isClosed ? { _tag: "Closed", exit: Exit.void } : { _tag: "Open", finalizers: new Map() }
+    )
+    return this.#scope
   }
 }
 
-/** Runs what a process leaves to be done when its own fiber has ended, with that fiber's services and loggers. */
-const runOutside = <A, E>(fiberRefs: FiberRefs.FiberRefs, effect: Effect.Effect<A, E>): Fiber.RuntimeFiber<A, E> =>
+/** What `Scope.make` does, in plain code: there is no fiber to run it in where `state` is asked for (effect/internal/fiberRuntime.ts). */
+const makeScope = (state: object): Scope.CloseableScope =>
+  Object.assign(Object.create(scopePrototype), { strategy: ExecutionStrategy.sequential, state })
+
+const scopePrototype: object = Object.getPrototypeOf(Effect.runSync(Scope.make()))
+
+/** Runs what a process leaves to be done when its own fiber has ended, in its name, with that fiber's services and loggers. */
+const runOutside = <A, E>(
+  process: ProcessImpl,
+  fiberRefs: FiberRefs.FiberRefs,
+  effect: Effect.Effect<A, E>
+): Fiber.RuntimeFiber<A, E> =>
   Runtime.runFork(
     Runtime.make({
-      context: Context.empty(),
+      context: Context.make(Self, process) as Context.Context<never>,
       fiberRefs,
       runtimeFlags: Runtime.defaultRuntimeFlags
     }),
     effect
   )
+
+/** What the scope is closed with: as Effect would, so that a finalizer that commits on success does not when the work was cut off. */
+const scopeExit = (reason: ExitReason.ExitReason, exit: Exit.Exit<unknown, unknown>): Exit.Exit<unknown, unknown> => {
+  if (reason._tag === "crash") return Exit.failCause(reason.cause)
+  if (reason._tag === "killed" || Exit.isFailure(exit)) return Exit.interrupt(FiberId.none)
+  return Exit.void
+}
+
+const count = (reason: ExitReason.ExitReason): void => {
+  if (reason._tag === "killed") counters.killed++
+  else if (reason._tag !== "crash") counters.ended++
+  else if (Cause.isFailure(reason.cause)) counters.failed++
+  else counters.died++
+}
 
 /** The crash report: one structured line of the log, in shapes and names. Not even made where errors are not logged. */
 const report = (process: ProcessImpl, reason: ExitReason.Crash, fiberRefs: FiberRefs.FiberRefs): void => {
@@ -449,19 +498,35 @@ const report = (process: ProcessImpl, reason: ExitReason.Crash, fiberRefs: Fiber
     mailboxDepth: process.mailbox.depth,
     ...process.behaviour?.describe()
   }
-  const line = Effect.annotateLogs(Effect.logError("process crashed", reason.cause), annotations)
-  runOutside(fiberRefs, line)
+  const line = Effect.annotateLogs(Effect.logError("process crashed", withoutContent(reason.cause)), annotations)
+  runOutside(process, fiberRefs, line)
+}
+
+/** A warning about what a process is not to blame for, with what was thrown. */
+export const warn = (process: ProcessImpl, message: string, thrown: unknown): void => {
+  if (process.fiber === null) return
+  const line = Effect.logWarning(message, withoutContent(Cause.die(thrown)))
+  runOutside(process, process.fiber.getFiberRefs(), Effect.annotateLogs(line, { pid: process.toString() }))
+}
+
+/** Loggers print what was failed with as JSON. Errors speak for themselves; of all else only the shape is told. */
+const withoutContent = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> => {
+  const shown = (value: unknown) => (typeof value === "object" && !(value instanceof Error) ? shapeOf(value) : value)
+  return Cause.match(cause, {
+    onEmpty: Cause.empty as Cause.Cause<unknown>,
+    onFail: (error) => Cause.fail(shown(error)),
+    onDie: (defect) => Cause.die(shown(defect)),
+    onInterrupt: (by) => Cause.interrupt(by),
+    onSequential: (left, right) => Cause.sequential(left, right),
+    onParallel: (left, right) => Cause.parallel(left, right)
+  })
 }
 
 export const live = new Set<ProcessImpl>()
 /** Finished, but their fibers still run what cannot be interrupted. */
 export const zombies = new Set<ProcessImpl>()
-export const totals = () => ({ alive: live.size, zombies: zombies.size, spawned, crashed, killed: killedCount })
 
 let nextId = 1
-let spawned = 0
-let crashed = 0
-let killedCount = 0
 
 const ignore = (): void => {}
 

@@ -14,11 +14,13 @@ import type * as Context from "effect/Context"
 import type { DefaultServices } from "effect/DefaultServices"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Tracer from "effect/Tracer"
 import { type StartError, StartFailed, StartIgnored, StartTimeout } from "../ActorError.ts"
 import * as ExitReason from "../ExitReason.ts"
 import type { Pid } from "../Pid.ts"
 import * as Envelope from "./envelope.ts"
-import type { Behaviour, ProcessImpl } from "./process.ts"
+import { type Behaviour, type ProcessImpl, warn } from "./process.ts"
 import { shapeOf } from "./shape.ts"
 import * as Timers from "./timers.ts"
 
@@ -93,6 +95,7 @@ export interface AnyCallbacks {
   readonly trapExit?: boolean
   readonly mailbox?: { readonly capacity?: number }
   readonly inspect?: (state: unknown) => Record<string, unknown>
+  readonly memoryBytes?: (state: unknown) => number
   readonly isSupervisor?: boolean
 }
 
@@ -194,12 +197,21 @@ export class Server implements Behaviour {
     return this.#isInitialised ? this.callbacks.inspect?.(this.state) : undefined
   }
 
+  memoryBytes(): number | undefined {
+    return this.#isInitialised ? this.callbacks.memoryBytes?.(this.state) : undefined
+  }
+
   describe(): Record<string, unknown> {
     return {
       server: this.callbacks.name,
-      lastMessage: this.#current === null ? "init" : Envelope.nameOf(this.#current.payload),
+      lastMessage: this.#isInitialised ? this.#doing : "init",
       state: shapeOf(this.state)
     }
+  }
+
+  get #doing(): string {
+    if (this.#current === null) return "none, it was idle"
+    return `${Envelope.kindNames[this.#current.kind]} ${shapeOf(this.#current.payload)}`
   }
 
   onExit(reason: ExitReason.ExitReason): void {
@@ -248,8 +260,12 @@ export class Server implements Behaviour {
       } else {
         const envelope = this.#isSuspended ? mailbox.takeWhere(isForSuspended) : mailbox.take()
         if (envelope === null) {
-          if (!this.#isIdleOver()) return this.process.idle
-          result = this.#info({ _tag: "Timeout" })
+          if (!this.#isIdleOver()) {
+            this.#current = null // an idle server keeps nothing of its last caller
+            return this.process.idle
+          }
+          this.#current = timeoutLetter
+          result = this.#info(timeoutLetter.payload)
         } else {
           this.process.handled++
           result = this.#dispatch(envelope)
@@ -272,7 +288,10 @@ export class Server implements Behaviour {
       case Envelope.cast: {
         const { handleCast } = this.callbacks
         if (handleCast === undefined) throw new Error(`${this.callbacks.name} has no handleCast`)
-        if (this.onTrace !== null) this.onTrace({ _tag: "In", pid: this.process, kind: "cast", message: payload })
+        if (this.onTrace !== null) this.#tell({ _tag: "In", pid: this.process, kind: "cast", message: payload })
+        const { span } = envelope as Envelope.Letter
+        if (span !== undefined)
+          return this.#traced(castTagOf(payload), { links: [linkTo(span)] }, () => handleCast(payload, this.state))
         return handleCast(payload, this.state)
       }
       case Envelope.info:
@@ -295,24 +314,43 @@ export class Server implements Behaviour {
     this.#serving = envelope
     const clause = this.callbacks.handleCall?.[tag]
     if (clause === undefined) throw new Error(`${this.callbacks.name} has no clause for ${tag} in handleCall`)
-    if (this.onTrace !== null) this.onTrace({ _tag: "In", pid: this.process, kind: "call", message: request })
-    const result = clause(request, this.state, envelope)
-    if (result instanceof Next || envelope.span === undefined) return result
-    return Effect.withSpan(result, `${this.callbacks.name}.${tag}`, { parent: envelope.span, captureStackTrace: false })
+    if (this.onTrace !== null) this.#tell({ _tag: "In", pid: this.process, kind: "call", message: request })
+    if (envelope.span === undefined) return clause(request, this.state, envelope)
+    return this.#traced(tag, { parent: envelope.span }, () => clause(request, this.state, envelope))
+  }
+
+  /** Runs a callback in a span of its own, which ends as the callback did: an answer that is an error is the span's failure. */
+  #traced(tag: string, relation: Tracer.SpanOptions, callback: () => Result): Result {
+    const attributes = { "actor.pid": `<0.${this.process.id}>`, "actor.label": this.process.label }
+    const options = { root: relation.parent === undefined, ...relation, attributes, captureStackTrace: false }
+    return Effect.useSpan(`${this.callbacks.name}.${tag}`, options, (span) =>
+      Effect.suspend(() => {
+        const result = callback()
+        return result instanceof Next ? Effect.succeed(result) : Effect.withParentSpan(result, span)
+      }).pipe(
+        Effect.tap((next) =>
+          next.answer === "failure"
+            ? Effect.clockWith((clock) =>
+                Effect.sync(() => span.end(clock.unsafeCurrentTimeNanos(), Exit.fail(next.value)))
+              )
+            : Effect.void
+        )
+      )
+    )
   }
 
   #info(message: unknown): Result | null {
     const { handleInfo } = this.callbacks
-    if (this.onTrace !== null) this.onTrace({ _tag: "In", pid: this.process, kind: "info", message })
+    if (this.onTrace !== null) this.#tell({ _tag: "In", pid: this.process, kind: "info", message })
     return handleInfo === undefined ? null : handleInfo(message, this.state)
   }
 
   #continue(value: unknown): Result {
     this.#continuation = null
-    this.#current = null
+    this.#current = new Envelope.Letter(Envelope.continuation, value, false)
     const { handleContinue } = this.callbacks
     if (handleContinue === undefined) throw new Error(`${this.callbacks.name} has no handleContinue`)
-    if (this.onTrace !== null) this.onTrace({ _tag: "In", pid: this.process, kind: "continue", message: value })
+    if (this.onTrace !== null) this.#tell({ _tag: "In", pid: this.process, kind: "continue", message: value })
     return handleContinue(value, this.state)
   }
 
@@ -322,10 +360,24 @@ export class Server implements Behaviour {
       return null
     }
     const request = envelope.payload as (server: Server) => unknown
-    const answer = request(this)
-    if (answer === held) this.#hold(envelope)
-    else envelope.answer(Effect.succeed(answer))
+    try {
+      const answer = request(this)
+      if (answer === held) this.#hold(envelope)
+      else envelope.answer(Effect.succeed(answer))
+    } catch (thrown) {
+      envelope.answer(Effect.die(thrown)) // the function is the asker's, and so is its defect
+    }
     return null
+  }
+
+  /** A handler that throws is removed and reported: looking on must not break what is looked at. */
+  #tell(event: TraceEvent): void {
+    try {
+      this.onTrace?.(event)
+    } catch (thrown) {
+      this.onTrace = null
+      warn(this.process, "trace handler removed: it threw", thrown)
+    }
   }
 
   readonly #apply = (next: AnyNext): void => {
@@ -334,7 +386,7 @@ export class Server implements Behaviour {
     this.state = next.state
     this.#stopReason = next.reason
     if (envelope !== null) this.#answer(envelope, next)
-    if (this.onTrace !== null) this.onTrace({ _tag: "State", pid: this.process, state: next.state })
+    if (this.onTrace !== null) this.#tell({ _tag: "State", pid: this.process, state: next.state })
     if (next.options !== undefined) this.#follow(next.options)
   }
 
@@ -343,7 +395,7 @@ export class Server implements Behaviour {
       if (!envelope.isAnswered) this.#hold(envelope)
       return
     }
-    if (this.onTrace !== null) this.onTrace({ _tag: "Out", pid: this.process, answer: next.value })
+    if (this.onTrace !== null) this.#tell({ _tag: "Out", pid: this.process, answer: next.value })
     const answer = next.answer === "success" ? Effect.succeed(next.value) : Effect.fail(next.value)
     if (next.reason === null) {
       envelope.answer(answer)
@@ -362,7 +414,9 @@ export class Server implements Behaviour {
   #follow(options: NextOptions | undefined): void {
     if (options === undefined) return
     if ("continue" in options) this.#continuation = { value: options.continue }
-    if (options.timeout !== undefined) this.#idleMs = Timers.millis(options.timeout)
+    if (options.timeout === undefined) return
+    const idleMs = Timers.millis(options.timeout)
+    this.#idleMs = idleMs === Number.POSITIVE_INFINITY ? null : idleMs
   }
 
   /** Nothing is there to be done. True if the idle time-out has passed; otherwise its timer runs from now on, if it does not yet. */
@@ -453,6 +507,15 @@ class IdleTimer extends Timers.Timer {
     this.#process.wake()
   }
 }
+
+const timeoutLetter = new Envelope.Letter(Envelope.info, { _tag: "Timeout" }, false)
+
+/** Untagged casts are called by their kind: what they are may be their content. */
+const castTagOf = (message: unknown): string =>
+  typeof message === "object" && message !== null && "_tag" in message ? Envelope.nameOf(message) : "cast"
+
+/** A cast's sender may have ended long before it is handled, so its span is no parent. */
+const linkTo = (span: Tracer.AnySpan): Tracer.SpanLink => ({ _tag: "SpanLink", span, attributes: {} })
 
 const isForSuspended = (envelope: Envelope.Envelope): boolean =>
   envelope.kind === Envelope.system || envelope.kind === Envelope.parentExit

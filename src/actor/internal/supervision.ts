@@ -7,6 +7,8 @@
 import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
+import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import { type StartError, StartFailed } from "../ActorError.ts"
 import * as ExitReason from "../ExitReason.ts"
@@ -108,14 +110,17 @@ export const stopChild = (supervisor: ProcessImpl, child: Child): Effect.Effect<
     return awaitStop(child, child.shutdownMs)
   })
 
-/** Stops children that do not depend on each other: all are told first, so that it takes as long as the slowest. */
+/**
+ * Stops children that do not depend on each other: all are told first, so that it takes as long as the slowest. They are awaited by their
+ * time-outs, the shortest first, so that none is killed late because another was waited for.
+ */
 export const stopTogether = (supervisor: ProcessImpl, children: ReadonlyArray<Child>): Effect.Effect<void> =>
   Effect.withFiberRuntime((fiber) => {
     const timers = Timers.ofServices(fiber.currentDefaultServices)
     const toldMs = timers.nowMs()
     for (const child of children) signalStop(supervisor, child)
     return Effect.forEach(
-      children,
+      [...children].sort((a, b) => a.shutdownMs - b.shutdownMs),
       (child) => Effect.suspend(() => awaitStop(child, child.shutdownMs - (timers.nowMs() - toldMs))),
       { discard: true }
     )
@@ -124,7 +129,7 @@ export const stopTogether = (supervisor: ProcessImpl, children: ReadonlyArray<Ch
 const signalStop = (supervisor: ProcessImpl, child: Child): void => {
   if (child.pid === null) return
   if (child.shutdownMs < 0) child.pid.kill()
-  else child.pid.receiveExit(ExitReason.shutdown, supervisor, true)
+  else child.pid.receiveExit(ExitReason.shutdown, supervisor, "wish")
 }
 
 const awaitStop = (child: Child, timeoutMs: number): Effect.Effect<void> => {
@@ -164,17 +169,18 @@ export class RestartCounter {
 /** What a supervisor ends with when its children need it to be restarted by its own. */
 export const tooManyRestarts = ExitReason.shutdownWith("reached maximum restart intensity")
 
-/** One line for the log when a child has ended and the supervisor acts. */
+/** One line for the log when a child has ended and the supervisor acts. Not even made where warnings are not logged. */
 export const report = (supervisor: ProcessImpl, child: Child, reason: ExitReason.ExitReason, action: string) =>
-  Effect.suspend(() =>
-    Effect.annotateLogs(Effect.logWarning("supervised process ended"), {
+  Effect.withFiberRuntime<void>((fiber) => {
+    if (LogLevel.greaterThan(fiber.getFiberRef(FiberRef.currentMinimumLogLevel), LogLevel.Warning)) return Effect.void
+    return Effect.annotateLogs(Effect.logWarning("supervised process ended"), {
       supervisor: supervisor.toString(),
       child: child.id,
       reason: ExitReason.format(reason),
       restarts: child.restarts,
       action
     })
-  )
+  })
 
 /** A rule in milliseconds: `Infinity` waits for ever, -1 kills at once. */
 export const shutdownMsOf = (shutdown: Shutdown | undefined, type: "worker" | "supervisor"): number => {

@@ -41,8 +41,9 @@ export class Timers {
     return this.#source.nowMs()
   }
 
-  /** Sets `timer` to fall due in `delayMs`. It must not be set already. */
+  /** Sets `timer` to fall due in `delayMs`; for ever is not at all. It must not be set already. */
   set(timer: Timer, delayMs: number): void {
+    if (delayMs === Number.POSITIVE_INFINITY) return
     const delay = delayMs <= 0 ? 0 : Math.ceil(delayMs)
     let list = this.#lists.get(delay)
     if (list === undefined) {

@@ -19,6 +19,8 @@ export interface TreeNode {
   readonly messagesHandled: number
   /** How the process before this one ended: `crash: Error: boom`. Null if there was none. */
   readonly lastExit: string | null
+  /** Bytes that it holds, where it says so. */
+  readonly memoryBytes?: number
   /** What the process shows of itself. */
   readonly inspect?: Record<string, unknown>
   readonly children: ReadonlyArray<TreeNode>
@@ -41,6 +43,7 @@ export const format = (node: TreeNode, indent = ""): string => {
     node.status,
     `${node.messagesHandled} handled`,
     ...(node.mailboxDepth > 0 ? [`${node.mailboxDepth} waiting`] : []),
+    ...(node.memoryBytes === undefined ? [] : [`${bytes(node.memoryBytes)} held`]),
     ...(node.restarts > 0 ? [`${node.restarts} restarts`] : []),
     ...(node.lastExit === null ? [] : [`last exit ${node.lastExit}`])
   ]
@@ -51,6 +54,7 @@ export const format = (node: TreeNode, indent = ""): string => {
 const nodeOf = (row: ChildRow): TreeNode => {
   const { pid } = row
   const inspect = pid === null ? undefined : inspectOf(pid)
+  const memoryBytes = pid === null ? undefined : memoryOf(pid)
   return {
     name: row.id,
     pid: pid === null ? null : pid.toString(),
@@ -60,10 +64,24 @@ const nodeOf = (row: ChildRow): TreeNode => {
     mailboxDepth: pid?.mailbox.depth ?? 0,
     messagesHandled: pid?.handled ?? 0,
     lastExit: row.lastExit === null ? null : ExitReason.format(row.lastExit),
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
     ...(inspect === undefined ? {} : { inspect }),
-    children: pid?.children?.().map(nodeOf) ?? []
+    children: pid === null ? [] : (pid.children?.() ?? linkedChildren(pid)).map(nodeOf)
   }
 }
+
+/** What a process that is no supervisor has started and is linked to: the attempts of a dispatcher, the tasks of a server. */
+const linkedChildren = (parent: ProcessImpl): ReadonlyArray<ChildRow> =>
+  [...(parent.links ?? [])].filter((process) => process.parent === parent).map(unsupervised)
+
+const unsupervised = (pid: ProcessImpl): ChildRow => ({
+  id: pid.label === "" ? "process" : pid.label,
+  pid,
+  type: "worker",
+  restarts: 0,
+  lastExit: null,
+  isRestarting: false
+})
 
 /** A process that cannot say how it is must not break the picture of all the others. */
 const inspectOf = (pid: ProcessImpl): Record<string, unknown> | undefined => {
@@ -73,3 +91,20 @@ const inspectOf = (pid: ProcessImpl): Record<string, unknown> | undefined => {
     return { inspectFailed: String(error) }
   }
 }
+
+const memoryOf = (pid: ProcessImpl): number | undefined => {
+  try {
+    return pid.memoryBytes()
+  } catch {
+    return undefined
+  }
+}
+
+/** For people: `512 B`, `1.5 KiB`, `12 MiB`. */
+const bytes = (count: number): string => {
+  let [value, unit] = [count, 0]
+  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024
+  return `${value < 10 && unit > 0 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`
+}
+
+const units = ["B", "KiB", "MiB", "GiB"]
