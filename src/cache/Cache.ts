@@ -7,7 +7,7 @@
 import { Context, Duration, Effect, Layer, Option } from "effect"
 import { type Entry, type Keyspace, type Meta, noMeta, SetFlag, type ValueObject } from "../kernel/index.ts"
 import { CacheClock } from "./CacheClock.ts"
-import { type CacheError, EntryTooLarge, InvalidTtl, InvalidValue } from "./CacheError.ts"
+import { type CacheError, EntryTooLarge, InvalidTtl, InvalidValue, Rejected } from "./CacheError.ts"
 import { Keyspaces } from "./Keyspaces.ts"
 import { fromValue, type Input, type Output, toBytes, toMetadata, toText, toValue } from "./Values.ts"
 
@@ -44,6 +44,8 @@ export interface CacheStats {
   readonly deletes: number
   readonly expires: number
   readonly evictions: number
+  /** Writes and deletes that BEFORE triggers refused. */
+  readonly rejected: number
 }
 
 export interface CacheService {
@@ -60,13 +62,15 @@ export interface CacheService {
   readonly peek: (key: string) => EntryView | undefined
   /**
    * Stores a value; its triggers have run when this returns. Replaces deadline, metadata, tags and cost.
-   * Fails with `InvalidValue` for what is no plain data, `InvalidTtl`, or `EntryTooLarge`; the old entry then stays.
+   * Fails with `InvalidValue` for what is no plain data, `InvalidTtl`, `EntryTooLarge`, or `Rejected` by a BEFORE
+   * trigger; the old entry then stays.
    */
   readonly set: (key: string, value: Input, options?: SetOptions) => Effect.Effect<void, CacheError>
   /** `set` without Effect: returns the error instead of failing. */
   readonly unsafeSet: (key: string, value: Input, options?: SetOptions) => CacheError | undefined
-  /** Whether there was such an entry. Fires ON_DELETE. */
-  readonly delete: (key: string) => Effect.Effect<boolean>
+  /** Whether there was such an entry. Fires ON_DELETE. Fails when a BEFORE trigger refuses: the entry then stays. */
+  readonly delete: (key: string) => Effect.Effect<boolean, Rejected>
+  /** `delete` without Effect: whether an entry went. False, too, when a BEFORE trigger refused; `delete` says why. */
   readonly unsafeDelete: (key: string) => boolean
   /** Whether there is such an entry. Fires nothing. */
   readonly has: (key: string) => Effect.Effect<boolean>
@@ -120,7 +124,7 @@ export const make = (keyspace: Keyspace, nowMs: () => number): CacheService => {
     }
     return keyspace.set(toBytes(key), value, expiresAtMs, meta, flags)
       ? undefined
-      : new EntryTooLarge({ key, maxBytes: keyspace.maxBytes })
+      : (rejection(keyspace, key) ?? new EntryTooLarge({ key, maxBytes: keyspace.maxBytes }))
   }
   const unsafeDelete = (key: string): boolean => keyspace.delete(toBytes(key))
   return {
@@ -137,7 +141,11 @@ export const make = (keyspace: Keyspace, nowMs: () => number): CacheService => {
         const error = unsafeSet(key, value, options)
         return error === undefined ? Effect.void : Effect.fail(error)
       }),
-    delete: (key) => Effect.sync(() => unsafeDelete(key)),
+    delete: (key) =>
+      Effect.suspend(() => {
+        if (unsafeDelete(key)) return Effect.succeed(true)
+        return rejection(keyspace, key) ?? Effect.succeed(false)
+      }),
     peek: (key) => {
       const entry = keyspace.peek(toBytes(key))
       return entry === undefined ? undefined : view(entry)
@@ -172,11 +180,16 @@ export const make = (keyspace: Keyspace, nowMs: () => number): CacheService => {
       }),
     clear: Effect.sync(() => keyspace.flush()),
     stats: Effect.sync(() => {
-      const { hits, misses, writes, deletes, expires, evictions } = keyspace.stats
-      return { entries: keyspace.size, bytes: keyspace.bytes, hits, misses, writes, deletes, expires, evictions }
+      const { hits, misses, writes, deletes, expires, evictions, rejected } = keyspace.stats
+      const held = { entries: keyspace.size, bytes: keyspace.bytes }
+      return { ...held, hits, misses, writes, deletes, expires, evictions, rejected }
     })
   }
 }
+
+/** Why the keyspace's last operation, which was on `key`, was refused by a trigger; undefined where it was not. */
+const rejection = ({ refusal }: Keyspace, key: string): Rejected | undefined =>
+  refusal === null ? undefined : new Rejected({ key, reason: shown(refusal) })
 
 const view = (entry: Entry): EntryView => ({
   key: shown(entry.key),

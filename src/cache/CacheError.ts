@@ -26,4 +26,15 @@ export class EntryTooLarge extends Data.TaggedError("EntryTooLarge")<{
   }
 }
 
-export type CacheError = InvalidValue | InvalidTtl | EntryTooLarge
+/** A BEFORE trigger refused the write or the delete. */
+export class Rejected extends Data.TaggedError("Rejected")<{
+  readonly key: string
+  /** In the trigger's own words. */
+  readonly reason: string
+}> {
+  override get message(): string {
+    return `'${this.key}' was rejected: ${this.reason}`
+  }
+}
+
+export type CacheError = InvalidValue | InvalidTtl | EntryTooLarge | Rejected

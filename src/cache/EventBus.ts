@@ -2,23 +2,26 @@
  * Channels within the process: RESP clients, `cache.emit` and whoever listens in the library meet here.
  *
  * Synchronous, and without a queue of its own: a message is handed to every receiver before `publish` returns, and a
- * receiver that cannot keep up has its own limit and its own rule for what happens there. Channels and payloads are
- * bytes as latin1 strings. A message costs O(receivers) plus one glob match for each distinct pattern.
+ * receiver that cannot keep up has its own limit and its own rule for what happens there. A receiver that throws costs
+ * nobody else the message: it is counted and told of. Channels and payloads are bytes as latin1 strings. A message costs O(receivers) plus one glob match for each distinct pattern.
  */
 import { globMatches } from "./Glob.ts"
 
-/** Somebody who takes messages. It must not throw; it owns the bound of what it holds back. */
+/** Somebody who takes messages. It owns the bound of what it holds back. */
 export interface Subscriber {
   /** `pattern` is the glob by which the message came, or null when the channel itself was subscribed to. */
   onMessage(channel: string, payload: string, pattern: string | null): void
 }
 
 export class EventBus {
-  /** Messages published, and how often one was handed to a receiver. */
-  readonly stats = { published: 0, delivered: 0 }
+  /** Messages published, how often one was handed to a receiver, and how often a receiver has thrown. */
+  readonly stats = { published: 0, delivered: 0, failed: 0 }
 
   private readonly byChannel = new Map<string, Set<Subscriber>>()
   private readonly byPattern = new Map<string, Set<Subscriber>>()
+
+  /** `onFailure` is told of what a receiver has thrown, with its channel; it must not throw itself. */
+  constructor(private readonly onFailure: (error: unknown, channel: string) => void = () => {}) {}
 
   /** Returns false when it was subscribed already. */
   subscribe(channel: string, subscriber: Subscriber): boolean {
@@ -42,16 +45,17 @@ export class EventBus {
 
   /**
    * Hands the message to the channel's subscribers and then to those of each matching pattern, in the order of their
-   * subscription; who has both gets it twice, as in Redis. Returns how many times it was handed over.
+   * subscription; who has both gets it twice, as in Redis. Returns how many times it was handed over, also to those who
+   * threw.
    */
   publish(channel: string, payload: string): number {
     this.stats.published++
     let receivers = 0
     const subscribers = this.byChannel.get(channel)
-    if (subscribers !== undefined) receivers += deliver(subscribers, channel, payload, null)
+    if (subscribers !== undefined) receivers += this.deliver(subscribers, channel, payload, null)
     if (this.byPattern.size > 0) {
       for (const [pattern, matching] of this.byPattern) {
-        if (globMatches(pattern, channel)) receivers += deliver(matching, channel, payload, pattern)
+        if (globMatches(pattern, channel)) receivers += this.deliver(matching, channel, payload, pattern)
       }
     }
     this.stats.delivered += receivers
@@ -79,6 +83,23 @@ export class EventBus {
   get patternCount(): number {
     return this.byPattern.size
   }
+
+  /** Those who join during a delivery wait for the next message: one that subscribes anew cannot make it endless. */
+  private deliver(to: Set<Subscriber>, channel: string, payload: string, pattern: string | null): number {
+    let left = to.size
+    let delivered = 0
+    for (const subscriber of to) {
+      if (left-- === 0) break
+      delivered++
+      try {
+        subscriber.onMessage(channel, payload, pattern)
+      } catch (error) {
+        this.stats.failed++
+        this.onFailure(error, channel)
+      }
+    }
+    return delivered
+  }
 }
 
 type Index = Map<string, Set<Subscriber>>
@@ -99,16 +120,4 @@ const leave = (index: Index, name: string, subscriber: Subscriber): boolean => {
   if (!subscribers?.delete(subscriber)) return false
   if (subscribers.size === 0) index.delete(name)
   return true
-}
-
-/** Those who join during a delivery wait for the next message: a receiver that subscribes anew cannot make it endless. */
-const deliver = (to: Set<Subscriber>, channel: string, payload: string, pattern: string | null): number => {
-  let left = to.size
-  let delivered = 0
-  for (const subscriber of to) {
-    if (left-- === 0) break
-    subscriber.onMessage(channel, payload, pattern)
-    delivered++
-  }
-  return delivered
 }

@@ -4,13 +4,18 @@
  * One keyspace for now; a keyspace per tenant is opened through the same service. What reacts to its events is given
  * from above as `Reactions`, at construction.
  */
-import { Config, Context, Effect, Layer } from "effect"
-import { type EventSink, Keyspace } from "../kernel/index.ts"
+import { Context, Effect, Layer, Runtime } from "effect"
+import { type EventSink, type Gate, Keyspace } from "../kernel/index.ts"
 import { CacheClock } from "./CacheClock.ts"
 
-/** Takes the keyspaces' events: the triggers, in the product; nothing, in a plain cache. */
-export class Reactions extends Context.Tag("mimosa-cache/cache/Reactions")<Reactions, EventSink>() {
-  static readonly layerNone: Layer.Layer<Reactions> = Layer.succeed(Reactions, { onEvent() {}, onSettled() {} })
+/** Takes the keyspaces' events, and is asked before writes: the triggers, in the product; nothing, in a plain cache. */
+export class Reactions extends Context.Tag("mimosa-cache/cache/Reactions")<Reactions, EventSink & Gate>() {
+  static readonly layerNone: Layer.Layer<Reactions> = Layer.succeed(Reactions, {
+    onEvent() {},
+    onSettled() {},
+    beforeWrite: () => null,
+    beforeDelete: () => null
+  })
 }
 
 /** Is told when a keyspace has something to expire earlier than it said before. Supplied by the scheduler. */
@@ -47,17 +52,6 @@ export interface KeyspaceLimits {
 
 export const keyspaceLimitsDefault: KeyspaceLimits = { maxEntries: 50_000, maxBytes: 512 * 1024 * 1024 }
 
-const positive = (name: string, byDefault: number): Config.Config<number> =>
-  Config.integer(name).pipe(
-    Config.validate({ message: "must be at least 1", validation: (value) => value >= 1 }),
-    Config.withDefault(byDefault)
-  )
-
-export const keyspaceLimitsConfig: Config.Config<KeyspaceLimits> = Config.all({
-  maxEntries: positive("MIMOSA_MAX_ENTRIES", keyspaceLimitsDefault.maxEntries),
-  maxBytes: positive("MIMOSA_MAX_BYTES", keyspaceLimitsDefault.maxBytes)
-})
-
 export interface KeyspacesService {
   /** The keyspace of everybody who is no tenant. */
   readonly main: Keyspace
@@ -83,10 +77,19 @@ export class Keyspaces extends Context.Tag("mimosa-cache/cache/Keyspaces")<Keysp
         const clock = yield* CacheClock
         const sink = yield* Reactions
         const wakeup = yield* Wakeups
+        const runtime = yield* Effect.runtime()
+        let thrown = 0
+        const onSinkError = (error: unknown): void => {
+          // Told when it has doubled: what always throws would fill the log. The keyspace's `sinkErrors` counts all.
+          if ((++thrown & (thrown - 1)) !== 0) return
+          Runtime.runSync(runtime)(Effect.logError("a reaction to an event has thrown", { thrown, error }))
+        }
         const main = new Keyspace({
           ...checked({ ...keyspaceLimitsDefault, ...limits }),
           clock,
           sink,
+          gate: sink,
+          onSinkError,
           wake: wakeup.at
         })
         return { main, all: () => [main] }

@@ -24,6 +24,25 @@ export type Output = string | Structured
 export const toBytes = (text: string): string =>
   isAscii.test(text) ? text : Buffer.from(text, "utf8").toString("latin1")
 
+/**
+ * Bytes with more bytes behind them. V8 keeps a concatenation as a tree of its parts, 32 bytes each, until somebody reads
+ * it: a value that is appended to byte by byte would take 33 times what is counted. So it is made one piece each time it
+ * has grown by a thirty-second, which bounds it by twice its length, at 32 bytes of copying for each one appended.
+ */
+export const appendBytes = (bytes: string, addition: string): string => {
+  const whole = bytes + addition
+  const step = Math.max(0, 26 - Math.clz32(bytes.length)) // 2 ** step is at most length / 32
+  return bytes.length >> step === whole.length >> step ? whole : onePiece(whole)
+}
+
+/** The same bytes as one piece of memory, which keeps alive none of those that they were put together from. O(length). */
+export const onePiece = (bytes: string): string => {
+  probe.lastByte = bytes.charCodeAt(bytes.length - 1) // reading one lays them out; kept, or it would be optimised away
+  return bytes
+}
+
+const probe = { lastByte: 0 }
+
 /** The kernel's bytes as text, or undefined where they are not UTF-8. */
 export const toText = (bytes: string): string | undefined => {
   if (isAscii.test(bytes)) return bytes
@@ -92,7 +111,9 @@ const copy = (input: unknown, path: string, depth: number): Nested => {
   if (depth >= depthMax) throw new InvalidValue({ path, reason: `it is nested deeper than ${depthMax} levels` })
   if (input instanceof Uint8Array) return new Uint8Array(input) // not slice: a Buffer's shares its memory
   if (Array.isArray(input)) {
-    return Object.freeze(Array.from(input, (item, i) => copy(item, `${path}[${i}]`, depth + 1))) // holes are seen, too
+    const items = new Array<Nested>(input.length) // of its exact length: one that grows keeps up to half as much in reserve
+    for (let i = 0; i < input.length; i++) items[i] = copy(input[i], `${path}[${i}]`, depth + 1)
+    return Object.freeze(items)
   }
   if (input instanceof Map) {
     const map = new Map<Nested, Nested>()

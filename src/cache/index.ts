@@ -1,13 +1,12 @@
 export { Bus } from "./Bus.ts"
 export { Cache, type CacheService, type CacheStats, type EntryView, make, type SetOptions } from "./Cache.ts"
 export { CacheClock } from "./CacheClock.ts"
-export { type CacheError, EntryTooLarge, InvalidTtl, InvalidValue } from "./CacheError.ts"
+export { type CacheError, EntryTooLarge, InvalidTtl, InvalidValue, Rejected } from "./CacheError.ts"
 export { EventBus, type Subscriber } from "./EventBus.ts"
 export {
   type KeyspaceLimits,
   Keyspaces,
   type KeyspacesService,
-  keyspaceLimitsConfig,
   keyspaceLimitsDefault,
   Reactions,
   Wakeup,
@@ -16,9 +15,11 @@ export {
 export { Scheduler } from "./Scheduler.ts"
 export { TurnClock } from "./TurnClock.ts"
 export {
+  appendBytes,
   fromValue,
   type Input,
   type Output,
+  onePiece,
   toBytes,
   toJson,
   toMetadata,

@@ -1,15 +1,25 @@
 /**
- * The last events in order, for those who replay them (law 1): a ring of references.
+ * The last events in order, for those who replay them (law 1) or try something on what has really happened: a ring of
+ * references, bounded by their number and by the bytes of the values that they keep alive.
  *
  * Nothing is kept, and no event is built on its account, until `open` is called.
  */
 import { allCauses, Cause, causeBit } from "./Cause.ts"
 import type { KeyEvent } from "./KeyEvent.ts"
+import { patternMatches } from "./Pattern.ts"
+import type { Watcher } from "./PatternTrie.ts"
+
+/** Bytes of entries, as the keyspace counts them, that the kept events may hold beside the keyspace itself. */
+export const eventLogBytesDefault = 16 * 1024 * 1024
 
 export class EventLog {
   private ring: Array<KeyEvent | undefined> = []
+  private sizes: number[] = []
+  private bytes = 0
+  private bytesMax = 0
   private mask = 0
   private appended = 0
+  private dropped = 0
 
   /** Whether an event with this cause bit has to be built and appended. */
   wants(bit: number): boolean {
@@ -18,35 +28,63 @@ export class EventLog {
 
   /** How many events fell out at the ring's end since it was opened. */
   get overwritten(): number {
-    return Math.max(0, this.appended - this.ring.length)
+    return this.dropped
+  }
+
+  /** How many events it keeps at most; 0 while it is closed. */
+  get capacity(): number {
+    return this.ring.length
   }
 
   /**
-   * Starts keeping the last `capacity` events, dropping those kept before. Without a mask of causes everything but
-   * reads is kept: reads change nothing, and would push out what does.
+   * Starts keeping the last `capacity` events, or as many of them as hold `bytesMax` bytes, dropping those kept before.
+   * Without a mask of causes everything but reads is kept: reads change nothing, and would push out what does.
    */
-  open(capacity: number, mask = allCauses & ~causeBit(Cause.read)): void {
-    this.mask = mask
+  open(capacity: number, mask = allCauses & ~causeBit(Cause.read), bytesMax = eventLogBytesDefault): void {
+    this.mask = capacity === 0 ? 0 : mask
+    this.bytesMax = bytesMax
     this.ring = new Array<KeyEvent | undefined>(capacity).fill(undefined)
+    this.sizes = new Array<number>(capacity).fill(0)
+    this.bytes = 0
     this.appended = 0
+    this.dropped = 0
   }
 
   close(): void {
-    this.mask = 0
-    this.ring = []
-    this.appended = 0
+    this.open(0, 0, 0)
   }
 
-  append(event: KeyEvent): void {
-    this.ring[this.appended++ % this.ring.length] = event
+  /** Takes an event that keeps values of `bytes` alive. */
+  append(event: KeyEvent, bytes: number): void {
+    if (this.appended - this.dropped === this.ring.length) this.drop()
+    const at = this.appended++ % this.ring.length
+    this.ring[at] = event
+    this.sizes[at] = bytes
+    this.bytes += bytes
+    while (this.bytes > this.bytesMax) this.drop()
   }
 
   /** The kept events, oldest first. */
   recent(): KeyEvent[] {
+    return this.last(this.ring.length)
+  }
+
+  /** The last `count` of the kept events, or of those that the watcher would have seen, oldest first. O(kept). */
+  last(count: number, watcher?: Pick<Watcher, "pattern" | "mask">): KeyEvent[] {
     const events: KeyEvent[] = []
-    for (let at = this.overwritten; at < this.appended; at++) {
-      events.push(this.ring[at % this.ring.length] as KeyEvent)
+    for (let i = this.appended - 1; i >= this.dropped && events.length < count; i--) {
+      const event = this.ring[i % this.ring.length] as KeyEvent
+      if (watcher === undefined || isFor(watcher, event)) events.push(event)
     }
-    return events
+    return events.reverse()
+  }
+
+  private drop(): void {
+    const at = this.dropped++ % this.ring.length
+    this.ring[at] = undefined
+    this.bytes -= this.sizes[at] as number
   }
 }
+
+const isFor = ({ pattern, mask }: Pick<Watcher, "pattern" | "mask">, event: KeyEvent): boolean =>
+  (mask & causeBit(event.interest)) !== 0 && patternMatches(pattern, event.key)

@@ -4,9 +4,9 @@
  * It holds references, never copies: values and metadata are immutable, so an event stays true after its entry has
  * gone on. For removals `value` is absent and `oldValue` is what went away.
  */
-import type { Cause } from "./Cause.ts"
+import { Cause } from "./Cause.ts"
 import type { Keyspace } from "./Keyspace.ts"
-import type { Match } from "./PatternTrie.ts"
+import type { Match, Watcher } from "./PatternTrie.ts"
 import type { Meta, Value } from "./Value.ts"
 
 export class KeyEvent {
@@ -29,23 +29,48 @@ export class KeyEvent {
     readonly atMs: number,
     /** The entry stays on this instance. */
     readonly isLocal: boolean,
-    /** Entries removed by a flush; 1 otherwise. */
+    /** Entries removed by a flush as a whole; 1 otherwise. */
     readonly count: number,
     /** The trigger run that caused it, or null when a client did. */
     readonly origin: EventOrigin | null,
-    readonly match: Match
+    /** Who wants it, while the sink looks at it; let go afterwards. */
+    public match: Match
   ) {}
+
+  /** One key that a flush took, and not the flush as a whole, whose key is empty and whose `count` tells how many. */
+  get isFlushedKey(): boolean {
+    return this.cause === Cause.flush && this.oldValue !== undefined
+  }
+
+  /** What a watcher has to be interested in to see it: its cause, but for a flushed key. */
+  get interest(): Cause {
+    return this.isFlushedKey ? Cause.flushKey : this.cause
+  }
+
+  /** Who wants it, in the order in which they run; nobody any more once the sink has seen it. */
+  get watchers(): readonly Watcher[] {
+    return this.match.watchersOf(this.interest)
+  }
 }
 
 /** Who caused an event that no client caused. What else it carries is the business of the room that set it. */
 export interface EventOrigin {
   /** 1 for the events of a trigger that a client's operation fired, and so on. */
   readonly depth: number
+  /** The instance that it happened on first, where that is another one. */
+  readonly peer?: string
 }
 
-/** Takes the events of a keyspace, each after its change is complete. It must not throw. */
+/**
+ * Takes the events of a keyspace, each after its change is complete. What it throws is counted (`stats.sinkErrors`) and
+ * told to `onSinkError`; the events behind go on.
+ */
 export interface EventSink {
   onEvent(event: KeyEvent, keyspace: Keyspace): void
-  /** Called once an operation and all that came of it have been seen: the time for effects that leave the cache. */
+  /**
+   * Called once for each outermost operation that had events or asked the gate, when all that came of it has been seen:
+   * the time for effects that leave the cache, and the end of what its budgets count (law 7). What it changes in turn
+   * is an operation of its own, which is settled after it.
+   */
   onSettled(keyspace: Keyspace): void
 }

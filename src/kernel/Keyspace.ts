@@ -8,8 +8,11 @@
  * would allocate for all entries at once; entries and bytes are counted here.
  *
  * Order within one operation: the change (store, version, wheel) is complete before its events are appended to the log
- * in the order of the changes, and only then does the sink see them. What the sink changes in turn is queued behind
- * them, so cascades are breadth first, and an operation from within a sink returns before its own events are seen.
+ * in the order of the changes, and only then does the sink see them, once for the whole operation, however many entries
+ * it evicted or flushed. What the sink changes in turn is queued behind them, so cascades are breadth first, and an
+ * operation from within a sink returns before its own events are seen. Whoever makes several changes that are one
+ * (`hold`), or several in a row that are one operation (`beginOperation`), says so. A gate is asked before anything has
+ * changed; what it changes itself comes before the operation that it was asked for, in the same settling.
  *
  * Invariants: every live entry has exactly one slot; it is on the wheel exactly when `expiresAtMs` is not 0; `bytes`
  * is the sum over the entries; entries and bytes are within their limits when an operation returns.
@@ -17,8 +20,9 @@
 import { LRUCache } from "lru-cache"
 import { Cause, causeBit } from "./Cause.ts"
 import { EventLog } from "./EventLog.ts"
+import { type Gate, PendingWrite } from "./Gate.ts"
 import { type EventOrigin, type EventSink, KeyEvent } from "./KeyEvent.ts"
-import { type Match, PatternTrie, unmatched } from "./PatternTrie.ts"
+import { type Answer, type Match, noAnswer, PatternTrie, unmatched } from "./PatternTrie.ts"
 import { SlotTable } from "./SlotTable.ts"
 import { TimingWheel } from "./TimingWheel.ts"
 import { byteSize, type Meta, metaByteSize, noMeta, type Value } from "./Value.ts"
@@ -35,6 +39,10 @@ export interface KeyspaceOptions {
   readonly maxBytes: number
   readonly clock: Clock
   readonly sink: EventSink
+  /** Asked before writes and deletes of keys whose watchers want that. */
+  readonly gate?: Gate
+  /** Told what the sink or the gate has thrown. It must not throw. */
+  readonly onSinkError?: (error: unknown) => void
   /** Called when `advance` has to run at `atMs`, earlier than was known. It may not call back into the keyspace. */
   readonly wake: (atMs: number) => void
 }
@@ -48,12 +56,15 @@ export const SetFlag = {
   /** The entry stays on this instance. */
   local: 4,
   /** A copy from a loader, a tier or a peer: cause "fill". */
-  fill: 8
+  fill: 8,
+  /** The gate has been asked already (`gateWrite`), or is not to be. */
+  passed: 16
 } as const
 
 /** One key and what it holds. The keyspace alone changes it; others read it and let it go. */
 export class Entry {
-  match: Match = unmatched
+  /** What the trie answered for this key; shared with all keys that end at the same place in it. */
+  answer: Answer = noAnswer
 
   constructor(
     readonly key: string,
@@ -66,15 +77,42 @@ export class Entry {
     public bytes: number,
     public slot: number
   ) {}
+
+  /** The watchers of its key, as far as somebody has asked since they last changed. */
+  get match(): Match {
+    return this.answer.match
+  }
 }
 
-/** What an entry costs beside its key, value and metadata: the record, its map and slot places. Measured, rounded. */
-export const entryBytes = 120
+/**
+ * What an entry costs beside the bytes of its key and value and its metadata: its record, the records of the two strings
+ * and its places in lru-cache, slot table and wheel. Measured: 216 to 245 bytes, 254 to 292 with a deadline, and up to 14
+ * that strings lose to rounding.
+ */
+export const entryBytes = 304
 
 export class Keyspace {
   readonly trie = new PatternTrie()
   readonly log = new EventLog()
-  readonly stats = { hits: 0, misses: 0, writes: 0, deletes: 0, expires: 0, evictions: 0, flushes: 0, refused: 0 }
+  readonly stats = {
+    hits: 0,
+    misses: 0,
+    writes: 0,
+    deletes: 0,
+    /** Entries that are gone because they were known to be stale (cause "invalidate"); no deletes. */
+    invalidations: 0,
+    expires: 0,
+    evictions: 0,
+    flushes: 0,
+    /** Sets that were too large. */
+    refused: 0,
+    /** Writes and deletes that the gate refused. */
+    rejected: 0,
+    /** What the sink and the gate have thrown. */
+    sinkErrors: 0
+  }
+  /** Why the gate refused the last `set` or `delete`; null where it did not, though these may have answered false. */
+  refusal: string | null = null
   /** Set by whoever changes entries on behalf of a trigger, for the events that come of it. */
   origin: EventOrigin | null = null
   /** Counts the changes; each entry carries the count of its own last one. */
@@ -88,8 +126,18 @@ export class Keyspace {
   private wakeAtMs = Number.POSITIVE_INFINITY
   private isAdvancing = false
   private sequence = 0
-  private queue: KeyEvent[] = []
-  private isSettling = false
+  /** Events that the sink has yet to see, from `seen` to `queued`. */
+  private queue: Array<KeyEvent | undefined> = []
+  private seen = 0
+  private queued = 0
+  /** There are events, or what the gate ran: the operation has to be settled. */
+  private isUnsettled = false
+  /** Somebody further out settles, or will when the gate has answered. */
+  private isHeld = false
+  private openOperations = 0
+  /** The sink has seen events of an operation that is still open. */
+  private isSettledLater = false
+  private spareWrite: PendingWrite | null = null
 
   constructor(private readonly options: KeyspaceOptions) {
     this.wheel = new TimingWheel(options.clock.nowMs(), this.wheelCapacity)
@@ -118,13 +166,14 @@ export class Keyspace {
     const entry = this.lru.get(key, lookup)
     if (entry === undefined || this.hasExpired(entry)) {
       this.stats.misses++
+      this.settle()
       return undefined
     }
     this.stats.hits++
     const isWatched = (this.trie.mask & readBit) !== 0 && this.isWatched(entry, readBit)
     if (isWatched || this.log.wants(readBit)) {
       const { value } = entry
-      this.record(Cause.read, entry, value, undefined, entry.version)
+      this.record(Cause.read, entry, value, undefined, entry.version, 0)
       this.settle()
       return value
     }
@@ -139,17 +188,21 @@ export class Keyspace {
 
   /**
    * Stores a value. `expiresAtMs` is 0 for never; a deadline that has passed already expires at the next `advance`.
-   * Returns false, and changes nothing but when the old value was last used, if the entry alone would exceed
-   * `maxBytes`. O(1), plus the evictions.
+   * Returns false, and changes nothing but when the old value was last used, if the gate refuses (`refusal` says why),
+   * or if the entry alone would exceed `maxBytes`. O(1), plus the evictions.
    */
   set(key: string, value: Value, expiresAtMs = 0, meta: Meta = noMeta, flags = 0): boolean {
     const found = this.lru.get(key, lookup)
-    const entry = found === undefined || this.hasExpired(found, false) ? undefined : found
+    const entry = found === undefined || this.hasExpired(found) ? undefined : found
+    if ((this.trie.mask & beforeWriteBit) !== 0 && this.isGated(key, entry, flags)) {
+      return this.setThroughGate(key, value, expiresAtMs, meta, flags)
+    }
     const keptMeta = entry !== undefined && (flags & SetFlag.keepMeta) !== 0 ? entry.meta : meta
     const size = entryBytes + key.length + byteSize(value) + metaByteSize(keptMeta)
     if (size > this.options.maxBytes) {
       this.stats.refused++
       this.settle()
+      this.refusal = null
       return false
     }
     const cause = (flags & SetFlag.fill) !== 0 ? Cause.fill : Cause.write
@@ -165,28 +218,58 @@ export class Keyspace {
       this.recordIfWanted(cause, added, value, undefined)
     } else {
       const oldValue = entry.value
+      const oldSize = entry.bytes
       entry.value = value
       entry.meta = keptMeta
       entry.version = this.version
       entry.isLocal = isLocal
-      this.bytes += size - entry.bytes
+      this.bytes += size - oldSize
       entry.bytes = size
       if ((flags & SetFlag.keepTtl) === 0 && entry.expiresAtMs !== expiresAtMs) this.reschedule(entry, expiresAtMs)
-      this.recordIfWanted(cause, entry, value, oldValue)
+      this.recordIfWanted(cause, entry, value, oldValue, oldSize)
     }
     while (this.lru.size > this.options.maxEntries || this.bytes > this.options.maxBytes) this.evictOne()
     this.settle()
+    this.refusal = null
     return true
   }
 
-  /** Removes an entry that a client, a trigger (cause "delete") or coherence ("invalidate") wants gone. O(1). */
-  delete(key: string, cause: typeof Cause.delete | typeof Cause.invalidate = Cause.delete): boolean {
-    const entry = this.lru.peek(key, lookup)
-    if (entry === undefined || this.hasExpired(entry)) return false
-    this.stats.deletes++
-    this.remove(entry, cause)
+  /**
+   * Removes an entry that a client, a trigger (cause "delete") or coherence ("invalidate") wants gone. Returns false when
+   * there is none, or when the gate refuses: then `refusal` says why. The gate is asked for "delete" alone, and not when
+   * it `hasPassed` already. O(1).
+   */
+  delete(key: string, cause: typeof Cause.delete | typeof Cause.invalidate = Cause.delete, hasPassed = false): boolean {
+    const asks = (this.trie.mask & beforeDeleteBit) !== 0 && cause === Cause.delete && !hasPassed
+    const refusal = asks ? this.refusalToDelete(key) : null
+    const entry = refusal === null ? this.current(key) : undefined
+    if (entry !== undefined) {
+      if (cause === Cause.delete) this.stats.deletes++
+      else this.stats.invalidations++
+      this.remove(entry, cause)
+    }
     this.settle()
-    return true
+    this.refusal = refusal
+    return entry !== undefined
+  }
+
+  /**
+   * Asks the gate for a `set` with these arguments and does nothing: for those who have several to ask for before they
+   * do the first, with `SetFlag.passed`. Returns why not, or the write as the gate left it, which is the caller's own:
+   * what `keepTtl` and `keepMeta` would keep is in it, so they are not to be given again.
+   */
+  gateWrite(key: string, value: Value, expiresAtMs = 0, meta: Meta = noMeta, flags = 0): PendingWrite | string {
+    const write = this.pendingWrite(key, value, expiresAtMs, meta, flags)
+    const refusal = this.isGated(key, write.oldEntry, flags) ? this.askToWrite(write) : null
+    this.settle()
+    return refusal ?? write
+  }
+
+  /** Asks the gate for a `delete` and does nothing. Returns why not, or null: also where there is nothing to delete. */
+  gateDelete(key: string): string | null {
+    const refusal = this.refusalToDelete(key)
+    this.settle()
+    return refusal
   }
 
   /**
@@ -194,8 +277,11 @@ export class Keyspace {
    * so no "write" is fired but a "touch". Returns false when there is no such entry. O(1).
    */
   expireAt(key: string, expiresAtMs: number): boolean {
-    const entry = this.lru.peek(key, lookup)
-    if (entry === undefined || this.hasExpired(entry)) return false
+    const entry = this.current(key)
+    if (entry === undefined) {
+      this.settle()
+      return false
+    }
     if (expiresAtMs !== 0 && expiresAtMs <= this.options.clock.nowMs()) {
       entry.expiresAtMs = expiresAtMs
       this.expire(entry)
@@ -209,33 +295,32 @@ export class Keyspace {
     return true
   }
 
-  /** Removes everything: what is due expires first, the rest is one "flush". Returns how many the flush took. O(n). */
+  /**
+   * Removes everything: what is due expires first, the rest is one "flush", which the watchers of all keys (`*`) see.
+   * Watchers with the interest `Cause.flushKey` see an event for each of their keys before it, the least recently used
+   * first. Returns how many the flush took. O(n).
+   */
   flush(): number {
     this.wheel.advance(this.options.clock.nowMs(), Number.MAX_SAFE_INTEGER, this.expireSlot)
     const count = this.lru.size
+    if ((this.trie.mask & flushKeyBit) !== 0) {
+      for (const entry of this.lru.rvalues()) this.recordFlushed(entry as Entry)
+    }
     this.lru.clear()
     this.slots.clear()
     this.wheel.clear()
     this.bytes = 0
     this.version++
     this.stats.flushes++
-    if (this.log.wants(causeBit(Cause.flush))) {
-      this.log.append(
-        new KeyEvent(
-          ++this.sequence,
-          Cause.flush,
-          "",
-          undefined,
-          undefined,
-          noMeta,
-          this.version,
-          0,
-          this.options.clock.nowMs(),
-          false,
-          count,
-          this.origin,
-          unmatched
-        )
+    const match = (this.trie.mask & flushBit) === 0 ? unmatched : this.trie.match("")
+    const isWatched = (match.mask & flushBit) !== 0
+    if (isWatched || this.log.wants(flushBit)) {
+      const to = isWatched ? match : unmatched
+      this.tell(
+        this.eventOf(Cause.flush, nowhere, undefined, undefined, this.version, to, count),
+        flushBit,
+        isWatched,
+        0
       )
     }
     this.settle()
@@ -275,6 +360,36 @@ export class Keyspace {
     return end < this.slots.length ? end : 0
   }
 
+  /**
+   * From here to `release` everything is one change of several keys: its events wait until all of it has happened, so
+   * what reacts to one of them sees all, and it is settled once. The answer belongs to `release`. Nests.
+   */
+  hold(): boolean {
+    const wasHeld = this.isHeld
+    this.isHeld = true
+    return wasHeld
+  }
+
+  release(wasHeld: boolean): void {
+    this.isHeld = wasHeld
+    this.settle()
+  }
+
+  /**
+   * From here to `endOperation` all changes are one operation: the events of each are seen as soon as it has happened,
+   * and `onSettled` is called once, at the end. Nests.
+   */
+  beginOperation(): void {
+    this.openOperations++
+  }
+
+  endOperation(): void {
+    if (--this.openOperations > 0 || !this.isSettledLater) return
+    this.isSettledLater = false
+    this.isUnsettled = true
+    this.settle()
+  }
+
   /** Throws where an invariant of the head comment does not hold. O(n), for tests. */
   checkInvariants(): void {
     let [bytes, entries, expiring] = [0, 0, 0]
@@ -297,11 +412,100 @@ export class Keyspace {
     return entry.expiresAtMs !== 0 && entry.expiresAtMs <= this.options.clock.nowMs()
   }
 
+  /** The entry, unless there is none or its time has come: then it is expired here and now. */
+  private current(key: string): Entry | undefined {
+    const entry = this.lru.peek(key, lookup)
+    return entry === undefined || this.hasExpired(entry) ? undefined : entry
+  }
+
+  /** Whether somebody wants to be asked for a write of this key. */
+  private isGated(key: string, entry: Entry | undefined, flags: number): boolean {
+    if ((flags & ungated) !== 0 || (this.trie.mask & beforeWriteBit) === 0) return false
+    return entry === undefined
+      ? (this.trie.match(key).mask & beforeWriteBit) !== 0
+      : this.isWatched(entry, beforeWriteBit)
+  }
+
+  private setThroughGate(key: string, value: Value, expiresAtMs: number, meta: Meta, flags: number): boolean {
+    const write = this.pendingWrite(key, value, expiresAtMs, meta, flags)
+    const refusal = this.askToWrite(write)
+    if (refusal === null) {
+      const wasSet = this.set(key, write.value, write.expiresAtMs, write.meta, (flags & SetFlag.local) | SetFlag.passed)
+      this.letGo(write)
+      return wasSet
+    }
+    this.letGo(write)
+    this.settle()
+    this.refusal = refusal
+    return false
+  }
+
+  /** What a set with these arguments would do. A gate that writes is asked while it is asked: then there are several. */
+  private pendingWrite(key: string, value: Value, expiresAtMs: number, meta: Meta, flags: number): PendingWrite {
+    const write = this.spareWrite ?? new PendingWrite()
+    this.spareWrite = null
+    const entry = this.current(key)
+    write.key = key
+    write.value = value
+    write.keepsTtl = entry !== undefined && (flags & SetFlag.keepTtl) !== 0
+    write.expiresAtMs = write.keepsTtl ? (entry as Entry).expiresAtMs : expiresAtMs
+    write.meta = entry !== undefined && (flags & SetFlag.keepMeta) !== 0 ? entry.meta : meta
+    write.oldEntry = entry
+    write.match = unmatched
+    return write
+  }
+
+  /** Keeps the object for the next write, but nothing that was in it. */
+  private letGo(write: PendingWrite): void {
+    write.value = ""
+    write.meta = noMeta
+    write.oldEntry = undefined
+    write.match = unmatched
+    this.spareWrite = write
+  }
+
+  /** Why not, or null. A gate that throws refuses nothing: it is left out. */
+  private askToWrite(write: PendingWrite): string | null {
+    const { value, expiresAtMs, meta } = write
+    write.match = this.trie.match(write.key)
+    let refusal: string | null = null
+    const wasHeld = this.hold()
+    this.isUnsettled = true
+    try {
+      refusal = this.options.gate?.beforeWrite(write, this) ?? null
+    } catch (error) {
+      write.value = value
+      write.expiresAtMs = expiresAtMs
+      write.meta = meta
+      this.report(error)
+    } finally {
+      this.isHeld = wasHeld
+    }
+    if (refusal !== null) this.stats.rejected++
+    return refusal
+  }
+
+  private refusalToDelete(key: string): string | null {
+    const entry = (this.trie.mask & beforeDeleteBit) === 0 ? undefined : this.current(key)
+    if (entry === undefined || !this.isWatched(entry, beforeDeleteBit)) return null
+    let refusal: string | null = null
+    const wasHeld = this.hold()
+    this.isUnsettled = true
+    try {
+      refusal = this.options.gate?.beforeDelete(entry, this) ?? null
+    } catch (error) {
+      this.report(error)
+    } finally {
+      this.isHeld = wasHeld
+    }
+    if (refusal !== null) this.stats.rejected++
+    return refusal
+  }
+
   /** Expires the entry if its time has come: the clock is read only for entries that have a deadline. */
-  private hasExpired(entry: Entry, settles = true): boolean {
+  private hasExpired(entry: Entry): boolean {
     if (!this.isPastDeadline(entry)) return false
     this.expire(entry)
-    if (settles) this.settle()
     return true
   }
 
@@ -361,15 +565,21 @@ export class Keyspace {
   }
 
   private isWatched(entry: Entry, bit: number): boolean {
-    if (entry.match.generation !== this.trie.generation) entry.match = this.trie.match(entry.key)
-    return (entry.match.mask & bit) !== 0
+    if (entry.answer.match === unmatched) entry.answer = this.trie.answer(entry.key)
+    return (entry.answer.match.mask & bit) !== 0
   }
 
   /** Asks first whether anyone cares; only then is there an event. */
-  private recordIfWanted(cause: Cause, entry: Entry, value: Value | undefined, oldValue: Value | undefined): void {
+  private recordIfWanted(
+    cause: Cause,
+    entry: Entry,
+    value: Value | undefined,
+    oldValue: Value | undefined,
+    oldSize = 0
+  ): void {
     const bit = causeBit(cause)
     const isWatched = (this.trie.mask & bit) !== 0 && this.isWatched(entry, bit)
-    if (isWatched || this.log.wants(bit)) this.record(cause, entry, value, oldValue, this.version)
+    if (isWatched || this.log.wants(bit)) this.record(cause, entry, value, oldValue, this.version, oldSize)
   }
 
   private record(
@@ -377,11 +587,36 @@ export class Keyspace {
     entry: Entry,
     value: Value | undefined,
     oldValue: Value | undefined,
-    version: number
+    version: number,
+    oldSize: number
   ): void {
     const bit = causeBit(cause)
-    const isWatched = this.isWatched(entry, bit) // before the event is built: its match is brought up to date
-    const event = new KeyEvent(
+    const isWatched = this.isWatched(entry, bit)
+    const match = isWatched ? entry.answer.match : unmatched
+    this.tell(this.eventOf(cause, entry, value, oldValue, version, match), bit, isWatched, entry.bytes + oldSize)
+  }
+
+  private recordFlushed(entry: Entry): void {
+    if (!this.isWatched(entry, flushKeyBit)) return
+    this.version++
+    this.tell(
+      this.eventOf(Cause.flush, entry, undefined, entry.value, this.version, entry.match),
+      flushBit,
+      true,
+      entry.bytes
+    )
+  }
+
+  private eventOf(
+    cause: Cause,
+    entry: Entry,
+    value: Value | undefined,
+    oldValue: Value | undefined,
+    version: number,
+    match: Match,
+    count = 1
+  ): KeyEvent {
+    return new KeyEvent(
       ++this.sequence,
       cause,
       entry.key,
@@ -392,31 +627,74 @@ export class Keyspace {
       entry.expiresAtMs,
       this.options.clock.nowMs(),
       entry.isLocal,
-      1,
+      count,
       this.origin,
-      entry.match
+      match
     )
-    if (this.log.wants(bit)) this.log.append(event)
-    if (isWatched) this.queue.push(event)
+  }
+
+  /** `bytes` is the size of what the event keeps alive. */
+  private tell(event: KeyEvent, bit: number, isWatched: boolean, bytes: number): void {
+    if (this.log.wants(bit)) this.log.append(event, bytes)
+    if (!isWatched) return
+    this.queue[this.queued++] = event
+    this.isUnsettled = true
   }
 
   /** Hands the queued events to the sink, unless an outer operation is doing it already. */
   private settle(): void {
-    if (this.queue.length === 0 || this.isSettling) return
-    this.isSettling = true
+    if (this.isUnsettled && !this.isHeld) this.settleAll()
+  }
+
+  private settleAll(): void {
+    const { sink } = this.options
+    this.isHeld = true
     try {
-      for (let at = 0; at < this.queue.length; ) {
-        while (at < this.queue.length) this.options.sink.onEvent(this.queue[at++] as KeyEvent, this)
-        this.options.sink.onSettled(this) // whoever it tells may change entries: then there are events again
+      while (this.isUnsettled) {
+        while (this.seen < this.queued) {
+          const event = this.queue[this.seen] as KeyEvent
+          this.queue[this.seen++] = undefined
+          try {
+            sink.onEvent(event, this)
+          } catch (error) {
+            this.report(error)
+          }
+          event.match = unmatched // or the log would keep every list of watchers that ever was
+        }
+        this.seen = 0
+        this.queued = 0
+        if (this.queue.length > queueKeptMax) this.queue = []
+        this.isUnsettled = false
+        if (this.openOperations > 0) {
+          this.isSettledLater = true
+          break
+        }
+        try {
+          sink.onSettled(this) // whoever it tells may change entries: then there are events again
+        } catch (error) {
+          this.report(error)
+        }
       }
     } finally {
-      this.queue = []
-      this.isSettling = false
+      this.isHeld = false
     }
+  }
+
+  private report(error: unknown): void {
+    this.stats.sinkErrors++
+    this.options.onSinkError?.(error)
   }
 }
 
 const readBit = causeBit(Cause.read)
+const flushBit = causeBit(Cause.flush)
+const flushKeyBit = causeBit(Cause.flushKey)
+const beforeWriteBit = causeBit(Cause.beforeWrite)
+const beforeDeleteBit = causeBit(Cause.beforeDelete)
+const ungated = SetFlag.fill | SetFlag.passed
+/** What the event of a whole flush is about. */
+const nowhere = new Entry("", "", noMeta, 0, 0, false, 0, -1)
+const queueKeptMax = 1_024 // places; what one flush of many keys has grown is not kept for ever
 
 // lru-cache writes into the options that it is given; ours are made once and used again.
 const lookup = {}

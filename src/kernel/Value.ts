@@ -28,36 +28,73 @@ export interface Meta {
 
 export const noMeta: Meta = Object.freeze({ metadata: null, tags: Object.freeze([]), cost: 0 })
 
-// A number, a pointer, a map slot: what V8 spends on one element of a structure, near enough for a byte limit.
-const elementBytes = 16
-
-/** The size of a value in bytes as the limits count it: exact for bytes, an estimate for structured values. O(size). */
+/**
+ * The size of a value in bytes as the limits count it: what it takes in V8's heap, where the doors above have made it
+ * (arrays of their exact length, objects without a prototype). A string on top is counted by its length alone, its
+ * record is part of `entryBytes`; inside a structure every string counts with its record. Never less than it takes, up to
+ * what was measured, and at most about twice as much: docs/decisions.md. O(size).
+ */
 export const byteSize = (value: Nested): number => (typeof value === "string" ? value.length : structuredSize(value))
 
-/** The size of an entry's metadata and tags in bytes, as the limits count it. */
+/** The size of an entry's metadata and tags in bytes, as the limits count it. O(size). */
 export const metaByteSize = (meta: Meta): number => (meta === noMeta ? 0 : attachedSize(meta))
 
+/** What a value takes beside the place that refers to it. */
+const nestedSize = (value: Nested): number => (typeof value === "string" ? stringSize(value) : structuredSize(value))
+
 const structuredSize = (value: Structured): number => {
-  if (value === null || typeof value !== "object") return elementBytes
-  if (value instanceof Uint8Array) return value.length
-  let bytes = elementBytes
+  if (typeof value === "number") return (value | 0) === value ? 0 : doubleBytes
+  if (typeof value === "bigint") return bigintSize(value)
+  if (value === null || typeof value !== "object") return 0
+  if (value instanceof Uint8Array) return uint8ArrayBytes + value.length
   if (Array.isArray(value)) {
-    for (const item of value as ValueArray) bytes += elementBytes + byteSize(item)
-  } else if (value instanceof Map) {
-    for (const [key, item] of value as ValueMap) bytes += elementBytes + byteSize(key) + byteSize(item)
-  } else {
-    for (const key in value as ValueObject) {
-      bytes += elementBytes + key.length + byteSize((value as ValueObject)[key] as Nested)
-    }
+    let bytes = arrayBytes + placeBytes * value.length
+    for (const item of value as ValueArray) bytes += nestedSize(item)
+    return bytes
   }
+  if (value instanceof Map) {
+    let bytes = mapBytes + mapPlaceBytes * powerOfTwo(value.size)
+    for (const [key, item] of value as ValueMap) bytes += nestedSize(key) + nestedSize(item)
+    return bytes
+  }
+  let [bytes, names] = [objectBytes, 0]
+  for (const name in value as ValueObject) {
+    names++
+    bytes += stringSize(name) + nestedSize((value as ValueObject)[name] as Nested)
+  }
+  return bytes + propertyBytes * powerOfTwo(names + (names >> 1))
+}
+
+const attachedSize = ({ metadata, tags }: Meta): number => {
+  let bytes = metaBytes + arrayBytes + placeBytes * tags.length + (metadata === null ? 0 : structuredSize(metadata))
+  for (const tag of tags) bytes += stringSize(tag)
   return bytes
 }
 
-const attachedSize = (meta: Meta): number => {
-  let bytes = meta.metadata === null ? 0 : byteSize(meta.metadata)
-  for (const tag of meta.tags) bytes += elementBytes + tag.length
-  return bytes
-}
+/** One byte a character, or two as soon as one of them needs it. */
+const stringSize = (text: string): number => stringBytes + (isWide.test(text) ? 2 * text.length : text.length)
+
+const bigintSize = (value: bigint): number =>
+  value >= -int64Max && value <= int64Max ? bigintBytes : bigintBytes + value.toString(16).length / 2
+
+/** Tables grow by doubling, and none has fewer than four places. */
+const powerOfTwo = (places: number): number => (places <= 4 ? 4 : 2 ** (32 - Math.clz32(places - 1)))
+
+const isWide = /[^\0-\xff]/
+const int64Max = 2n ** 63n - 1n
+
+// What V8 spends, in bytes, on a 64-bit machine without compressed pointers (as Node is built).
+const placeBytes = 8 // a reference or a small integer, in an array
+const doubleBytes = 16 // a number that is no 32-bit integer has a record of its own
+const stringBytes = 24 // header, hash, length, and what is lost to rounding up to 8
+const bigintBytes = 24 // header and the first 64 bits
+const arrayBytes = 48 // the array and the header of its elements
+const uint8ArrayBytes = 224 // the view, its buffer and the bookkeeping of its memory
+const mapBytes = 72 // the map and the header of its table
+const mapPlaceBytes = 28 // key, value, chain and half a bucket
+const objectBytes = 160 // an object without a prototype, with the header of its table of properties
+const propertyBytes = 24 // name, value and details
+const metaBytes = 64 // the record of metadata, tags and cost, and the cost's own
 
 /**
  * Whether two values are the same bytes or the same structure. O(size).

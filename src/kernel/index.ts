@@ -1,9 +1,11 @@
-export { allCauses, Cause, type CauseName, causeBit, causeNames } from "./Cause.ts"
-export { EventLog } from "./EventLog.ts"
+export { allCauses, allInterests, Cause, type CauseName, causeBit, causeNames } from "./Cause.ts"
+export { EventLog, eventLogBytesDefault } from "./EventLog.ts"
+export { type Gate, PendingWrite } from "./Gate.ts"
+export { globMatches, isLiteral } from "./Glob.ts"
 export { type EventOrigin, type EventSink, KeyEvent } from "./KeyEvent.ts"
 export { type Clock, Entry, entryBytes, Keyspace, type KeyspaceOptions, SetFlag } from "./Keyspace.ts"
-export { type Pattern, PatternError, parsePattern } from "./Pattern.ts"
-export { Match, PatternTrie, unmatched, type Watcher } from "./PatternTrie.ts"
+export { globKeyBytesMax, type Pattern, PatternError, parsePattern, patternMatches } from "./Pattern.ts"
+export { globsMax, Match, PatternTrie, unmatched, type Watcher } from "./PatternTrie.ts"
 export {
   byteSize,
   type Meta,

@@ -8,13 +8,22 @@ import {
   InvalidTtl,
   InvalidValue,
   make,
+  Rejected,
   type SetOptions
 } from "../../src/cache/index.ts"
-import { Cause, causeBit, type KeyEvent, Keyspace, type Pattern, parsePattern } from "../../src/kernel/index.ts"
+import {
+  Cause,
+  causeBit,
+  type Gate,
+  type KeyEvent,
+  Keyspace,
+  type Pattern,
+  parsePattern
+} from "../../src/kernel/index.ts"
 
 const everything = Object.values(Cause).reduce<number>((mask, cause) => mask | causeBit(cause), 0)
 
-const open = (limits: { maxEntries?: number; maxBytes?: number } = {}) => {
+const open = (limits: { maxEntries?: number; maxBytes?: number; gate?: Gate } = {}) => {
   const time = { nowMs: 1_000 }
   const events: string[] = []
   const keyspace = new Keyspace({
@@ -227,6 +236,25 @@ describe("set", () => {
     expect(byMetadata).toBeInstanceOf(EntryTooLarge)
   })
 
+  it("fails with the reason of the trigger that rejects it, and the old entry stays", () => {
+    const { cache, events } = open({ gate: { beforeWrite: () => "trop tôt", beforeDelete: () => null } })
+    const refused = failure(cache.set("clé", "new"))
+    expect(refused).toBeInstanceOf(Rejected)
+    expect(refused).toMatchObject({ _tag: "Rejected", key: "clé", reason: "trop tôt" })
+    expect(refused.message).toBe("'clé' was rejected: trop tôt")
+    expect(cache.unsafeSet("clé", "new")).toEqual(refused)
+    expect([cache.peek("clé"), events, run(cache.stats).rejected]).toEqual([undefined, [], 2])
+  })
+
+  it("tells what is too large from what was rejected before", () => {
+    let answer: string | null = "no"
+    const { cache } = open({ maxBytes: 1_000, gate: { beforeWrite: () => answer, beforeDelete: () => null } })
+    expect(cache.unsafeSet("k", "v")).toBeInstanceOf(Rejected)
+    answer = null
+    expect(cache.unsafeSet("k", "x".repeat(1_000))).toBeInstanceOf(EntryTooLarge)
+    expect(cache.unsafeSet("k", "v")).toBeUndefined()
+  })
+
   it("is the same as unsafeSet, which returns what set fails with", () => {
     for (const [value, options] of [
       ["v", undefined],
@@ -256,6 +284,17 @@ describe("delete and clear", () => {
       false
     ])
     expect(events).toEqual(["delete a", "delete b"])
+  })
+
+  it("fail with the reason of the trigger that rejects a delete; a clear is not asked for", () => {
+    const { cache, events } = open({ gate: { beforeWrite: () => null, beforeDelete: () => "keep it" } })
+    run(cache.set("k", 1))
+    events.length = 0
+    const refused = failure(cache.delete("k"))
+    expect(refused).toMatchObject({ _tag: "Rejected", key: "k", reason: "keep it" })
+    expect([cache.unsafeDelete("k"), cache.peek("k")?.value, events]).toEqual([false, 1, []])
+    expect(run(cache.delete("none"))).toBe(false)
+    expect(run(cache.clear)).toBe(1)
   })
 
   it("call an entry past its deadline expired, not deleted", () => {

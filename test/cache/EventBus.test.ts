@@ -16,14 +16,45 @@ describe("EventBus", () => {
     bus.psubscribe("other*", b)
     expect(bus.publish("news", "x")).toBe(3)
     expect(seen).toEqual(["b news x null", "a news x null", "a news x n*"])
-    expect(bus.stats).toEqual({ published: 1, delivered: 3 })
+    expect(bus.stats).toEqual({ published: 1, delivered: 3, failed: 0 })
   })
 
   it("answers 0 where nobody listens, and counts the message all the same", () => {
     const bus = new EventBus()
     expect(bus.publish("nobody", "x")).toBe(0)
-    expect(bus.stats).toEqual({ published: 1, delivered: 0 })
+    expect(bus.stats).toEqual({ published: 1, delivered: 0, failed: 0 })
     expect(bus.hasSubscribers("nobody")).toBe(false)
+  })
+
+  it("hands the message to the others when a receiver throws, counts it and tells of it", () => {
+    const told: unknown[] = []
+    const bus = new EventBus((error, channel) => told.push(error, channel))
+    const seen: string[] = []
+    const broken: Subscriber = {
+      onMessage: () => {
+        throw new Error("broken")
+      }
+    }
+    bus.subscribe("c", broken)
+    bus.subscribe("c", recorder("a", seen))
+    bus.psubscribe("c*", broken)
+    bus.psubscribe("c?*", recorder("none", seen))
+    bus.psubscribe("*", recorder("b", seen))
+    expect(bus.publish("c", "1")).toBe(4)
+    expect(seen).toEqual(["a c 1 null", "b c 1 *"])
+    expect(bus.stats).toEqual({ published: 1, delivered: 4, failed: 2 })
+    expect(told).toEqual([new Error("broken"), "c", new Error("broken"), "c"])
+    expect(new EventBus().publish("c", "1")).toBe(0)
+  })
+
+  it("goes on without anybody to tell", () => {
+    const bus = new EventBus()
+    bus.subscribe("c", {
+      onMessage: () => {
+        throw new Error("broken")
+      }
+    })
+    expect([bus.publish("c", "1"), bus.stats.failed]).toEqual([1, 1])
   })
 
   it("subscribes once, and says whether anything changed", () => {

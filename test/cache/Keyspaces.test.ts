@@ -1,19 +1,6 @@
-import { ConfigProvider, Effect, Layer } from "effect"
+import { Effect, Layer } from "effect"
 import { describe, expect, it } from "vitest"
-import {
-  CacheClock,
-  Keyspaces,
-  keyspaceLimitsConfig,
-  keyspaceLimitsDefault,
-  Reactions,
-  Wakeup,
-  Wakeups
-} from "../../src/cache/index.ts"
-
-const limitsOf = (environment: Record<string, string>) =>
-  Effect.runSyncExit(
-    Effect.withConfigProvider(keyspaceLimitsConfig, ConfigProvider.fromMap(new Map(Object.entries(environment))))
-  )
+import { CacheClock, Keyspaces, Reactions, Wakeup, Wakeups } from "../../src/cache/index.ts"
 
 const ground = Layer.mergeAll(CacheClock.layer, Reactions.layerNone, Wakeups.layer)
 
@@ -36,15 +23,6 @@ describe("the limits of a keyspace", () => {
       expect(() => opened(limits)).toThrow(`${Object.keys(limits)[0]} is a number from 1`)
     }
   )
-
-  it("can be set by the environment", () => {
-    expect(limitsOf({})).toMatchObject({ value: keyspaceLimitsDefault })
-    expect(limitsOf({ MIMOSA_MAX_ENTRIES: "7", MIMOSA_MAX_BYTES: "1000" })).toMatchObject({
-      value: { maxEntries: 7, maxBytes: 1_000 }
-    })
-    expect(String(limitsOf({ MIMOSA_MAX_ENTRIES: "0" }))).toContain("must be at least 1")
-    expect(String(limitsOf({ MIMOSA_MAX_BYTES: "much" }))).toContain("MIMOSA_MAX_BYTES")
-  })
 })
 
 describe("the keyspaces", () => {

@@ -2,8 +2,10 @@ import fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { InvalidValue } from "../../src/cache/CacheError.ts"
 import {
+  appendBytes,
   fromValue,
   type Input,
+  onePiece,
   toBytes,
   toJson,
   toMetadata,
@@ -41,6 +43,19 @@ const refusal = (input: unknown): { path: string; reason: string } => {
   const { path, reason } = toValue(input) as InvalidValue
   return { path, reason }
 }
+
+describe("bytes put together", () => {
+  it("are those of both, however long the first are", () => {
+    const part = fc.string({ unit: "binary-ascii", maxLength: 200 })
+    fc.assert(
+      fc.property(fc.array(part, { maxLength: 30 }), (parts) => {
+        const whole = parts.reduce(appendBytes, "")
+        expect(whole).toBe(parts.join(""))
+        expect(onePiece(whole)).toBe(whole)
+      })
+    )
+  })
+})
 
 describe("text at the border", () => {
   it("comes back as it went in", () => {

@@ -2,6 +2,8 @@ import { describe, expect, it } from "vitest"
 import { allCauses, Cause, type CauseName, causeBit, causeNames } from "../../src/kernel/Cause.ts"
 import type { KeyEvent } from "../../src/kernel/KeyEvent.ts"
 import { entryBytes, Keyspace, type KeyspaceOptions, SetFlag } from "../../src/kernel/Keyspace.ts"
+import { type Pattern, parsePattern } from "../../src/kernel/Pattern.ts"
+import type { Watcher } from "../../src/kernel/PatternTrie.ts"
 import { noMeta } from "../../src/kernel/Value.ts"
 
 const startMs = 1_000_000
@@ -25,7 +27,7 @@ const watched = (options: Partial<KeyspaceOptions> = {}, mask = allCauses) => {
     wake: (atMs) => wakes.push(atMs),
     ...options
   })
-  keyspace.trie.add({ pattern: { source: "*", kind: "prefix", text: "" }, mask, priority: 0 })
+  keyspace.trie.add({ pattern: parsePattern("*") as Pattern, mask, priority: 0 })
   const heard = (): string[] => events.map(({ cause, key }) => `${causeNames[cause]} ${key}`)
   /** Does `react` on each event with this cause. */
   const on = (cause: CauseName, react: (event: KeyEvent) => void): void => {
@@ -85,6 +87,8 @@ describe("Keyspace", () => {
     expect([keyspace.stats.expires, keyspace.stats.evictions]).toEqual([1, 0])
   })
 
+  const allButFlush = allCauses & ~causeBit(Cause.flush)
+
   it.each([
     ["a read", (keyspace: Keyspace) => keyspace.get("k") === undefined],
     ["a delete", (keyspace: Keyspace) => !keyspace.delete("k")],
@@ -92,7 +96,7 @@ describe("Keyspace", () => {
     ["a flush", (keyspace: Keyspace) => keyspace.flush() === 0],
     ["advance", (keyspace: Keyspace) => keyspace.advance(startMs + 5, 10) === 1]
   ])("expires an entry at its deadline when %s finds it", (_, find) => {
-    const { keyspace, clock, heard } = watched()
+    const { keyspace, clock, heard } = watched({}, allButFlush)
     keyspace.set("k", "v", startMs + 5)
     clock.atMs += 4
     expect(keyspace.peek("k")?.value).toBe("v")
@@ -161,6 +165,157 @@ describe("Keyspace", () => {
       Number.POSITIVE_INFINITY
     ])
     keyspace.checkInvariants()
+  })
+
+  it("shows a flush to the watchers of all keys, and each key of theirs to those who want that, oldest use first", () => {
+    const { keyspace, events } = watched({}, causeBit(Cause.flush))
+    const keys: Watcher = {
+      pattern: parsePattern("user:*") as Pattern,
+      mask: causeBit(Cause.flushKey) | causeBit(Cause.flush),
+      priority: 0
+    }
+    keyspace.trie.add(keys)
+    for (const key of ["user:1", "other", "user:2", "user:3"]) keyspace.set(key, `${key}!`)
+    keyspace.get("user:1")
+    keyspace.log.open(10)
+    expect(keyspace.flush()).toBe(4)
+    expect(events.map(({ key, isFlushedKey, oldValue, count }) => [key, isFlushedKey, oldValue, count])).toEqual([
+      ["user:2", true, "user:2!", 1],
+      ["user:3", true, "user:3!", 1],
+      ["user:1", true, "user:1!", 1],
+      ["", false, undefined, 4]
+    ])
+    expect(events.map(({ version }) => version)).toEqual([5, 6, 7, 8])
+    expect(keyspace.log.recent()).toEqual(events)
+    keyspace.checkInvariants()
+  })
+
+  it("settles once for a flush, however much was due, and for a set, however much it evicts", () => {
+    const { keyspace, clock, sink, heard } = watched({ maxBytes: 100 * (entryBytes + 10) })
+    let settled = 0
+    sink.onSettled = () => {
+      settled++
+    }
+    for (let i = 0; i < 50; i++) keyspace.set(`k${i}`, "v", startMs + 1)
+    expect(settled).toBe(50)
+    keyspace.set("large", "v".repeat(80 * (entryBytes + 10)))
+    expect([settled, keyspace.stats.evictions]).toEqual([51, 31])
+    clock.atMs += 1
+    expect(keyspace.flush()).toBe(1)
+    expect([settled, keyspace.stats.expires, heard().at(-1)]).toEqual([52, 19, "flush "])
+  })
+
+  /** What the sink is told in its order, with the keys that are there when it is. */
+  const order = ({ keyspace, sink }: ReturnType<typeof watched>): string[] => {
+    const told: string[] = []
+    sink.onEvent = ({ key }) => told.push(`${key} of ${keysOf(keyspace).length}`)
+    sink.onSettled = () => told.push("settled")
+    return told
+  }
+
+  it("makes one change of several: events when all of them have happened, settled once", () => {
+    const all = watched()
+    const { keyspace } = all
+    const told = order(all)
+    const outer = keyspace.hold()
+    keyspace.set("a", "v")
+    const inner = keyspace.hold()
+    keyspace.set("b", "v")
+    keyspace.release(inner)
+    expect(told).toEqual([])
+    keyspace.release(outer)
+    expect(told).toEqual(["a of 2", "b of 2", "settled"])
+    keyspace.set("c", "v")
+    expect(told.slice(3)).toEqual(["c of 3", "settled"])
+  })
+
+  it("makes one operation of several changes: the events of each at once, settled once, or not without events", () => {
+    const all = watched()
+    const { keyspace } = all
+    const told = order(all)
+    keyspace.beginOperation()
+    keyspace.set("a", "v")
+    keyspace.beginOperation()
+    keyspace.set("b", "v")
+    keyspace.endOperation()
+    expect(told).toEqual(["a of 1", "b of 2"])
+    keyspace.endOperation()
+    expect(told.slice(2)).toEqual(["settled"])
+    keyspace.beginOperation()
+    keyspace.peek("a")
+    keyspace.endOperation()
+    expect(told.length).toBe(3)
+  })
+
+  it("counts an invalidation as one, and not as a delete", () => {
+    const { keyspace } = watched()
+    for (const key of ["a", "b", "c"]) keyspace.set(key, "v")
+    keyspace.delete("a")
+    for (const key of ["b", "c", "none"]) keyspace.delete(key, Cause.invalidate)
+    expect([keyspace.stats.deletes, keyspace.stats.invalidations]).toEqual([1, 2])
+  })
+
+  it("settles each expiry of an advance by itself", () => {
+    const { keyspace, clock, sink } = watched({}, causeBit(Cause.expire))
+    const order: string[] = []
+    sink.onEvent = ({ key }) => order.push(key)
+    sink.onSettled = () => order.push("settled")
+    for (const key of ["a", "b"]) keyspace.set(key, "v", startMs + 1)
+    clock.atMs += 1
+    keyspace.advance(clock.atMs, 10)
+    expect(order).toEqual(["a", "settled", "b", "settled"])
+  })
+
+  it("goes on with the events behind one at which the sink throws, and with the next operations", () => {
+    const told: unknown[] = []
+    const { keyspace, sink, heard, on } = watched({ maxEntries: 1, onSinkError: (error) => told.push(error) })
+    on("write", ({ key }) => {
+      if (key === "b") throw new Error("broken")
+    })
+    sink.onSettled = () => {
+      if (keyspace.peek("b") !== undefined) throw new Error("broken at the settling")
+    }
+    keyspace.set("a", "v")
+    keyspace.set("b", "v")
+    keyspace.set("c", "v")
+    expect(heard()).toEqual(["write a", "write b", "evict a", "write c", "evict b"])
+    expect(told).toEqual([new Error("broken"), new Error("broken at the settling")])
+    expect(keyspace.stats.sinkErrors).toBe(2)
+  })
+
+  it("keeps the events behind one whose error cannot even be told, for the next operation", () => {
+    const { keyspace, heard, on } = watched({
+      maxEntries: 1,
+      onSinkError: (error) => {
+        throw error
+      }
+    })
+    on("write", ({ key }) => {
+      if (key === "b") throw new Error("broken")
+    })
+    keyspace.set("a", "v")
+    expect(() => keyspace.set("b", "v")).toThrow("broken")
+    keyspace.set("c", "v")
+    expect(heard()).toEqual(["write a", "write b", "evict a", "write c", "evict b"])
+  })
+
+  it("shows an event's watchers to the sink, and keeps no list of them in the log", () => {
+    const { keyspace, on } = watched()
+    keyspace.log.open(10)
+    const seen: number[] = []
+    on("write", (event) => seen.push(event.watchers.length))
+    keyspace.set("k", "v")
+    expect([seen, keyspace.log.recent()[0]?.watchers]).toEqual([[1], []])
+  })
+
+  it("keeps in the log no more of what has gone than it was given", () => {
+    const { keyspace } = watched({ maxBytes: 1 << 20 })
+    keyspace.log.open(100, allCauses, 10_000)
+    for (let i = 0; i < 10; i++) keyspace.set("k", "x".repeat(2_000))
+    expect(keyspace.log.recent()).toHaveLength(2) // each holds the value before and the value after
+    keyspace.set("k", "small")
+    keyspace.set("k", "small")
+    expect(keyspace.log.recent().map(({ oldValue }) => oldValue?.toString().length)).toEqual([2_000, 2_000, 5])
   })
 
   it("lets the sink see a flush's expiries when the flush is complete: what it writes then, stays", () => {
@@ -239,7 +394,7 @@ describe("Keyspace", () => {
   })
 
   it("goes on where a limit stopped it", () => {
-    const { keyspace, clock } = watched({ maxEntries: 10_000 })
+    const { keyspace, clock } = watched({ maxEntries: 10_000, maxBytes: 1 << 30 })
     for (let i = 0; i < 5000; i++) keyspace.set(`k${i}`, "v", startMs + 1)
     clock.atMs += 1
     const work: number[] = []

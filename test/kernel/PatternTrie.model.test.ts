@@ -1,13 +1,15 @@
 /** The trie against a plain filter over a list of watchers, over an alphabet so small that prefixes nest and split. */
 import { describe, expect, it } from "vitest"
-import { allCauses, Cause, causeBit, causeNames } from "../../src/kernel/Cause.ts"
-import { type Pattern, PatternError, parsePattern } from "../../src/kernel/Pattern.ts"
-import { type Match, PatternTrie, unmatched, type Watcher } from "../../src/kernel/PatternTrie.ts"
+import { allCauses, allInterests, Cause, causeBit, causeNames } from "../../src/kernel/Cause.ts"
+import { type Pattern, PatternError, parsePattern, patternMatches } from "../../src/kernel/Pattern.ts"
+import { globsMax, type Match, PatternTrie, unmatched, type Watcher } from "../../src/kernel/PatternTrie.ts"
 import { forAllSeeds, propertyTimeoutMs, type Random } from "../support/Random.ts"
 
 /** Every word over "ab" with at most four letters: what a trie of two letters can get wrong shows on one of them. */
 const words = [""]
 for (let at = 0; (words[at] as string).length < 4; at++) words.push(`${words[at]}a`, `${words[at]}b`)
+
+const globs = ["*b", "?", "?b*", "a?a", "[a]*b", "[^a]?", "a*b*"]
 
 const pattern = (source: string): Pattern => {
   const parsed = parsePattern(source)
@@ -23,19 +25,17 @@ const watcher = (source: string, mask = allCauses, priority = 0): Watcher => ({
 
 const randomWatcher = (random: Random, like?: Pattern): Watcher => {
   const text = random.pick(words)
-  const isPrefix = text === "" || random.oneIn(2)
+  const source = random.oneIn(4) ? random.pick(globs) : text === "" || random.oneIn(2) ? `${text}*` : text
   return {
-    pattern: like ?? pattern(isPrefix ? `${text}*` : text),
-    mask: random.between(0, allCauses),
+    pattern: like ?? pattern(source),
+    mask: random.between(0, allInterests),
     priority: random.between(-1, 1)
   }
 }
 
 /** The naive answer: everybody who matches, by priority, equal ones as they stand in the list. */
 const filtered = (list: readonly Watcher[], key: string): readonly Watcher[] =>
-  list
-    .filter(({ pattern: { kind, text } }) => (kind === "exact" ? key === text : key.startsWith(text)))
-    .sort((a, b) => b.priority - a.priority)
+  list.filter(({ pattern }) => patternMatches(pattern, key)).sort((a, b) => b.priority - a.priority)
 
 const checkMatch = (match: Match, expected: readonly Watcher[], key: string): void => {
   if (match.mask !== expected.reduce((mask, each) => mask | each.mask, 0)) throw new Error(`wrong mask at '${key}'`)
@@ -76,6 +76,7 @@ describe("PatternTrie", () => {
         expect(trie.generation).toBeGreaterThan(before)
         expect(kept.generation).not.toBe(trie.generation)
         expect(trie.size).toBe(list.length)
+        expect(trie.globSize).toBe(list.filter((each) => each.pattern.isGlob).length)
         expect(trie.mask).toBe(list.reduce((mask, each) => mask | each.mask, 0))
         for (const key of words) {
           const match = trie.match(key)
@@ -104,6 +105,66 @@ describe("PatternTrie", () => {
     trie.add(watcher("session:*"))
     expect(trie.match("session:1")).toBe(trie.match("session:2"))
     expect(trie.match("other:1")).toBe(trie.match("another"))
+  })
+
+  it("shares one answer among the keys that end at the same node and match the same globs", () => {
+    const trie = new PatternTrie()
+    for (const source of ["user:*", "user:?:cart", "*:cart"]) trie.add(watcher(source))
+    const cart = trie.match("user:1:cart")
+    expect(cart.watchersOf(Cause.write)).toHaveLength(3)
+    expect(trie.match("user:2:cart")).toBe(cart)
+    expect(trie.match("user:10:cart")).not.toBe(cart)
+    expect(trie.match("user:1:name")).toBe(trie.match("user:2:name"))
+  })
+
+  it("takes its answers back when a watcher comes or goes, and lets their lists go", () => {
+    const trie = new PatternTrie()
+    const [first, second] = [watcher("a*"), watcher("a*")]
+    trie.add(first)
+    const kept = trie.answer("ab")
+    const match = kept.match
+    trie.add(second)
+    expect(kept.match).toBe(unmatched)
+    expect(match.watchersOf(Cause.write)).toEqual([first])
+    expect(trie.answer("ab").match.watchersOf(Cause.write)).toEqual([first, second])
+    expect(kept.match).toBe(unmatched)
+  })
+
+  it("answers as before, from other lists, when all of its lists together grow too large", () => {
+    const trie = new PatternTrie()
+    const everybody = Array.from({ length: 500 }, () => watcher("*"))
+    const own = Array.from({ length: 600 }, (_, i) => watcher(`k${i}:*`))
+    for (const each of [...everybody, ...own]) trie.add(each)
+    const first = trie.answer("k0:x")
+    let taken = 0
+    for (let i = 0; i < own.length; i++) {
+      const given = trie.match(`k${i}:x`).watchersOf(Cause.write)
+      expect([given.length, given[0], given[500]]).toEqual([501, everybody[0], own[i]])
+      if (taken === 0 && first.match === unmatched) taken = i
+    }
+    expect(taken).toBeGreaterThan(100)
+    expect(trie.match("k0:y").watchersOf(Cause.write)).toHaveLength(501)
+  })
+
+  it("asks each watcher that matches once, whatever it wants, and gives one list to all causes that all want", () => {
+    const trie = new PatternTrie()
+    trie.add(watcher("*"))
+    trie.add(watcher("a*"))
+    const match = trie.match("a")
+    expect(match.watchersOf(Cause.write)).toBe(match.watchersOf(Cause.read))
+    expect(match.watchersOf(Cause.beforeWrite)).toEqual([])
+  })
+
+  it("takes so many globs and no more, and any number again when some have gone", () => {
+    const trie = new PatternTrie()
+    const all = Array.from({ length: globsMax }, (_, i) => watcher(`*${i}`))
+    for (const each of all) trie.add(each)
+    expect(() => trie.add(watcher("?"))).toThrow(`there are ${globsMax} globs already`)
+    expect([trie.size, trie.globSize]).toEqual([globsMax, globsMax])
+    trie.checkInvariants()
+    trie.remove(all[0] as Watcher)
+    trie.add(watcher("?"))
+    expect(trie.match("7").watchersOf(Cause.write)).toHaveLength(2)
   })
 
   it("takes a replaced watcher that it does not have for a new one, last among equals", () => {

@@ -2,12 +2,13 @@
  * What a keyspace means, written down in the plainest way: a Map in the order of use, deadlines that are searched one
  * by one, a list of watchers that is filtered for each event. The real one must not be told from it.
  *
- * Its order is the contract's: the change first, then its events into the log, then the sink, which sees the events of
- * what it does itself after those that are waiting already.
+ * Its order is the contract's: the gate is asked first, then the change, then its events go into the log, then the sink
+ * sees them, and the events of what it does itself after those that are waiting already.
  */
 import { Cause, causeBit } from "../../src/kernel/Cause.ts"
 import type { EventOrigin } from "../../src/kernel/KeyEvent.ts"
 import { entryBytes, SetFlag } from "../../src/kernel/Keyspace.ts"
+import { patternMatches } from "../../src/kernel/Pattern.ts"
 import type { Watcher } from "../../src/kernel/PatternTrie.ts"
 import { byteSize, type Meta, metaByteSize, noMeta, type Value } from "../../src/kernel/Value.ts"
 
@@ -39,16 +40,33 @@ export interface PlainEvent {
   readonly watchers: readonly Watcher[]
 }
 
+/** A write as the gate sees it, and may change. */
+export interface PlainWrite {
+  readonly key: string
+  value: Value
+  expiresAtMs: number
+  meta: Meta
+  readonly oldEntry: PlainEntry | undefined
+  readonly keepsTtl: boolean
+  readonly watchers: readonly Watcher[]
+}
+
 export interface PlainOptions {
   readonly maxEntries: number
   readonly maxBytes: number
   readonly clock: { nowMs(): number }
   readonly onEvent: (event: PlainEvent) => void
   readonly onSettled: () => void
+  readonly beforeWrite: (write: PlainWrite) => string | null
+  readonly beforeDelete: (entry: PlainEntry, watchers: readonly Watcher[]) => string | null
 }
 
 export class PlainKeyspace {
-  readonly stats = { hits: 0, misses: 0, writes: 0, deletes: 0, expires: 0, evictions: 0, flushes: 0, refused: 0 }
+  readonly stats = {
+    ...{ hits: 0, misses: 0, writes: 0, deletes: 0, invalidations: 0, expires: 0 },
+    ...{ evictions: 0, flushes: 0, refused: 0, rejected: 0, sinkErrors: 0 }
+  }
+  refusal: string | null = null
   readonly log: PlainEvent[] = []
   watchers: Watcher[] = []
   origin: EventOrigin | null = null
@@ -56,7 +74,10 @@ export class PlainKeyspace {
   /** Least recently used first. */
   private readonly entries = new Map<string, PlainEntry>()
   private queue: PlainEvent[] = []
-  private isSettling = false
+  private isHeld = false
+  private isUnsettled = false
+  private openOperations = 0
+  private isSettledLater = false
   private isAdvancing = false
   private reachedMs: number
   private turns = 0
@@ -101,11 +122,24 @@ export class PlainKeyspace {
   set(key: string, value: Value, expiresAtMs: number, meta: Meta, flags: number): boolean {
     const entry = this.current(key)
     if (entry !== undefined) this.use(entry)
+    if (this.wantsToBeAsked(Cause.beforeWrite, key) && !(flags & (SetFlag.fill | SetFlag.passed))) {
+      const write = this.writeOf(key, value, expiresAtMs, meta, flags)
+      const asGiven = { ...write }
+      const refusal = this.ask(() => this.options.beforeWrite(write))
+      if (typeof refusal === "string") {
+        this.settle()
+        this.refusal = refusal
+        return false
+      }
+      const by = refusal === undefined ? asGiven : write
+      return this.set(key, by.value, by.expiresAtMs, by.meta, (flags & SetFlag.local) | SetFlag.passed)
+    }
     const keptMeta = entry !== undefined && flags & SetFlag.keepMeta ? entry.meta : meta
     const bytes = entryBytes + key.length + byteSize(value) + metaByteSize(keptMeta)
     if (bytes > this.options.maxBytes) {
       this.stats.refused++
       this.settle()
+      this.refusal = null
       return false
     }
     this.stats.writes++
@@ -125,14 +159,33 @@ export class PlainKeyspace {
       this.remove(oldest, this.isPast(oldest) ? Cause.expire : Cause.evict)
     }
     this.settle()
+    this.refusal = null
     return true
   }
 
-  delete(key: string, cause: Cause): boolean {
-    const entry = this.current(key)
+  delete(key: string, cause: Cause, hasPassed: boolean): boolean {
+    const refusal = cause === Cause.delete && !hasPassed ? this.refusalToDelete(key) : null
+    const entry = refusal === null ? this.current(key) : undefined
     if (entry !== undefined) this.remove(entry, cause)
     this.settle()
+    this.refusal = refusal
     return entry !== undefined
+  }
+
+  gateWrite(key: string, value: Value, expiresAtMs: number, meta: Meta, flags: number): PlainWrite | string {
+    const write = this.writeOf(key, value, expiresAtMs, meta, flags)
+    const asGiven = { ...write }
+    const isAsked = this.wantsToBeAsked(Cause.beforeWrite, key) && !(flags & (SetFlag.fill | SetFlag.passed))
+    const refusal = isAsked ? this.ask(() => this.options.beforeWrite(write)) : null
+    this.settle()
+    if (typeof refusal === "string") return refusal
+    return refusal === undefined ? asGiven : write
+  }
+
+  gateDelete(key: string): string | null {
+    const refusal = this.refusalToDelete(key)
+    this.settle()
+    return refusal
   }
 
   expireAt(key: string, expiresAtMs: number): boolean {
@@ -152,11 +205,25 @@ export class PlainKeyspace {
   flush(): number {
     this.expireDue(this.options.clock.nowMs(), false)
     const count = this.size
+    for (const entry of this.entries.values()) {
+      const watchers = this.watchersOf(Cause.flushKey, entry.key)
+      if (watchers.length === 0) continue
+      this.version++
+      this.tell(this.eventOf(Cause.flush, entry, undefined, entry.value, this.version, watchers))
+    }
     this.entries.clear()
     this.stats.flushes++
-    const nobody = { key: "", meta: noMeta, expiresAtMs: 0, isLocal: false, watchers: [] }
-    const at = { version: ++this.version, atMs: this.options.clock.nowMs(), origin: this.origin }
-    this.log.push({ cause: Cause.flush, value: undefined, oldValue: undefined, count, ...nobody, ...at })
+    const whole = { key: "", value: "", meta: noMeta, expiresAtMs: 0, version: 0, isLocal: false }
+    const watchers = this.watchersOf(Cause.flush, "")
+    const event = this.eventOf(
+      Cause.flush,
+      { ...whole, bytes: 0, dueMs: 0, turn: 0 },
+      undefined,
+      undefined,
+      ++this.version,
+      watchers
+    )
+    this.tell({ ...event, count })
     this.settle()
     return count
   }
@@ -166,6 +233,29 @@ export class PlainKeyspace {
     this.isAdvancing = true
     this.expireDue(nowMs, true)
     this.isAdvancing = false
+  }
+
+  hold(): boolean {
+    const wasHeld = this.isHeld
+    this.isHeld = true
+    return wasHeld
+  }
+
+  release(wasHeld: boolean): void {
+    this.isHeld = wasHeld
+    this.settle()
+  }
+
+  beginOperation(): void {
+    this.openOperations++
+  }
+
+  endOperation(): void {
+    this.openOperations--
+    if (this.openOperations > 0 || !this.isSettledLater) return
+    this.isSettledLater = false
+    this.isUnsettled = true
+    this.settle()
   }
 
   private expireDue(nowMs: number, settles: boolean): void {
@@ -216,6 +306,7 @@ export class PlainKeyspace {
     this.version++
     if (cause === Cause.expire) this.stats.expires++
     else if (cause === Cause.evict) this.stats.evictions++
+    else if (cause === Cause.invalidate) this.stats.invalidations++
     else this.stats.deletes++
     this.report(cause, entry, undefined, entry.value)
   }
@@ -227,24 +318,97 @@ export class PlainKeyspace {
     oldValue: Value | undefined,
     version = this.version
   ): void {
-    const { key, meta, expiresAtMs, isLocal } = entry
-    const watchers = this.watchers
-      .filter(({ mask }) => (mask & causeBit(cause)) !== 0)
-      .filter(({ pattern: { kind, text } }) => (kind === "exact" ? key === text : key.startsWith(text)))
-      .sort((a, b) => b.priority - a.priority)
+    this.tell(this.eventOf(cause, entry, value, oldValue, version, this.watchersOf(cause, entry.key)))
+  }
+
+  private eventOf(
+    cause: Cause,
+    { key, meta, expiresAtMs, isLocal }: PlainEntry,
+    value: Value | undefined,
+    oldValue: Value | undefined,
+    version: number,
+    watchers: readonly Watcher[]
+  ): PlainEvent {
     const at = { version, atMs: this.options.clock.nowMs(), origin: this.origin }
-    const event = { cause, key, value, oldValue, meta, expiresAtMs, isLocal, count: 1, watchers, ...at }
+    return { cause, key, value, oldValue, meta, expiresAtMs, isLocal, count: 1, watchers, ...at }
+  }
+
+  private tell(event: PlainEvent): void {
     this.log.push(event)
-    if (watchers.length > 0) this.queue.push(event)
+    if (event.watchers.length === 0) return
+    this.queue.push(event)
+    this.isUnsettled = true
+  }
+
+  private watchersOf(cause: Cause, key: string): readonly Watcher[] {
+    return this.watchers
+      .filter(({ mask }) => (mask & causeBit(cause)) !== 0)
+      .filter(({ pattern }) => patternMatches(pattern, key))
+      .sort((a, b) => b.priority - a.priority)
+  }
+
+  private wantsToBeAsked(cause: Cause, key: string): boolean {
+    return this.watchersOf(cause, key).length > 0
+  }
+
+  private writeOf(key: string, value: Value, expiresAtMs: number, meta: Meta, flags: number): PlainWrite {
+    const oldEntry = this.current(key)
+    const keepsTtl = oldEntry !== undefined && (flags & SetFlag.keepTtl) !== 0
+    return {
+      key,
+      value,
+      oldEntry,
+      keepsTtl,
+      expiresAtMs: keepsTtl ? (oldEntry as PlainEntry).expiresAtMs : expiresAtMs,
+      meta: oldEntry !== undefined && flags & SetFlag.keepMeta ? oldEntry.meta : meta,
+      watchers: this.watchersOf(Cause.beforeWrite, key)
+    }
+  }
+
+  private refusalToDelete(key: string): string | null {
+    if (this.watchers.every(({ mask }) => (mask & causeBit(Cause.beforeDelete)) === 0)) return null
+    const entry = this.current(key)
+    const watchers = this.watchersOf(Cause.beforeDelete, key)
+    if (entry === undefined || watchers.length === 0) return null
+    return this.ask(() => this.options.beforeDelete(entry, watchers)) ?? null
+  }
+
+  /** What the gate says; undefined where it has thrown, and what it did to the write does not count. */
+  private ask(gate: () => string | null): string | null | undefined {
+    const wasHeld = this.isHeld
+    this.isHeld = true
+    this.isUnsettled = true
+    try {
+      const refusal = gate()
+      if (refusal !== null) this.stats.rejected++
+      return refusal
+    } catch {
+      this.stats.sinkErrors++
+      return undefined
+    } finally {
+      this.isHeld = wasHeld
+    }
   }
 
   private settle(): void {
-    if (this.isSettling) return
-    this.isSettling = true
-    while (this.queue.length > 0) {
-      for (let event = this.queue.shift(); event !== undefined; event = this.queue.shift()) this.options.onEvent(event)
-      this.options.onSettled()
+    if (this.isHeld) return
+    this.isHeld = true
+    const guarded = (call: () => void): void => {
+      try {
+        call()
+      } catch {
+        this.stats.sinkErrors++
+      }
     }
-    this.isSettling = false
+    while (this.isUnsettled) {
+      for (let event = this.queue.shift(); event !== undefined; event = this.queue.shift()) {
+        const heard = event
+        guarded(() => this.options.onEvent(heard))
+      }
+      this.isUnsettled = false
+      if (this.openOperations === 0) guarded(() => this.options.onSettled())
+      else this.isSettledLater = true
+    }
+    this.isHeld = false
   }
 }

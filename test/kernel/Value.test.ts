@@ -35,24 +35,41 @@ describe("byteSize", () => {
   it("is exact for bytes", () => {
     expect(byteSize("")).toBe(0)
     expect(byteSize("\xff\0a")).toBe(3)
-    expect(byteSize(new Uint8Array(7))).toBe(7)
   })
 
-  it("counts an element of a structure as 16 bytes beside what it holds", () => {
-    expect([0, 1.5, 2n, true, null].map(byteSize)).toEqual([16, 16, 16, 16, 16])
-    expect(byteSize([])).toBe(16)
-    expect(byteSize(["abc", 1])).toBe(16 + (16 + 3) + (16 + 16))
-    expect(byteSize(new Map<Nested, Nested>([["k", "vv"]]))).toBe(16 + (16 + 1 + 2))
-    expect(byteSize({ key: "v", deep: { a: new Uint8Array(2) } })).toBe(
-      16 + (16 + 3 + 1) + (16 + 4 + (16 + (16 + 1 + 2)))
-    )
+  it.each<[string, Nested, number]>([
+    ["small integers, which are their place", [1, -1, 0], 48 + 3 * 8],
+    ["booleans and null", [true, null], 48 + 2 * 8],
+    ["other numbers, which are records", [0.5, 2 ** 31], 48 + 2 * (8 + 16)],
+    ["empty arrays", [[], []], 48 + 2 * (8 + 48)],
+    ["empty objects", [{}, {}], 48 + 2 * (8 + 160 + 4 * 24)],
+    ["an object of 4, whose table has 8 places", { a: 1, b: 2, c: 3, d: 4 }, 160 + 8 * 24 + 4 * 25],
+    ["an object of 3, whose table has 4", { a: 1, b: 2, c: 3 }, 160 + 4 * 24 + 3 * 25],
+    ["an empty map", new Map(), 72 + 4 * 28],
+    ["a map of 5, whose table has 8 places", new Map([1, 2, 3, 4, 5].map((key) => [key, null])), 72 + 8 * 28],
+    ["text", ["abc"], 48 + 8 + 24 + 3],
+    ["text of two bytes a character", ["日本"], 48 + 8 + 24 + 4],
+    ["names of two bytes a character", { 日本: 1 }, 160 + 4 * 24 + 24 + 4],
+    ["bytes", new Uint8Array(7), 224 + 7],
+    ["64-bit integers", [1n, -(2n ** 62n)], 48 + 2 * (8 + 24)],
+    ["a huge integer", 2n ** 8000n, 24 + 2001 / 2]
+  ])("counts what V8 spends on %s", (_, value, bytes) => {
+    expect(byteSize(value)).toBe(bytes)
+  })
+
+  it("counts each level of a nested structure", () => {
+    let nested: Nested = null
+    for (let depth = 0; depth < 16; depth++) nested = { a: nested }
+    expect(byteSize(nested)).toBe(16 * (160 + 4 * 24 + 25))
   })
 
   it("grows with what is put into a structure", () => {
+    const inside = (value: Nested) => byteSize([value]) - byteSize([])
     fc.assert(
       fc.property(nested, nested, (a, b) => {
         expect(byteSize([a, b])).toBe(byteSize([a]) + byteSize([b]) - byteSize([]))
-        expect(byteSize(new Map([["k", a]]))).toBe(byteSize({ k: a }))
+        expect(byteSize(new Map([["k", a]]))).toBe(byteSize(new Map()) + 25 + inside(a) - 8)
+        expect(byteSize({ k: a })).toBe(byteSize({}) + 25 + inside(a) - 8)
       }),
       { seed: firstSeed }
     )
@@ -63,8 +80,8 @@ describe("metaByteSize", () => {
   it("counts metadata and tags, and nothing for an entry without them", () => {
     expect(metaByteSize(noMeta)).toBe(0)
     const meta: Meta = { metadata: { by: "ann" }, tags: ["a", "bcd"], cost: 12 }
-    expect(metaByteSize(meta)).toBe(16 + (16 + 2 + 3) + (16 + 1) + (16 + 3))
-    expect(metaByteSize({ metadata: null, tags: [], cost: 12 })).toBe(0)
+    expect(metaByteSize(meta)).toBe(64 + 48 + (8 + 25) + (8 + 27) + byteSize({ by: "ann" }))
+    expect(metaByteSize({ metadata: null, tags: [], cost: 12 })).toBe(64 + 48)
   })
 })
 

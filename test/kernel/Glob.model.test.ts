@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { globMatches } from "../../src/cache/Glob.ts"
+import { globMatches } from "../../src/kernel/Glob.ts"
 
 describe("globMatches", () => {
   it.each([

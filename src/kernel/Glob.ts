@@ -1,0 +1,83 @@
+/**
+ * Redis' glob patterns over bytes: `*`, `?`, `[abc]`, `[a-z]`, `[^a]`, and `\` to take the next byte as it is.
+ *
+ * A port of stringmatchlen [1] with its edge cases: a class that is never closed ends with the pattern (its last byte
+ * is then taken for the bracket and belongs to no class), `[]` matches nothing, `[z-a]` is `[a-z]`, and a lone `\` at
+ * the end is itself, and the empty text matches the empty pattern alone, not even `*`. Other than there a failed `*` goes back to the last star only, which is enough, because the star
+ * before it would have to leave the same text behind; so the cost is O(pattern · text) at worst and never exponential.
+ *
+ * Bytes compare as numbers from 0 to 255 (in Redis as the platform's char, which may be signed).
+ *
+ * [1] Redis 7.0, util.c, stringmatchlen_impl
+ */
+export const globMatches = (pattern: string, text: string): boolean => {
+  if (text.length === 0) return pattern.length === 0
+  let p = 0
+  let t = 0
+  let starP = -1 // where the pattern goes on after the last star
+  let starT = 0 // how much of the text that star has not swallowed yet
+  for (;;) {
+    if (p < pattern.length && pattern.charCodeAt(p) === star) {
+      while (p < pattern.length && pattern.charCodeAt(p) === star) p++
+      if (p === pattern.length) return true
+      starP = p
+      starT = t
+      continue
+    }
+    if (t === text.length) return p === pattern.length
+    if (p < pattern.length) {
+      const after = step(pattern, p, text.charCodeAt(t))
+      if (after !== -1) {
+        p = after
+        t++
+        continue
+      }
+    }
+    if (starP === -1) return false
+    p = starP
+    t = ++starT
+  }
+}
+
+/** Whether the pattern is one that only its own text matches. */
+export const isLiteral = (pattern: string): boolean => !/[*?[\\]/.test(pattern)
+
+/** Matches one byte against the element at `p`; returns where the next element starts, or -1. */
+const step = (pattern: string, p: number, byte: number): number => {
+  const code = pattern.charCodeAt(p)
+  if (code === question) return p + 1
+  if (code === open) return stepClass(pattern, p + 1, byte)
+  if (code === backslash && p + 1 < pattern.length) return pattern.charCodeAt(p + 1) === byte ? p + 2 : -1
+  return code === byte ? p + 1 : -1
+}
+
+const stepClass = (pattern: string, from: number, byte: number): number => {
+  const end = pattern.length
+  const isNegated = pattern.charCodeAt(from) === caret
+  let p = isNegated ? from + 1 : from
+  let isFound = false
+  for (;;) {
+    if (p + 1 < end && pattern.charCodeAt(p) === backslash) {
+      p++
+      if (pattern.charCodeAt(p) === byte) isFound = true
+    } else if (pattern.charCodeAt(p) === close) break
+    else if (p >= end) {
+      p--
+      break
+    } else if (p + 2 < end && pattern.charCodeAt(p + 1) === dash) {
+      const [a, b] = [pattern.charCodeAt(p), pattern.charCodeAt(p + 2)]
+      if (byte >= Math.min(a, b) && byte <= Math.max(a, b)) isFound = true
+      p += 2
+    } else if (pattern.charCodeAt(p) === byte) isFound = true
+    p++
+  }
+  return isFound !== isNegated ? p + 1 : -1
+}
+
+const star = 0x2a
+const question = 0x3f
+const open = 0x5b
+const backslash = 0x5c
+const close = 0x5d
+const caret = 0x5e
+const dash = 0x2d
