@@ -7,6 +7,8 @@
  * time. Wrong in one direction only: a field may be made that nobody reads.
  */
 
+import { isName, keywords, stringMark, tokenize } from "./internal/tokens.ts"
+
 export interface FieldAnalysis {
   /** The known fields that are read, in the order of `names`; all of them when dynamic. */
   readonly fields: ReadonlyArray<string>
@@ -21,6 +23,8 @@ export const analyseFields = (source: string, names: ReadonlyArray<string>): Fie
   const tokens = tokenize(source)
   const read = new Set<string>()
   const keepsState = tokens.some((token) => globals.has(token))
+  const declarations = new Declarations(tokens)
+  const lists = new AssignedLists(tokens)
   let isDynamic = keepsState || tokens.includes("...")
   const aliases = new Set(["event"])
   for (let i = 0; i < tokens.length && !isDynamic; i++) {
@@ -33,13 +37,13 @@ export const analyseFields = (source: string, names: ReadonlyArray<string>): Fie
     const alias = aliasOf(tokens, i)
     if (alias !== undefined) {
       // One name, one meaning: a second declaration of either name and we no longer know which is which.
-      if (word !== "event" || alias === "event" || countDeclarations(tokens, alias) !== 1) isDynamic = true
+      if (word !== "event" || alias === "event" || declarations.count(alias) !== 1) isDynamic = true
       aliases.add(alias)
-      if (tokens.indexOf(alias) < i - 2) isDynamic = true
+      if (declarations.first(alias) < i - 2) isDynamic = true
       continue
     }
     const field = fieldAfter(tokens, i)
-    if (field === undefined || before === "function" || isAssigned(tokens, i + field.length)) isDynamic = true
+    if (field === undefined || before === "function" || lists.isAssigned(i + field.length)) isDynamic = true
     else read.add(field.name)
   }
   return {
@@ -67,17 +71,33 @@ const aliasOf = (tokens: ReadonlyArray<string>, i: number): string | undefined =
   return tokens[i - 2]
 }
 
-const countDeclarations = (tokens: ReadonlyArray<string>, name: string): number => {
-  let count = 0
-  for (let i = 0; i < tokens.length; i++) {
-    if (tokens[i] !== name || tokens[i - 1] === "." || tokens[i - 1] === ":") continue
-    const before = tokens[i - 1]
-    const after = tokens[i + 1]
-    // Declared or assigned, or in a list of names that may be either: all count.
-    if (before === "local" || before === "for" || before === "function" || after === "=" || after === "<") count++
-    else if (before === "," || before === "(") if (after === "," || after === ")" || after === "in") count++
+/** Where each name stands first, and how often it is declared or assigned: one pass, so that many aliases stay cheap. */
+class Declarations {
+  private readonly firsts = new Map<string, number>()
+  private readonly counts = new Map<string, number>()
+
+  constructor(tokens: ReadonlyArray<string>) {
+    for (let i = 0; i < tokens.length; i++) {
+      const name = tokens[i] as string
+      if (!this.firsts.has(name)) this.firsts.set(name, i)
+      const before = tokens[i - 1]
+      const after = tokens[i + 1]
+      if (before === "." || before === ":") continue
+      // Declared or assigned, or in a list of names that may be either: all count.
+      const isDeclared =
+        before === "local" || before === "for" || before === "function" || after === "=" || after === "<"
+      const isListed = (before === "," || before === "(") && (after === "," || after === ")" || after === "in")
+      if (isDeclared || isListed) this.counts.set(name, this.count(name) + 1)
+    }
   }
-  return count
+
+  first(name: string): number {
+    return this.firsts.get(name) ?? -1
+  }
+
+  count(name: string): number {
+    return this.counts.get(name) ?? 0
+  }
 }
 
 interface FieldRead {
@@ -96,46 +116,28 @@ const fieldAfter = (tokens: ReadonlyArray<string>, i: number): FieldRead | undef
   return isConstant ? { name: name.slice(stringMark.length), length: 3 } : undefined
 }
 
-/** Whether what ends at token `last` is being assigned to, alone or in a list. */
-const isAssigned = (tokens: ReadonlyArray<string>, last: number): boolean => {
-  const after = tokens[last + 1]
-  if (after === "=") return true
-  if (after !== ",") return false
-  // In `event.a, x = …` only a `=` can end the list of plain names; in an argument list other tokens come first.
-  for (let i = last + 2; i < tokens.length; i++) {
-    const token = tokens[i] as string
-    if (token === "=") return true
-    if (!(isName(token) || token === "." || token === "," || token === "[" || token === "]")) {
-      if (!token.startsWith(stringMark)) return false
+/** The lists that are assigned to: found from the end backwards, once, so that a long list is not walked for each of its parts. */
+class AssignedLists {
+  private readonly tokens: ReadonlyArray<string>
+  /** 1 where only what a list of variables is made of stands between this token and a `=`. */
+  private readonly leads: Uint8Array
+
+  constructor(tokens: ReadonlyArray<string>) {
+    this.tokens = tokens
+    this.leads = new Uint8Array(tokens.length + 1)
+    for (let i = tokens.length - 1; i >= 0; i--) {
+      const token = tokens[i] as string
+      this.leads[i] = token === "=" || (isInList(token) && this.leads[i + 1] === 1) ? 1 : 0
     }
   }
-  return false
-}
 
-/** Begins a token that is a string's content, so that it is never taken for a word. */
-const stringMark = "\0"
-
-const isName = (token: string): boolean => /^[A-Za-z_]\w*$/.test(token) && !keywords.has(token)
-
-const keywords = new Set(
-  "and break do else elseif end false for function goto if in local nil not or repeat return then true until while".split(
-    " "
-  )
-)
-
-const token =
-  /--\[(=*)\[[\s\S]*?(?:\]\1\]|$)|--[^\n]*|\[(=*)\[([\s\S]*?)(?:\]\2\]|$)|"((?:\\[\s\S]|[^"\\\n])*)"?|'((?:\\[\s\S]|[^'\\\n])*)'?|[A-Za-z_]\w*|0[xX][\da-fA-F.]*(?:[pP][+-]?\d+)?|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|\.\.\.|\.\.|==|~=|<=|>=|<<|>>|\/\/|::|\S/g
-
-/** Words, numbers, signs; a string's content behind `stringMark`; comments left out. */
-export const tokenize = (source: string): Array<string> => {
-  const tokens: Array<string> = []
-  for (const match of source.matchAll(token)) {
-    const [text, , , long, double, single] = match
-    if (text.startsWith("--")) continue
-    const content = long ?? double ?? single
-    // An escape may spell any name, so such a string is none that we know.
-    if (content === undefined) tokens.push(text)
-    else tokens.push(stringMark + (content.includes("\\") ? stringMark : content))
+  /** Whether what ends at token `last` is being assigned to, alone or in a list. */
+  isAssigned(last: number): boolean {
+    const after = this.tokens[last + 1]
+    // In `event.a, x = …` only a `=` can end the list of plain names; in an argument list other tokens come first.
+    return after === "=" || (after === "," && this.leads[last + 2] === 1)
   }
-  return tokens
 }
+
+const isInList = (token: string): boolean =>
+  token === "." || token === "," || token === "[" || token === "]" || token.startsWith(stringMark) || isName(token)

@@ -15,8 +15,8 @@
 import type { EventFrame } from "./EventFrame.ts"
 import { answer, arenaStart, cell, lua as luaNumbers, numberCell } from "./internal/layout.ts"
 import type { Memory } from "./internal/memory.ts"
-import type { LuaExports, Pointer, ShimExports } from "./internal/wasm.ts"
-import type { LuaCodec, LuaValue } from "./LuaCodec.ts"
+import type { LuaExports, Pointer } from "./internal/wasm.ts"
+import type { LuaCodec, LuaValue, Spend } from "./LuaCodec.ts"
 import { Refusal } from "./LuaCodec.ts"
 
 /**
@@ -33,7 +33,7 @@ export class HostCall {
   count = 0
   private readonly memory: Memory
   private readonly lua: LuaExports
-  private readonly shim: ShimExports
+  private readonly spend: Spend
   private readonly codec: LuaCodec
   private readonly frame: EventFrame
   private L: Pointer = 0
@@ -41,10 +41,10 @@ export class HostCall {
   private firstLength = 0
   private code = 0
 
-  constructor(memory: Memory, lua: LuaExports, shim: ShimExports, codec: LuaCodec, frame: EventFrame) {
+  constructor(memory: Memory, lua: LuaExports, spend: Spend, codec: LuaCodec, frame: EventFrame) {
     this.memory = memory
     this.lua = lua
-    this.shim = shim
+    this.spend = spend
     this.codec = codec
     this.frame = frame
   }
@@ -58,6 +58,18 @@ export class HostCall {
     this.code = 0
     host(this)
     return this.code
+  }
+
+  /**
+   * Takes `units` of fuel, before work that grows with what Lua has given: some 250 are a microsecond of it.
+   *
+   * False when the run has no more. Then the function returns at once, without answering, and the run ends as a timeout.
+   * What the methods here do (strings and values, both ways) is charged by them.
+   */
+  charge(units: number): boolean {
+    if (this.spend(Math.max(0, Math.min(units, chargeMax)))) return true
+    this.fail(overMessage)
+    return false
   }
 
   kind(index: number): LuaKind {
@@ -124,7 +136,6 @@ export class HostCall {
       this.fail(end.message)
       return
     }
-    this.shim.charge(((end - at) >> 3) + this.codec.lastFuel)
     this.memory.cells[cell.pointer] = at
     this.code = answer.encoded
   }
@@ -140,20 +151,24 @@ export class HostCall {
     const { cells } = this.memory
     cells[cell.pointer] = at
     if (at + latin1.length + messageRoom > this.memory.end) return false
+    if (latin1.length > freeBytes) this.spend(latin1.length >> 3)
     this.memory.writeLatin1(at, latin1)
     cells[cell.bytes] = latin1.length
-    if (latin1.length > freeBytes) this.shim.charge(latin1.length >> 3)
     return true
   }
 
   /** What crosses is paid for, or a run could hold the thread with a few calls on a large value. */
   private bytes(at: Pointer, length: number): string {
-    if (length > freeBytes) this.shim.charge(length >> 3)
+    if (length > freeBytes) this.spend(length >> 3)
     return this.memory.readLatin1(at, length)
   }
 }
 
 const freeBytes = 256 // what the price of a call covers
+
+const overMessage = "the run is over its limit" // seen by nobody: the next instruction of Lua raises the timeout
+
+const chargeMax = 1 << 30 // units; past any limit, and far from where 32 bits wrap
 
 const messageMax = 4096 // characters
 

@@ -19,7 +19,7 @@
 
 import { lua as luaNumbers, tag } from "./internal/layout.ts"
 import type { Memory } from "./internal/memory.ts"
-import type { LuaExports, Pointer, ShimExports } from "./internal/wasm.ts"
+import type { LuaExports, Pointer } from "./internal/wasm.ts"
 
 /** What can cross. */
 export type LuaValue =
@@ -35,7 +35,7 @@ export type LuaValue =
 
 /** Why a value does not cross, and where in it the reason is: `payload.items[3].callback`. */
 export class Refusal {
-  readonly reason: "function" | "thread" | "userdata" | "cycle" | "depth" | "size" | "object" | "key" | "range"
+  readonly reason: "function" | "thread" | "userdata" | "cycle" | "depth" | "size" | "object" | "key" | "range" | "fuel"
   readonly path: string
   readonly message: string
 
@@ -57,14 +57,21 @@ export interface CodecLimits {
 
 export const defaultCodecLimits: CodecLimits = { depthMax: 16, nodesMax: 10_000, bytesMax: 1 << 20 }
 
+/** Takes fuel for work to come; false when the run that asks for it has no more. */
+export type Spend = (units: number) => boolean
+
 const nodeFuel = 32 // units; what decoding a node costs us, in loop heads of the interpreter
+
+const freeBytes = 256 // of a string; what the price of a node covers
+
+const nodesAtOnce = 32 // nodes that are paid for together, and in advance: some 4 µs of work
 
 type Path = ReadonlyArray<string>
 
 export class LuaCodec {
   private readonly memory: Memory
   private readonly lua: LuaExports
-  private readonly shim: ShimExports
+  private readonly spend: Spend
   private readonly limits: CodecLimits
   private readonly length: Pointer
   private nodes = 0
@@ -73,17 +80,12 @@ export class LuaCodec {
   private readonly enclosing: Array<unknown> = []
   private readonly path: Array<string> = []
 
-  constructor(memory: Memory, lua: LuaExports, shim: ShimExports, length: Pointer, limits: CodecLimits) {
+  constructor(memory: Memory, lua: LuaExports, spend: Spend, length: Pointer, limits: CodecLimits) {
     this.memory = memory
     this.lua = lua
-    this.shim = shim
+    this.spend = spend
     this.length = length
     this.limits = limits
-  }
-
-  /** What the nodes of the last value cost us, in fuel. */
-  get lastFuel(): number {
-    return this.nodes * nodeFuel
   }
 
   // ---- Lua → JavaScript
@@ -93,7 +95,7 @@ export class LuaCodec {
     if (this.lua.lua_type(L, index) === luaNumbers.typeString) {
       const at = this.lua.lua_tolstring(L, index, this.length)
       const length = this.memory.view.getInt32(this.length, true)
-      this.shim.charge(length >> 3)
+      this.spend(length >> 3)
       return this.memory.readLatin1(at, length)
     }
     this.begin(name)
@@ -103,12 +105,12 @@ export class LuaCodec {
     const top = this.lua.lua_gettop(L)
     const value = this.read(L, this.lua.lua_absindex(L, index))
     this.lua.lua_settop(L, top)
-    this.shim.charge(this.lastFuel + (this.bytes >> 3))
     return value
   }
 
   private read(L: Pointer, index: number): LuaValue | Refusal {
-    if (++this.nodes > this.limits.nodesMax) return this.refuse("size", `has more than ${this.limits.nodesMax} parts`)
+    const refusal = this.enter()
+    if (refusal !== undefined) return refusal
     const { lua } = this
     switch (lua.lua_type(L, index)) {
       case luaNumbers.typeNil:
@@ -144,6 +146,7 @@ export class LuaCodec {
     if (this.bytes > this.limits.bytesMax) {
       return this.refuse("size", `has strings of more than ${this.limits.bytesMax} bytes`)
     }
+    if (!this.spend(length >> 3)) return this.refuse("fuel", overReason)
     return this.memory.readUtf8(at, length) ?? this.memory.copy(at, length)
   }
 
@@ -199,7 +202,8 @@ export class LuaCodec {
   }
 
   private write(at: Pointer, value: LuaValue | undefined): Pointer | Refusal {
-    if (++this.nodes > this.limits.nodesMax) return this.refuse("size", `has more than ${this.limits.nodesMax} parts`)
+    const refusal = this.enter()
+    if (refusal !== undefined) return refusal
     if (at + 16 > this.memory.end) return this.refuse("size", "does not fit")
     const { bytes, view } = this.memory
     switch (typeof value) {
@@ -321,7 +325,16 @@ export class LuaCodec {
 
   private hasRoom(at: Pointer, length: number): boolean {
     this.bytes += length
+    if (length > freeBytes) this.spend(length >> 3)
     return at + 5 + length <= this.memory.end
+  }
+
+  /** Counts a table or a leaf, and has it paid for. */
+  private enter(): Refusal | undefined {
+    const { nodesMax } = this.limits
+    if (++this.nodes > nodesMax) return this.refuse("size", `has more than ${nodesMax} parts`)
+    if (this.nodes % nodesAtOnce === 1 && !this.spend(nodeFuel * nodesAtOnce)) return this.refuse("fuel", overReason)
+    return undefined
   }
 
   private begin(name: string): void {
@@ -336,6 +349,8 @@ export class LuaCodec {
     return new Refusal(reason, (this.path as Path).join(""), why)
   }
 }
+
+const overReason = "is more than the run has time for"
 
 const toObject = (keys: ReadonlyArray<LuaValue>, values: ReadonlyArray<LuaValue>): LuaValue => {
   const object: Record<string, LuaValue> = Object.create(null) // so that "__proto__" is a key like any other

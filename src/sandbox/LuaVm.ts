@@ -31,7 +31,6 @@ import {
   type Machine,
   makeMachine,
   memoryMessage,
-  timeoutMessage,
   topMessage
 } from "./internal/machine.ts"
 import { Snapshot } from "./internal/snapshot.ts"
@@ -51,6 +50,8 @@ export interface RunLimits {
   readonly bytesMax: number
   /** Above zero: the limit in units of fuel, and no clock. Lua is stopped there, the machine one slice later. */
   readonly fuelMax: number
+  /** Whatever a run has left in its environment is gone when the next one begins: at most the price of a rewind each. Default false. */
+  readonly isIsolated?: boolean
 }
 
 /** 100 µs, 64 KiB, by the clock. */
@@ -164,11 +165,12 @@ export class LuaVm {
       },
       { fields: options.fields, tables: options.hostTables ?? {}, intrinsics: this.intrinsics(), bytesMax }
     )
-    const { memory, lua, shim } = this.machine
+    const { memory, lua } = this.machine
     this.cells = memory.cells
-    this.codec = new LuaCodec(memory, lua, shim, arenaStart + 4 * cell.length, options.codec ?? defaultCodecLimits)
+    const spend = (units: number) => this.spend(units)
+    this.codec = new LuaCodec(memory, lua, spend, arenaStart + 4 * cell.length, options.codec ?? defaultCodecLimits)
     this.frame = new EventFrame(memory, this.codec, options.fields)
-    this.hostCall = new HostCall(memory, lua, shim, this.codec, this.frame)
+    this.hostCall = new HostCall(memory, lua, spend, this.codec, this.frame)
     this.frame.reset()
     this.seed(options.seed ?? 1)
     this.snapshot = this.takeSnapshot()
@@ -333,7 +335,8 @@ export class LuaVm {
     if (this.hasSeeded) this.reseed()
     const used = this.cells[cell.used] as number
     this.lastBytes = used - (this.cells[cell.base] as number)
-    if (used > this.collectAt) this.tidy()
+    if (limits.isIsolated === true && (this.keepsState || this.cells[cell.marks] !== 0)) this.restore()
+    else if (used > this.collectAt) this.tidy()
     return RunStatus.ok
   }
 
@@ -365,7 +368,7 @@ export class LuaVm {
       this.error = { message: `${memoryMessage} (${why})`, line }
     } else if (this.stage !== 0) {
       status = RunStatus.timeout
-      this.error = { message: timeoutMessage, line }
+      this.error = { message: `stopped after ${limitText(this.limits)}`, line }
     } else this.error = located(topMessage(lua, memory, L), this.running?.name ?? "")
     this.restore()
     return status
@@ -428,12 +431,18 @@ export class LuaVm {
     }
     if (isOver) {
       shim.note()
-      throw new Killed("killed: it could not be stopped by an error")
+      throw new Killed(`killed: no error could stop it after ${limitText(this.limits)}`)
     }
     if (isLate && this.stage === 0) {
       this.stage = 1
       shim.arm()
     }
+  }
+
+  /** Takes fuel for work that the host is about to do. False when the run at hand is over its limit: then it is not to be done. */
+  private spend(units: number): boolean {
+    if (this.machine.shim.charge(units) < 0 && this.isRunning) this.exhausted()
+    return this.stage === 0 || !this.isRunning
   }
 
   private call(L: Pointer, id: number, count: number, at: Pointer, length: number): number {
@@ -507,7 +516,7 @@ export class LuaVm {
     const { lua, shim, L } = this.machine
     const top = lua.lua_gettop(L)
     this.cells[cell.cap] = this.cells[cell.total] as number
-    shim.refuel(compileFuelMax)
+    shim.refuel(compileFuelMin + entry.source.length * compileFuelPerByte)
     this.isCompiling = true
     let isDirty = false
     let error: CompileError | undefined
@@ -631,6 +640,9 @@ const located = (message: string, name: string): RunError => {
   return found === null ? { message, line: 0 } : { message: found[2] as string, line: Number(found[1]) }
 }
 
+const limitText = ({ fuelMax, timeoutMicros }: RunLimits): string =>
+  fuelMax > 0 ? `${fuelMax} units of fuel` : `${timeoutMicros} µs`
+
 /** A trap of the wasm, or JavaScript's stack, used up. */
 const isTrap = (error: unknown): error is Error =>
   error instanceof WebAssembly.RuntimeError || (error instanceof RangeError && /call stack/.test(error.message))
@@ -650,7 +662,12 @@ const hardMicros = 1000 // µs from the soft limit to the hard one
 
 const hardFuel = hardMicros * fuelPerMicro // units; the same where fuel is the limit
 
-const compileFuelMax = 20_000_000 // units; some 80 ms, for a source at its limit that the compiler finds hard
+// The compiler takes 3 units a byte for plain code and 31 for one chain of 2,000 elseifs; 68 where 190 locals are searched
+// for each name. What is quadratic by design (2,000 jumps to one label, `x or x or …`) takes 300, and is refused: a source
+// of 64 KiB has some 20 ms.
+const compileFuelPerByte = 80 // units
+
+const compileFuelMin = 50_000 // units; for the environment, and for sources too short to be slow
 
 const sourceBytesMax = 64 << 10
 

@@ -64,12 +64,8 @@ const make = (): SandboxService => {
       if (message instanceof VmKilled) return GenServer.Stop(ExitReason.crash(Cause.fail(message)), worker)
       return message._tag === "Timeout" ? GenServer.Stop(noMachine, worker) : GenServer.NoReply(worker)
     },
-    inspect: ({ vm, kills, replacements }) => ({
-      kills,
-      replacements,
-      heapBytes: vm?.bytesUsed ?? 0,
-      rewinds: vm?.rewinds ?? 0
-    })
+    memoryBytes: ({ vm }) => vm?.bytesUsed ?? 0,
+    inspect: ({ vm, kills, replacements }) => ({ kills, replacements, rewinds: vm?.rewinds ?? 0 })
   })
 
   const adoptAll = Effect.gen(function* () {

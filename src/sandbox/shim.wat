@@ -5,7 +5,7 @@
 ;; where a WebAssembly.Global costs thirty. src/sandbox/internal/layout.ts names the same addresses; a test compares.
 ;;
 ;;   +0    used       bytes that Lua holds            +4    cap        what `used` may not pass
-;;   +8    denied     1: an allocation was refused    +12   high       end of the highest block ever given
+;;   +8    denied     1: an allocation was refused    +12   heapEnd    where the C library keeps its heap's end
 ;;   +16   marks      1: a global was made            +20   length     out: length of the last string read
 ;;   +24   pointer    in: what the host answers       +28   bytes      in: … its length
 ;;   +32   number     in: … as f64                    +40   depth      coroutines in the chain that runs
@@ -191,7 +191,7 @@
   ;; lua_Alloc. Once it has refused it refuses every growth until the run is over, and the hook ends the run: what
   ;; a pcall swallows does not make the run a good one.
   (func (export "alloc") (param $ud i32) (param $block i32) (param $old i32) (param $new i32) (result i32)
-    (local $more i32) (local $used i32) (local $end i32)
+    (local $more i32) (local $used i32)
     (local.set $used (i32.load (i32.const 0xC00000)))
     (if (i32.eqz (local.get $new)) (then
       (if (local.get $block) (then
@@ -202,9 +202,9 @@
     (if (i32.gt_s (local.get $more) (i32.const 0)) (then
       (if (i32.or (i32.load (i32.const 0xC00008)) (i32.or
             (i32.gt_u (local.get $more) (i32.sub (i32.load (i32.const 0xC00004)) (local.get $used)))
-            ;; the heap may not come near the arena; 64 KiB for the allocator's own rounding
-            (i32.gt_u (local.get $more)
-              (i32.sub (i32.const 0xBF0000) (i32.load (i32.const 0xC0000C))))))
+            ;; The heap may not come near the arena: at worst it grows by the whole block (64 KiB for its own needs).
+            (i32.gt_s (local.get $new)
+              (i32.sub (i32.const 0xBF0000) (i32.load (i32.load (i32.const 0xC0000C)))))))
         (then
           (call $deny)
           (return (i32.const 0))))))
@@ -212,9 +212,6 @@
     (if (i32.eqz (local.get $block)) (then
       (call $deny)
       (return (i32.const 0))))
-    (local.set $end (i32.add (local.get $block) (local.get $new)))
-    (if (i32.gt_u (local.get $end) (i32.load (i32.const 0xC0000C)))
-      (then (i32.store (i32.const 0xC0000C) (local.get $end))))
     (i32.store (i32.const 0xC00000) (i32.add (local.get $used) (local.get $more)))
     (local.get $block))
 
@@ -339,9 +336,10 @@
     (global.get $fuel)
     (global.set $fuel (local.get $units)))
 
-  ;; Takes fuel for work of the host. Whoever overdraws is asked at the next loop head.
-  (func (export "charge") (param $units i32)
-    (global.set $fuel (i32.sub (global.get $fuel) (local.get $units))))
+  ;; Takes fuel for work of the host, and answers what is left: below zero where that is more than there was.
+  (func (export "charge") (param $units i32) (result i32)
+    (global.set $fuel (i32.sub (global.get $fuel) (local.get $units)))
+    (global.get $fuel))
 
   ;; ---- compiling ----------------------------------------------------------------------------------------------------
 

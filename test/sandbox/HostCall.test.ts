@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { type HostCall, type HostFunction, LuaVm, RunStatus } from "../../src/sandbox/index.ts"
+import { type HostCall, type HostFunction, LuaVm, Refusal, RunStatus } from "../../src/sandbox/index.ts"
 import { define, evaluate, fields, limits, makeVm, stillClock } from "./support.ts"
 
 /** A machine whose `host.f` is this function. */
@@ -84,6 +84,46 @@ describe("a call into the host", () => {
   it("works from within a coroutine", () => {
     const vm = withHost((call) => call.returnString(`<${call.string(1)}${call.value(2)}>`))
     expect(evaluate(vm, "return coroutine.wrap(function() return host.f('a', 'b') end)()")).toBe("<ab>")
+  })
+
+  it("is charged for its work before it does it, and does none that the run cannot pay for", () => {
+    let done = 0
+    const vm = makeVm({
+      hostTables: {
+        cache: {
+          work(call) {
+            if (!call.charge(call.number(1) ?? 0)) return
+            done++
+            call.returnInteger(done)
+          }
+        }
+      }
+    })
+    const run = (source: string) => [vm.run(define(vm, source), limits), vm.lastFuel >= limits.fuelMax, done]
+    expect(run("cache.work(90000)")).toEqual([RunStatus.ok, false, 1])
+    expect(run("cache.work(110000)")).toEqual([RunStatus.timeout, true, 1])
+    expect(run("pcall(cache.work, 1e300) cache.work(1)")).toEqual([RunStatus.timeout, true, 1])
+    expect(run("while true do cache.work(30000) end")).toEqual([RunStatus.timeout, true, 4])
+    expect(run("cache.work(-1e9) cache.work(0 / 0)")).toEqual([RunStatus.ok, false, 6])
+  })
+
+  it("is not given more of a table than the run can pay for", () => {
+    const seen: unknown[] = []
+    const vm = makeVm({
+      hostTables: {
+        cache: {
+          put(call) {
+            const value = call.value(1)
+            seen.push(value instanceof Refusal ? value.message : "whole")
+            if (value instanceof Refusal) call.fail(value.message)
+          }
+        }
+      }
+    })
+    const program = define(vm, "local t = {} for i = 1, 2000 do t[i] = i end cache.put(t)")
+    expect(vm.run(program, { ...limits, fuelMax: 200_000 })).toBe(RunStatus.ok)
+    expect(vm.run(program, { ...limits, fuelMax: 20_000 })).toBe(RunStatus.timeout)
+    expect(seen).toEqual(["whole", expect.stringMatching(/^argument 1\[\d+\] is more than the run has time for$/)])
   })
 
   it("can be reached under two names, with one entry for both", () => {

@@ -118,6 +118,24 @@ describe("a program", () => {
     expect(vm.lastResult).toBe("kept")
   })
 
+  it("compiles at its limit of 64 KiB in what plain code takes, and no more than that is spent on any source", () => {
+    const filled = (part: (i: number) => string, room = 65_000) => {
+      let text = ""
+      for (let i = 0; text.length + part(i).length < room; i++) text += part(i)
+      return text
+    }
+    const errorOf = (source: string) => {
+      const definition = makeVm().define("long", source)
+      return definition.ok ? "" : definition.error.message
+    }
+    expect(errorOf(filled((i) => `cache.set("a:${i}", event.value .. "x")\n`))).toBe("")
+    expect(errorOf(`return { ${filled((i) => `k${i} = { ${i}, "v" }, `)} }`)).toBe("")
+    expect(errorOf(`if x == "" then return ${filled((i) => ` elseif x == "${i}" then return `)} end`)).toBe("")
+    expect(errorOf(`${filled((i) => (i < 190 ? `local a${i} = 0 ` : "a0 = a1 "))}`)).toBe("")
+    expect(errorOf(`return ${filled(() => "x or ")} x`)).toBe("it takes too long to compile")
+    expect(errorOf(`while x do ${filled(() => "break ")} end`)).toBe("it takes too long to compile")
+  })
+
   it("is refused when the machine is full, and those before it still run", () => {
     const vm = makeVm({ bytesMax: 256 << 10 })
     const programs: Array<number> = []
@@ -173,6 +191,21 @@ describe("a failure", () => {
     expect(errorOf("error('\xff', 0)").message).toBe("\xff")
     expect(errorOf("error(setmetatable({}, { __tostring = function() while true do end end }))").message).toMatch(
       /table/
+    )
+  })
+
+  it("names the limit that it met", () => {
+    const clock = { epochMs: () => 0, elapsedMs: () => (nowMs += 0.05) }
+    let nowMs = 0
+    const errorOf = (source: string, of = limits) => {
+      const vm = makeVm({ clock })
+      vm.run(define(vm, source), of)
+      return vm.lastError
+    }
+    expect(errorOf("\nwhile true do end")).toEqual({ message: "stopped after 100000 units of fuel", line: 2 })
+    expect(errorOf("while true do end", defaultRunLimits)).toEqual({ message: "stopped after 100 µs", line: 1 })
+    expect(errorOf("xpcall(error, function() while true do end end)", defaultRunLimits).message).toBe(
+      "killed: no error could stop it after 100 µs"
     )
   })
 

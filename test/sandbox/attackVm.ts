@@ -22,8 +22,17 @@ local parts = {}
 for word in ("b a"):gmatch("%a") do parts[#parts + 1] = word end
 table.sort(parts)
 secret = math.max(1, 2)
+local globals = 0
+for _ in pairs(_G) do globals = globals + 1 end
 local co = coroutine.wrap(function(x) return x end)
-return string.format("%s %s %s %d", table.concat(parts, ","), co(event.key), cache.get("x"), utf8.len("ab"))`
+return string.format("%s %s %s %d %d", table.concat(parts, ","), co(event.key), cache.get("x"), utf8.len("ab"), globals)`
+
+/** Everything that a script could have hung itself on to in the process. */
+export const hostFingerprint = (): string =>
+  [Object, Array, Function, String, Number, Map, Uint8Array, Promise, Error]
+    .map(({ prototype }) => Reflect.ownKeys(prototype).map(String).join())
+    .concat(Reflect.ownKeys(globalThis).map(String).join())
+    .join("|")
 
 export const makeAttackVm = () => {
   const table = Array.from({ length: 200 }, (_, i) => `element ${i}`.padEnd(60, "."))
@@ -36,7 +45,8 @@ export const makeAttackVm = () => {
         put: (call) => call.returnBoolean(!(call.value(1) instanceof Refusal)),
         fail: (call) => call.fail("refused"),
         big: (call) => call.returnString("x".repeat(10_000)),
-        table: (call) => call.returnValue(table)
+        table: (call) => call.returnValue(table),
+        work: (call) => void call.charge(call.number(1) ?? 0)
       }
     }
   })
@@ -44,6 +54,7 @@ export const makeAttackVm = () => {
   if (!defined.ok) throw new Error(defined.error.message)
   vm.rewind()
   const level = vm.bytesUsed
+  const host = hostFingerprint()
 
   const attack = (source: string): Outcome => {
     vm.frame.reset()
@@ -70,7 +81,7 @@ export const makeAttackVm = () => {
     }
     // The next event works, in the machine that was attacked.
     expect(vm.evaluate(defined.program, limits)).toBe(RunStatus.ok)
-    expect(vm.lastResult).toBe("a,b k <x> 2")
+    expect(vm.lastResult).toBe("a,b k <x> 2 4")
     vm.remove(attacker.program)
     return outcome
   }
@@ -82,6 +93,7 @@ export const makeAttackVm = () => {
       vm.rewind()
       expect(vm.bytesUsed).toBeLessThanOrEqual(level + 64) // an array by program may have grown by one
       expect(vm.isWorn).toBe(false)
+      expect(hostFingerprint()).toBe(host)
     }
   }
 }

@@ -8,7 +8,7 @@ export const cell = {
   used: 0,
   cap: 1,
   denied: 2,
-  high: 3,
+  heapEnd: 3,
   marks: 4,
   length: 5,
   pointer: 6,

@@ -68,9 +68,9 @@ export const makeMachine = (host: MachineHost, parts: MachineParts): Machine => 
     }
   }).exports as unknown as ShimExports
   const memory = new Memory(lua.memory)
-  memory.cells[cell.high] = lua.emscripten_stack_get_base()
   memory.cells[cell.cap] = memory.cells[cell.total] = parts.bytesMax
   const table = lua.__indirect_function_table
+  memory.cells[cell.heapEnd] = findHeapEnd(lua, memory)
   const index = (f: CallableFunction): number => {
     const at = table.grow(1)
     table.set(at, f)
@@ -229,6 +229,35 @@ const stopEmergencies = (memory: Memory, L: Pointer): Pointer => {
   bytes[global + 79] = 1
   return global + 77
 }
+
+/**
+ * Where the C library keeps the end of its heap (sbrk.c): the one word of its static data that moves to a new end when the
+ * heap has to grow. All that is allocated, by Lua or not, lies below, and so does whatever that has left.
+ */
+const findHeapEnd = (lua: LuaExports, memory: Memory): Pointer => {
+  const { view } = memory
+  const base = lua.emscripten_stack_get_base()
+  const end = lua.emscripten_stack_get_end()
+  if (heapEndAt !== undefined) {
+    lua.free(lua.malloc(probeBytes)) // so that all machines are alike
+    return heapEndAt
+  }
+  const read = () => Array.from({ length: end >> 2 }, (_, i) => view.getUint32(i << 2, true))
+  const before = read()
+  lua.free(lua.malloc(probeBytes))
+  const found = read().flatMap((now, i) => {
+    const grown = now - (before[i] as number)
+    return now > base && now < arenaStart && grown >= probeBytes && grown < 2 * probeBytes ? [i << 2] : []
+  })
+  if (found.length !== 1) throw new Error("the C library in lua.wasm is not the one that this host was written for")
+  heapEndAt = found[0] as Pointer
+  return heapEndAt
+}
+
+/** The same in every machine. */
+let heapEndAt: Pointer | undefined
+
+const probeBytes = 16 << 10 // more than an empty heap has free
 
 /** The collector between two collections (lgc.h, GCSpause). */
 export const collectorIdle = 8

@@ -5,21 +5,19 @@
  * Going back means copying it all: finding out what has changed would cost more. Beyond the heap's end of that time
  * everything that has been touched since is zeroed, so that nothing of a run is left even as garbage.
  */
-import { arenaStart, cell } from "./layout.ts"
+import { cell } from "./layout.ts"
 import type { Memory } from "./memory.ts"
 import type { LuaExports, Pointer } from "./wasm.ts"
 
 const page = 4096 // bytes; the grain in which zeroes are left out
-
-/** Bytes past the highest block that the C allocator may have written: the head of its free rest. */
-const allocatorTail = 64
 
 export class Snapshot {
   /** Bytes that a rewind copies. */
   readonly size: number
   /** What Lua held. */
   readonly used: number
-  private readonly high: Pointer
+  /** Where the C heap ended; what lies beyond was never touched, or is zeroed again. */
+  private readonly heapEnd: Pointer
   private readonly stack: Pointer
   private readonly copies: Array<Uint8Array> = []
   private readonly copyAt: Array<Pointer> = []
@@ -27,29 +25,29 @@ export class Snapshot {
 
   constructor(memory: Memory, lua: LuaExports) {
     this.used = memory.cells[cell.used] as number
-    this.high = Math.min(((memory.cells[cell.high] as number) + allocatorTail + page - 1) & -page, arenaStart)
+    this.heapEnd = heapEndOf(memory)
     this.stack = lua.stackSave()
+    lua.setThrew(0, 0) // what the last Lua error was is no part of the state
     const heap = lua.emscripten_stack_get_base()
     let size = this.take(memory, 0, lua.emscripten_stack_get_end() & -page)
     size += this.take(memory, lua.emscripten_stack_get_end() & -page, lua.emscripten_stack_get_end())
-    size += this.take(memory, heap, this.high)
+    size += this.take(memory, heap, this.heapEnd)
     this.size = size
   }
 
   /** How far past this state the heap has reached, in bytes. */
   growth(memory: Memory): number {
-    return Math.max(0, (memory.cells[cell.high] as number) - this.high)
+    return heapEndOf(memory) - this.heapEnd
   }
 
   restore(memory: Memory, lua: LuaExports): void {
     const { bytes, cells } = memory
     const { copies, copyAt, gaps } = this
+    const touched = heapEndOf(memory)
     for (let i = 0; i < copies.length; i++) bytes.set(copies[i] as Uint8Array, copyAt[i])
     for (let i = 0; i < gaps.length; i += 2) bytes.fill(0, gaps[i], gaps[i + 1])
-    const touched = (cells[cell.high] as number) + allocatorTail
-    if (touched > this.high) bytes.fill(0, this.high, Math.min(touched, arenaStart))
+    if (touched > this.heapEnd) bytes.fill(0, this.heapEnd, touched)
     cells[cell.used] = this.used
-    cells[cell.high] = this.high - allocatorTail
     cells[cell.denied] = 0
     cells[cell.marks] = 0
     cells[cell.line] = 0
@@ -76,6 +74,8 @@ export class Snapshot {
     return size
   }
 }
+
+const heapEndOf = (memory: Memory): Pointer => memory.view.getUint32(memory.cells[cell.heapEnd] as number, true)
 
 const isZeroPage = (bytes: Uint8Array, from: Pointer, to: Pointer): boolean => {
   for (let at = from; at < to; at++) if (bytes[at] !== 0) return false

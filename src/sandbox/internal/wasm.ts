@@ -15,6 +15,8 @@ export interface LuaExports {
   readonly stackSave: () => Pointer
   readonly stackRestore: (to: Pointer) => void
   readonly setThrew: (threw: number, value: number) => void
+  readonly malloc: (bytes: number) => Pointer
+  readonly free: (block: Pointer) => void
   readonly lua_newstate: (alloc: number, ud: Pointer) => Pointer
   readonly lua_checkstack: (L: Pointer, slots: number) => number
   readonly lua_gettop: (L: Pointer) => number
@@ -96,7 +98,7 @@ export interface ShimExports {
   readonly unwind: () => number
   readonly mark: () => number
   readonly refuel: (units: number) => number
-  readonly charge: (units: number) => void
+  readonly charge: (units: number) => number
   readonly read: () => Pointer
   readonly rawgeti: (L: Pointer, table: number, index: number) => number
   readonly rawseti: (L: Pointer, table: number, index: number) => void

@@ -1,0 +1,2 @@
+-- ends: ok
+return load('\xef\xbb\xbf\27Lua')

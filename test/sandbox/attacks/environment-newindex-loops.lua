@@ -1,0 +1,3 @@
+-- ends: timeout
+local _ENV = setmetatable({}, { __newindex = function() while 1 do end end })
+x = 1

@@ -1,0 +1,3 @@
+-- ends: error
+local x <close> = setmetatable({}, { __close = function() error({}) end })
+error('first')

@@ -1,0 +1,2 @@
+-- ends: error
+error(string)

@@ -1,0 +1,2 @@
+-- ends: error
+error(setmetatable({}, { __name = ('x'):rep(10000) }))

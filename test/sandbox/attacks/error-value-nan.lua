@@ -1,0 +1,2 @@
+-- ends: error
+error(0 / 0)

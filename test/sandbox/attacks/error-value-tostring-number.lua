@@ -1,0 +1,2 @@
+-- ends: error
+error(setmetatable({}, { __tostring = function() return 1 end }))

@@ -1,0 +1,2 @@
+-- ends: error
+error(select(2, pcall(error, setmetatable({}, { __tostring = error }))))

@@ -1,0 +1,2 @@
+-- ends: ok
+return cache.get() ~= '<>' or cache.put() ~= true

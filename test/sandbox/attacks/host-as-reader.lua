@@ -1,0 +1,2 @@
+-- ends: ok
+return load(cache.get) and nil

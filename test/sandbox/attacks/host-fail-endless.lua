@@ -1,0 +1,2 @@
+-- ends: timeout
+while true do pcall(cache.fail) end

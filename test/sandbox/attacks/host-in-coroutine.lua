@@ -1,0 +1,3 @@
+-- ends: ok
+local co = coroutine.wrap(cache.get)
+return co('x') ~= '<x>'

@@ -1,0 +1,2 @@
+-- ends: ok
+return select(2, xpcall(error, cache.get, 'm')) ~= '<m>'

@@ -1,0 +1,2 @@
+-- ends: ok
+table.sort({ 3, 2, 1 }, cache.put)

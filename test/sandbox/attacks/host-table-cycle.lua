@@ -1,0 +1,4 @@
+-- ends: ok
+local t = {}
+t.self = { t }
+return cache.put(t)

@@ -1,0 +1,3 @@
+-- ends: timeout
+cache.work(1e15)
+return true

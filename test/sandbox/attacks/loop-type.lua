@@ -1,0 +1,2 @@
+-- ends: timeout
+while true do type(nil) math.type(1) rawlen('x') end

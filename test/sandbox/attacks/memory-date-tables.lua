@@ -1,0 +1,3 @@
+-- ends: timeout
+local t = {}
+while true do t[#t + 1] = os.date('*t') end

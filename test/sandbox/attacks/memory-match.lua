@@ -1,0 +1,3 @@
+-- ends: memory
+local s, t = ('x'):rep(20000), {}
+while true do t[#t + 1] = s:match('.*', #t + 1) end

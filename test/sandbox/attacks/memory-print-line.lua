@@ -1,0 +1,2 @@
+-- ends: memory
+print(('x'):rep(60000), ('y'):rep(60000))

@@ -1,0 +1,3 @@
+-- ends: memory
+local t = {}
+for i = 1, math.huge do rawset(t, i, {}) end

@@ -1,0 +1,2 @@
+-- ends: error
+print(setmetatable({}, { __tostring = function() return {} end }))

@@ -1,0 +1,2 @@
+-- ends: killed
+return (('x'):rep(2000)):find(('x-'):rep(20) .. 'y')

@@ -1,0 +1,2 @@
+-- ends: killed
+return (('%'):rep(3000)):find('%%-%%-%%-%%-x')

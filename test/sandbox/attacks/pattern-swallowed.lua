@@ -1,0 +1,2 @@
+-- ends: killed
+while true do pcall(string.find, ('a'):rep(3000), '.-.-.-b') end

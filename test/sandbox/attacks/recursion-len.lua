@@ -1,0 +1,4 @@
+-- ends: error
+local t
+t = setmetatable({}, { __len = function() return #t end })
+return #t

@@ -1,0 +1,3 @@
+-- ends: ok
+local function f() return xpcall(f, f) end
+f()
