@@ -16,30 +16,61 @@ import {
   type ValueObject
 } from "../kernel/index.ts"
 import { type HostCall, type HostFunction, type LuaValue, Refusal } from "../sandbox/index.ts"
+import { changedPaths } from "./changedPaths.ts"
 import { Overlay, overlayBytesMax, overlayOperationsMax } from "./Overlay.ts"
+import type { BeforeChange } from "./TriggerGate.ts"
 
-/** The run that is going on. One at a time in a VM, so one of these serves all runs of it. */
+/** The run that is going on. One at a time in a thread, so one of these serves all of them. */
 export class Run {
-  readonly overlay = new Overlay()
+  /** Where what it wants is put; the caller's, since a BEFORE_ trigger may run while another's overlay is committed. */
+  overlay = new Overlay()
   keyspace!: Keyspace
   nowMs = 0
+  /** It is asked before something happens: it may refuse that, and change nothing by itself. */
+  isBefore = false
+  /** Why it refuses what it was asked about, or null. */
+  rejection: string | null = null
   private sequence = 0
   private trigger = ""
+  private readonly origins = new WeakMap<Keyspace, string>()
+  private keyspaces = 0
 
-  constructor(private readonly origin: string) {}
+  constructor(
+    /** Names this start of the process in ids. */
+    readonly origin: string
+  ) {}
 
   /** Starts a run of `trigger` on the event numbered `sequence`, at the event's time. */
-  begin(keyspace: Keyspace, trigger: string, sequence: number, nowMs: number): void {
-    this.overlay.clear()
+  begin(
+    overlay: Overlay,
+    keyspace: Keyspace,
+    trigger: string,
+    sequence: number,
+    nowMs: number,
+    isBefore: boolean
+  ): void {
+    overlay.clear()
+    this.overlay = overlay
     this.keyspace = keyspace
     this.trigger = trigger
     this.sequence = sequence
     this.nowMs = nowMs
+    this.isBefore = isBefore
+    this.rejection = null
+  }
+
+  /** Names the event for ever: the boot, the keyspace, the event's number; or the question's, before an event. */
+  eventId(): string {
+    return this.idOf(this.keyspace, this.sequence, this.isBefore)
+  }
+
+  idOf(keyspace: Keyspace, sequence: number, isBefore = false): string {
+    return `${this.originOf(keyspace)}-${isBefore ? "b" : ""}${sequence}`
   }
 
   /** The id of the webhook that is sent next: the same for the same call of the same event, whatever happens (law 12). */
   webhookId(): string {
-    return `${this.origin}-${this.sequence}-${this.trigger}-${this.overlay.webhooks.length + 1}`
+    return `${this.eventId()}-${this.trigger}-${this.overlay.webhooks.length + 1}`
   }
 
   /** Lua's `print` is `cache.log` of one line; what exceeds the run's bounds is left out. */
@@ -57,6 +88,15 @@ export class Run {
     }
     return this.keyspace.peek(key)?.value
   }
+
+  /** The boot's name for the first keyspace; further ones, whose events have numbers of their own, add theirs. */
+  private originOf(keyspace: Keyspace): string {
+    const known = this.origins.get(keyspace)
+    if (known !== undefined) return known
+    const name = ++this.keyspaces === 1 ? this.origin : `${this.origin}.${this.keyspaces}`
+    this.origins.set(keyspace, name)
+    return name
+  }
 }
 
 /** The functions of `cache` for the runs that go on in `run`. */
@@ -66,6 +106,12 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
     call.fail(
       `a run may make ${overlayOperationsMax} changes and calls of ${overlayBytesMax} bytes together; this is more`
     )
+    return false
+  }
+  /** A BEFORE_ trigger changes what it sees by what it returns. */
+  const mayChange = (call: HostCall, name: string): boolean => {
+    if (!run.isBefore) return true
+    call.fail(`cache.${name} is not for BEFORE_ triggers: return the new value, or change other keys in an ON_ trigger`)
     return false
   }
   return {
@@ -79,6 +125,7 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
     },
 
     set(call) {
+      if (!mayChange(call, "set")) return
       const key = keyOf(call, "set")
       if (key === undefined) return
       if (call.count < 2) return call.fail("cache.set takes a key, a value and, if need be, a table of options")
@@ -100,6 +147,7 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
     },
 
     delete(call) {
+      if (!mayChange(call, "delete")) return
       const key = keyOf(call, "delete")
       if (key === undefined) return
       const isThere = run.read(key) !== undefined
@@ -108,6 +156,22 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
         run.overlay.changes.set(key, null)
       }
       call.returnBoolean(isThere)
+    },
+
+    reject(call) {
+      if (!run.isBefore)
+        return call.fail("cache.reject is for BEFORE_WRITE and BEFORE_DELETE: nothing else can be refused")
+      const reason = dataOf(call, 1)
+      if (reason === undefined) return
+      run.rejection = oneLine(reason === null ? "no reason was given" : lossyText(valueAsBytes(reason)))
+      call.fail(`rejected: ${run.rejection}`) // ends the run; one that catches it has refused all the same
+    },
+
+    diff(call) {
+      if (call.count < 2) return call.fail("cache.diff takes two values, before and after")
+      const before = dataOf(call, 1)
+      const after = before === undefined ? undefined : dataOf(call, 2)
+      if (before !== undefined && after !== undefined) call.returnValue(changedPaths(before, after))
     },
 
     emit(call) {
@@ -178,6 +242,11 @@ const dataOf = (call: HostCall, index: number): LuaValue | undefined => {
 
 const lossyText = (bytes: string): string => toText(bytes) ?? Buffer.from(bytes, "latin1").toString("utf8")
 
+/** A reason as one line of an answer. */
+const oneLine = (text: string): string => text.replace(/[\r\n]+/g, " ").slice(0, reasonMax)
+
+const reasonMax = 512 // characters of a reason that a client is told
+
 const noOptions = { expiresAtMs: 0, meta: noMeta }
 
 /** The third argument of `cache.set`: ttl in seconds, metadata, tags, cost. */
@@ -185,23 +254,33 @@ const optionsOf = (call: HostCall, nowMs: number): { expiresAtMs: number; meta: 
   const given = dataOf(call, 3)
   if (given === undefined) return undefined
   if (given === null) return noOptions
-  const refuse = (reason: string): undefined => {
-    call.fail(`cache.set: ${reason}`)
-    return undefined
-  }
-  if (typeof given !== "object" || Array.isArray(given) || given instanceof Map || given instanceof Uint8Array) {
-    return refuse("the options are a table such as { ttl = 30, metadata = {…}, tags = {…}, cost = 1 }")
+  const options = attachmentsOf(given, nowMs)
+  if (typeof options !== "string") return options
+  call.fail(`cache.set: ${options}`)
+  return undefined
+}
+
+/** What a table of ttl, metadata, tags and cost says, or why it is none. */
+const attachmentsOf = (given: LuaValue, nowMs: number): { expiresAtMs: number; meta: Meta } | string => {
+  if (
+    typeof given !== "object" ||
+    given === null ||
+    Array.isArray(given) ||
+    given instanceof Map ||
+    given instanceof Uint8Array
+  ) {
+    return "the options are a table such as { ttl = 30, metadata = {…}, tags = {…}, cost = 1 }"
   }
   const { ttl = null, metadata = null, tags = null, cost = null, ...rest } = given as ValueObject
   const [unknown] = Object.keys(rest)
-  if (unknown !== undefined) return refuse(`there is no option '${unknown}'; there are ttl, metadata, tags and cost`)
+  if (unknown !== undefined) return `there is no option '${unknown}'; there are ttl, metadata, tags and cost`
   if (ttl !== null && !(typeof ttl === "number" && ttl > 0 && ttl <= ttlSecondsMax)) {
-    return refuse(`ttl is a number of seconds above zero, up to ${ttlSecondsMax}`)
+    return `ttl is a number of seconds above zero, up to ${ttlSecondsMax}`
   }
-  if (cost !== null && typeof cost !== "number") return refuse("cost is a number")
+  if (cost !== null && typeof cost !== "number") return "cost is a number"
   const tagList = tags === null || isEmptyTable(tags) ? [] : tags
-  if (!isStringList(tagList)) return refuse("tags is a list of strings")
-  if (!(metadata === null || isPlainObject(metadata))) return refuse("metadata is a table with strings as keys")
+  if (!isStringList(tagList)) return "tags is a list of strings"
+  if (!(metadata === null || isPlainObject(metadata))) return "metadata is a table with strings as keys"
   const isPlain = metadata === null && tags === null && cost === null
   return {
     expiresAtMs: ttl === null ? 0 : nowMs + Math.max(1, Math.ceil(ttl * 1000 - ttlSlackMs)),
@@ -214,6 +293,43 @@ const optionsOf = (call: HostCall, nowMs: number): { expiresAtMs: number; meta: 
         })
   }
 }
+
+/**
+ * What a BEFORE_WRITE trigger makes of the write by what it returned: nothing, a new value, or a table of value, ttl,
+ * metadata, tags and cost. As a text, why it is none of these.
+ */
+export const beforeChangeOf = (returned: LuaValue | Refusal, nowMs: number): BeforeChange | null | string => {
+  if (returned === null) return null
+  if (returned instanceof Refusal) return `what it returned: ${returned.message}`
+  if (typeof returned === "boolean") {
+    return `it returned ${returned}: return nothing to let the write pass, { value = ${returned} } to store that, or call cache.reject`
+  }
+  if (!isChangeTable(returned)) return { value: stored(returned) }
+  const { value, ...attachments } = returned
+  const given = attachmentsOf(attachments, nowMs)
+  if (typeof given === "string") return `what it returned: ${given}`
+  const { metadata, tags, cost } = given.meta
+  return {
+    ...(value === undefined ? {} : { value: typeof value === "string" ? toBytes(value) : stored(value as LuaValue) }),
+    ...(attachments.ttl === undefined ? {} : { expiresAtMs: given.expiresAtMs }),
+    ...(attachments.metadata === undefined ? {} : { metadata }),
+    ...(attachments.tags === undefined ? {} : { tags }),
+    ...(attachments.cost === undefined ? {} : { cost })
+  }
+}
+
+/** A table of which every key is one that a change has; any other is a value. */
+const isChangeTable = (value: LuaValue): value is ValueObject & { [key: string]: LuaValue } => {
+  if (!isPlainObject(value)) return false
+  const keys = Object.keys(value)
+  return keys.length > 0 && keys.every((key) => changeKeys.has(key))
+}
+
+const changeKeys: ReadonlySet<string> = new Set(["value", "ttl", "metadata", "tags", "cost"])
+
+/** A value that came out of Lua as the keyspace holds it: bytes that are no text inside a table are bytes outside of it. */
+const stored = (value: LuaValue): Value =>
+  value instanceof Uint8Array ? Buffer.from(value).toString("latin1") : (freeze(value as Value) as Value)
 
 const ttlSecondsMax = 1e12 // about 31,700 years; far below where milliseconds cease to be exact
 const ttlSlackMs = 0.001 // 16.1 * 1000 is 16100.000000000002, and meant as 16100

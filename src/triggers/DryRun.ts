@@ -1,25 +1,28 @@
 /**
- * Runs a trigger on a made-up event, and nothing happens: in a machine of its own that is thrown away, against the
- * keyspace as it is, with the overlay shown instead of committed. Limited by fuel alone, so that the same question has
- * the same answer on every machine. Triggers that its writes would fire are not followed.
+ * Runs a trigger on a made-up event, and nothing happens: in a machine of its own, against the keyspace as it is, with
+ * the overlay shown instead of committed. Limited by fuel alone, so that the same question has the same answer on every
+ * machine. Triggers that its writes would fire are not followed.
+ *
+ * One machine serves all dry runs, since making one takes longer than most of them; it is rewound before each, and
+ * replaced when a hostile source has worn it out.
  */
-import { fromValue, type Output, toBytes, toText } from "../cache/index.ts"
+import { fromValue, type Output, toBytes, toJson, toText } from "../cache/index.ts"
 import { KeyEvent, type Keyspace, type Meta, noMeta, unmatched, type Value, type ValueObject } from "../kernel/index.ts"
-
-import { fuelPerMicro, type LuaValue, LuaVm, Refusal, RunStatus } from "../sandbox/index.ts"
-import { Run } from "./CacheApi.ts"
+import { fuelPerMicro, type LuaValue, LuaVm, type Program, Refusal, RunStatus } from "../sandbox/index.ts"
+import { beforeChangeOf, Run } from "./CacheApi.ts"
 import { eventFields, writeFields } from "./EventFields.ts"
 import { machineParts } from "./Machines.ts"
-import type { OverlayEmit, OverlayLog, OverlayWebhook } from "./Overlay.ts"
-import { type FailureKind, type TriggerDefinition, type TriggerEventName, triggerEvents } from "./Trigger.ts"
+import { Overlay, type OverlayEmit, type OverlayLog, type OverlayWebhook } from "./Overlay.ts"
+import { isBefore, type TriggerDefinition, type TriggerEventName, triggerEvents } from "./Trigger.ts"
 import { TriggerSyntaxError } from "./TriggerError.ts"
 import { errorText } from "./TriggerRunner.ts"
+import type { FailureKind } from "./TriggerStats.ts"
 
 /** The event that is tried. Keys and values as the kernel holds them. */
 export interface TestEvent {
   readonly event: TriggerEventName
   readonly key: string
-  /** The new value; for deletes, expiries and evictions the one that goes. */
+  /** The new value; for deletes, expiries and evictions the one that goes; not looked at for a flush. */
   readonly value: Value
   /** The value before a write; absent for a key that was not there. */
   readonly oldValue?: Value
@@ -32,7 +35,7 @@ export interface DryRunReport {
   readonly status: "ok" | FailureKind
   /** What the chunk returned. */
   readonly result: Output
-  /** Why it failed, with its line; null when it did not. */
+  /** Why it failed, with its line, or why a BEFORE_ trigger refuses; null otherwise. */
   readonly error: string | null
   readonly writes: ReadonlyArray<{
     readonly key: string
@@ -53,82 +56,160 @@ export interface DryRunReport {
   readonly bytes: number
 }
 
-export interface DryRunOptions {
+/** What is run, of a definition. */
+export type Runnable = Pick<TriggerDefinition, "name" | "source" | "timeoutUs" | "memoryBytes">
+
+export interface DryRunnerOptions {
   readonly keyspace: Keyspace
   readonly origin: string
-  readonly nowMs: number
+  readonly nowMs: () => number
   readonly monotonicMs: () => number
 }
 
+/** One dry run on a machine that is made for it; at the given time. */
 export const dryRun = (
-  { name, source, timeoutUs, memoryBytes }: Pick<TriggerDefinition, "name" | "source" | "timeoutUs" | "memoryBytes">,
+  definition: Runnable,
   test: TestEvent,
-  { keyspace, origin, nowMs, monotonicMs }: DryRunOptions
-): DryRunReport | TriggerSyntaxError => {
-  const run = new Run(origin)
-  const vm = new LuaVm(machineParts(run, () => nowMs))
-  const definition = vm.define(name, toBytes(source))
-  if (!definition.ok) {
-    const { line, column, message } = definition.error
-    return new TriggerSyntaxError({ trigger: name, line, column, reason: message })
+  options: Omit<DryRunnerOptions, "nowMs"> & { readonly nowMs: number }
+): DryRunReport | TriggerSyntaxError => new DryRunner({ ...options, nowMs: () => options.nowMs }).test(definition, test)
+
+export class DryRunner {
+  private readonly run: Run
+  private readonly overlay = new Overlay()
+  private machine: LuaVm | null = null
+  /** When the event happened that is being run on. */
+  private atMs = 0
+
+  constructor(private readonly options: DryRunnerOptions) {
+    this.run = new Run(options.origin)
   }
-  const slots = definition.analysis.fields.map((field) => eventFields.indexOf(field))
-  const event = madeUp(test, keyspace, nowMs)
-  const limits = { timeoutMicros: timeoutUs, bytesMax: memoryBytes, fuelMax: timeoutUs * fuelPerMicro }
-  let us = Number.POSITIVE_INFINITY
-  let status: RunStatus = RunStatus.ok
-  let error: string | null = null
-  for (let attempt = 0; attempt < attempts && status === RunStatus.ok; attempt++) {
-    vm.rewind()
-    run.begin(keyspace, name, event.sequence, nowMs)
-    const beganMs = monotonicMs()
-    const refusal = writeFields(vm.frame, slots, event, null, origin)
-    status = refusal === undefined ? vm.evaluate(definition.program, limits) : RunStatus.error
-    us = Math.min(us, (monotonicMs() - beganMs) * 1000)
+
+  /** Runs on a made-up event. */
+  test(definition: Runnable, test: TestEvent): DryRunReport | TriggerSyntaxError {
+    const { keyspace, nowMs } = this.options
+    const event = madeUp(test, keyspace, nowMs())
+    const report = this.runAll(definition, [event], isBefore(test.event), attemptsOfOne)
+    return report instanceof TriggerSyntaxError ? report : (report[0] as DryRunReport)
+  }
+
+  /** Runs on these events, each by itself; the keyspace that it reads is that of now. */
+  runAll(
+    { name, source, timeoutUs, memoryBytes }: Runnable,
+    events: readonly KeyEvent[],
+    asksBefore = false,
+    attempts = 1
+  ): DryRunReport[] | TriggerSyntaxError {
+    const vm = this.vm()
+    const definition = vm.define(name, toBytes(source))
+    if (!definition.ok) {
+      const { line, column, message } = definition.error
+      return new TriggerSyntaxError({ trigger: name, line, column, reason: message })
+    }
+    const slots = definition.analysis.fields.map((field) => eventFields.indexOf(field))
+    const limits = { timeoutMicros: timeoutUs, bytesMax: memoryBytes, fuelMax: timeoutUs * fuelPerMicro }
+    try {
+      return events.map((event) =>
+        this.runOne(vm, definition.program, name, slots, limits, event, asksBefore, attempts)
+      )
+    } finally {
+      vm.remove(definition.program)
+    }
+  }
+
+  private runOne(
+    vm: LuaVm,
+    program: Program,
+    name: string,
+    slots: readonly number[],
+    limits: { readonly timeoutMicros: number; readonly bytesMax: number; readonly fuelMax: number },
+    event: KeyEvent,
+    asksBefore: boolean,
+    attempts: number
+  ): DryRunReport {
+    const { run, overlay } = this
+    const { keyspace, monotonicMs } = this.options
+    this.atMs = event.atMs
+    let us = Number.POSITIVE_INFINITY
+    let status: RunStatus = RunStatus.ok
+    let error: string | null = null
+    let refusal: Refusal | undefined
+    for (let attempt = 0; attempt < attempts && status === RunStatus.ok; attempt++) {
+      vm.rewind()
+      run.begin(overlay, keyspace, name, event.sequence, event.atMs, asksBefore)
+      const beganMs = monotonicMs()
+      refusal = writeFields(vm.frame, slots, event, null, run)
+      status = refusal === undefined ? vm.evaluate(program, limits) : RunStatus.error
+      us = Math.min(us, (monotonicMs() - beganMs) * 1000)
+    }
     if (refusal !== undefined) error = `event.${refusal.message}`
     else if (status !== RunStatus.ok) error = errorText(vm.lastError)
+    const isRejected = run.rejection !== null
+    if (isRejected) error = run.rejection
+    else if (asksBefore && status === RunStatus.ok) {
+      const change = beforeChangeOf(vm.lastResult, event.atMs)
+      if (typeof change === "string") {
+        status = RunStatus.error
+        error = change
+      }
+    }
+    if (status !== RunStatus.ok) overlay.clear()
+    return {
+      status: isRejected ? "rejected" : statusNames[status],
+      result: status === RunStatus.ok ? shown(vm.lastResult) : null,
+      error,
+      ...shownOverlay(overlay, event.atMs),
+      us,
+      fuel: vm.lastFuel,
+      bytes: vm.lastBytes
+    }
   }
-  const { overlay } = run
-  if (status !== RunStatus.ok) overlay.clear()
-  return {
-    status: statusNames[status],
-    result: shown(vm.lastResult),
-    error,
-    writes: [...overlay.changes].flatMap(([key, change]) =>
-      change === null
-        ? []
-        : {
-            key: textOf(key),
-            value: fromValue(change.value),
-            ttlMs: change.expiresAtMs === 0 ? null : change.expiresAtMs - nowMs,
-            ...change.meta,
-            tags: change.meta.tags.map(textOf)
-          }
-    ),
-    deletes: [...overlay.changes].flatMap(([key, change]) => (change === null ? textOf(key) : [])),
-    emits: overlay.emits.map(({ channel, payload }) => ({ channel: textOf(channel), payload: textOf(payload) })),
-    webhooks: [...overlay.webhooks],
-    logs: [...overlay.logs],
-    us,
-    fuel: vm.lastFuel,
-    bytes: vm.lastBytes
+
+  private vm(): LuaVm {
+    if (this.machine === null || this.machine.isWorn) this.machine = new LuaVm(machineParts(this.run, () => this.atMs))
+    return this.machine
   }
 }
 
-const attempts = 5 // runs; the first one of a new machine is slower than those that follow
+/** Whether two runs would have the same consequences, whatever they cost. */
+export const sameEffects = (a: DryRunReport, b: DryRunReport): boolean =>
+  a.status === b.status && a.error === b.error && effectsText(a) === effectsText(b)
+
+const effectsText = ({ writes, deletes, emits, webhooks, logs }: DryRunReport): string =>
+  toJson([writes, deletes, emits, webhooks.map(({ id: _, ...webhook }) => webhook), logs] as unknown as Value)
+
+const attemptsOfOne = 5 // runs; the first one of a program is slower than those that follow
 
 const statusNames = ["ok", "error", "timeout", "memory", "killed"] as const
 
+const shownOverlay = ({ changes, emits, webhooks, logs }: Overlay, nowMs: number) => ({
+  writes: [...changes].flatMap(([key, change]) =>
+    change === null
+      ? []
+      : {
+          key: textOf(key),
+          value: fromValue(change.value),
+          ttlMs: change.expiresAtMs === 0 ? null : change.expiresAtMs - nowMs,
+          ...change.meta,
+          tags: change.meta.tags.map(textOf)
+        }
+  ),
+  deletes: [...changes].flatMap(([key, change]) => (change === null ? textOf(key) : [])),
+  emits: emits.map(({ channel, payload }) => ({ channel: textOf(channel), payload: textOf(payload) })),
+  webhooks: [...webhooks],
+  logs: [...logs]
+})
+
 const madeUp = (test: TestEvent, keyspace: Keyspace, nowMs: number): KeyEvent => {
   const { event, key, value, oldValue, metadata = null, tags = [], cost = 0 } = test
-  const isRemoval = event === "ON_DELETE" || event === "ON_EXPIRE" || event === "ON_EVICT"
+  const isRemoval = removals.has(event)
+  const isFlush = event === "ON_FLUSH"
   const meta: Meta = metadata === null && tags.length === 0 && cost === 0 ? noMeta : { metadata, tags, cost }
   return new KeyEvent(
     0,
     triggerEvents[event][0],
-    key,
-    isRemoval ? undefined : value,
-    isRemoval ? value : oldValue,
+    isFlush ? "" : key,
+    isRemoval || isFlush ? undefined : value,
+    isFlush ? undefined : isRemoval || event === "ON_TOUCH" ? value : oldValue,
     meta,
     keyspace.version,
     event === "ON_EXPIRE" ? nowMs : 0,
@@ -139,6 +220,8 @@ const madeUp = (test: TestEvent, keyspace: Keyspace, nowMs: number): KeyEvent =>
     unmatched
   )
 }
+
+const removals: ReadonlySet<TriggerEventName> = new Set(["ON_DELETE", "ON_EXPIRE", "ON_EVICT", "BEFORE_DELETE"])
 
 const textOf = (bytes: string): string => toText(bytes) ?? bytes
 

@@ -7,11 +7,13 @@ import { Context, Effect, Layer } from "effect"
 import { GenServer, type Pid, Process, Registry, type Supervisor } from "../actor/index.ts"
 import { toText } from "../cache/index.ts"
 import { logAnnotation } from "../telemetry/index.ts"
-import type { TriggerLine } from "./TriggerRunner.ts"
+import type { TriggerLine } from "./Effects.ts"
 
 export interface JournalService {
   /** Takes a line; false when there is nobody to write it. Never waits. */
   readonly offer: (line: TriggerLine) => boolean
+  /** Lines that newer ones pushed out before they were written. */
+  readonly dropped: () => number
   readonly childSpec: Supervisor.ChildSpec<Process.Self>
 }
 
@@ -19,9 +21,14 @@ export class Journal extends Context.Tag("mimosa-cache/triggers/Journal")<Journa
   static readonly layer: Layer.Layer<Journal> = Layer.sync(Journal, () => {
     const names = Registry.unsafeMake({ keys: "unique" })
     const name = Registry.via<GenServer.RefOf<JournalProtocol>>(names, "journal")
+    let droppedBefore = 0
     return {
       offer: (line) => GenServer.unsafeOffer(name, line),
-      childSpec: GenServer.childSpec(Writer, undefined, { name })
+      dropped: () => {
+        const writer = GenServer.whereis(name)
+        return droppedBefore + (writer === null ? 0 : droppedBy(writer))
+      },
+      childSpec: GenServer.childSpec(Writer, { onEnd: (dropped: number) => (droppedBefore += dropped) }, { name })
     }
   })
 }
@@ -37,7 +44,11 @@ const Writer = GenServer.define<JournalProtocol>()({
   name: "journal",
   trapExit: true, // its parent's wish that it ends comes behind the lines that wait
   mailbox: { capacity: linesMax, overflow: "dropOldest" },
-  init: () => Effect.map(Process.self, (self) => GenServer.Ok({ self, written: 0 })),
+  init: ({ onEnd }: { readonly onEnd: (dropped: number) => void }) =>
+    Effect.map(Process.self, (self) => {
+      Process.onExit(self, () => onEnd(droppedBy(self)))
+      return GenServer.Ok({ self, written: 0 })
+    }),
   handleCast: (line, { self, written }) =>
     Effect.as(
       written % turnLinesMax === 0 ? Effect.zipRight(Process.nextTurn, write(line)) : write(line),

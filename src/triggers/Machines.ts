@@ -18,6 +18,9 @@ const programsMax = 128 // programs a machine; 1.5 KB each leave its snapshot ne
 const programBytesMax = 1 << 20 // bytes of a machine's 4 MiB, beyond which it takes no more: the rest is for their runs
 const machinesMax = 1024 // machines; what 100,000 small triggers need, should all of them fire, and some to spare
 
+/** In the place of a run's status: there was no machine to run it on. */
+export const notRun = -1
+
 /** What the machines of this room are made with: the event's fields, and `cache` under both of its names. */
 export const machineParts = (run: Run, epochMs: () => number): VmOptions => {
   const api = makeCacheApi(run)

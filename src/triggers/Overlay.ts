@@ -46,6 +46,11 @@ export class Overlay {
     return this.operations === 0
   }
 
+  /** There is something that leaves the cache. */
+  get hasEffects(): boolean {
+    return this.emits.length + this.webhooks.length + this.logs.length > 0
+  }
+
   /** Counts one more operation of `bytes`; false once a run wants more than it may (law 15). */
   admit(bytes: number): boolean {
     if (this.operations >= overlayOperationsMax || this.bytes + bytes > overlayBytesMax) return false

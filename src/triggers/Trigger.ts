@@ -2,34 +2,56 @@
  * A Lua function and what it is for: its definition as a client gave it, and as a watcher in the kernel's trie.
  */
 import { toBytes, toText } from "../cache/index.ts"
-import { Cause, causeBit, type Pattern, PatternError, parsePattern, type Watcher } from "../kernel/index.ts"
+import {
+  Cause,
+  causeBit,
+  type KeyEvent,
+  type Pattern,
+  PatternError,
+  parsePattern,
+  sameValue,
+  type Watcher
+} from "../kernel/index.ts"
 import type { Program, RunLimits } from "../sandbox/index.ts"
+import { isFromPeer } from "./Cascade.ts"
 import type { Machine } from "./Machines.ts"
+import { type Intensity, intensityDefault, Quarantine } from "./Quarantine.ts"
 import { InvalidTrigger } from "./TriggerError.ts"
+import type { OpenSkip } from "./TriggerLog.ts"
+import { type FailureKind, type SkipKind, TriggerStats } from "./TriggerStats.ts"
 
-/** What a trigger can react to, and the causes in the kernel that are meant by it. */
+/** What a trigger can react to or be asked before, and the causes in the kernel that are meant by it. */
 export const triggerEvents = {
   ON_WRITE: [Cause.write],
   ON_READ: [Cause.read],
   ON_DELETE: [Cause.delete, Cause.invalidate],
   ON_EXPIRE: [Cause.expire],
-  ON_EVICT: [Cause.evict]
+  ON_EVICT: [Cause.evict],
+  ON_FLUSH: [Cause.flush],
+  ON_TOUCH: [Cause.touch],
+  BEFORE_WRITE: [Cause.beforeWrite],
+  BEFORE_DELETE: [Cause.beforeDelete]
 } as const satisfies Record<string, readonly Cause[]>
 
 export type TriggerEventName = keyof typeof triggerEvents
 
 export const triggerEventNames = Object.keys(triggerEvents) as readonly TriggerEventName[]
 
-/** The event that a trigger sees for each cause; causes that no trigger can watch are absent. */
-export const eventNameOf: ReadonlyArray<TriggerEventName | undefined> = (() => {
-  const names: Array<TriggerEventName | undefined> = []
+/** The event that a trigger sees for each cause. */
+const eventNames: readonly TriggerEventName[] = (() => {
+  const names: TriggerEventName[] = []
   for (const name of triggerEventNames) for (const cause of triggerEvents[name]) names[cause] = name
+  names[Cause.fill] = "ON_WRITE" // for those who include it
   return names
 })()
 
+/** The event that a trigger sees. Only causes that have a name can be watched. */
+export const eventNameOf = (event: KeyEvent): TriggerEventName =>
+  event.isFlushedKey ? "ON_DELETE" : (eventNames[event.cause] as TriggerEventName)
+
 export interface TriggerDefinition {
   readonly name: string
-  /** An exact key or `prefix*`. */
+  /** An exact key or `prefix*`; any other glob costs more. ON_FLUSH takes `*` alone. */
   readonly pattern: string
   readonly events: readonly TriggerEventName[]
   /** A Lua chunk; `event` is its argument and a global. */
@@ -40,11 +62,32 @@ export interface TriggerDefinition {
   readonly memoryBytes: number
   /** Higher runs first; equal ones in the order of their registration. */
   readonly priority: number
+  /** Not for writes that store the value that was there. */
+  readonly whenChanged: boolean
+  /** Runs on one event in so many, from 1; the others are counted as sampled. */
+  readonly sample: number
+  /** ON_WRITE also for copies that a loader, a tier or a peer stores. */
+  readonly includeFill: boolean
+  /** ON_DELETE also for each key that a flush takes. */
+  readonly includeFlush: boolean
+  /** `local`: not for what another instance did. */
+  readonly scope: TriggerScope
+  /** A BEFORE_ event that it cannot judge is refused instead of let through. */
+  readonly failClosed: boolean
+  /** Globals do not outlive a run. */
+  readonly isolate: boolean
+  /** Disabled ones stay registered, and run on nothing. */
+  readonly isEnabled: boolean
 }
 
+export const triggerScopes = ["all", "local"] as const
+export type TriggerScope = (typeof triggerScopes)[number]
+
 /** A definition in which what has a default may be left out. */
-export type TriggerInput = Pick<TriggerDefinition, "name" | "pattern" | "events" | "source"> &
-  Partial<Pick<TriggerDefinition, "timeoutUs" | "memoryBytes" | "priority">>
+export type TriggerInput = Pick<TriggerDefinition, "name" | "pattern" | "events" | "source"> & TriggerOptions
+
+/** What may be left out of a definition. */
+export type TriggerOptions = Partial<Omit<TriggerDefinition, "name" | "pattern" | "events" | "source">>
 
 export const timeoutUsDefault = 100
 export const timeoutUsMax = 1_000
@@ -52,15 +95,32 @@ export const memoryBytesDefault = 64 * 1024
 export const memoryBytesMax = 1024 * 1024
 const memoryBytesMin = 1024 // bytes; below, not even an error message fits
 const sourceBytesMax = 64 * 1024 // bytes; a trigger is a reaction, not a program
+const priorityMax = 1_000_000
+const sampleMax = 1_000_000
 const nameRule = /^[A-Za-z0-9_.:-]{1,128}$/
+
+/** What holds where nothing else is said. */
+export const optionsDefault: Required<TriggerOptions> = {
+  timeoutUs: timeoutUsDefault,
+  memoryBytes: memoryBytesDefault,
+  priority: 0,
+  whenChanged: false,
+  sample: 1,
+  includeFill: false,
+  includeFlush: false,
+  scope: "all",
+  failClosed: false,
+  isolate: false,
+  isEnabled: true
+}
 
 /** Fills in the defaults and checks every field. */
 export const defineTrigger = (input: TriggerInput): TriggerDefinition | InvalidTrigger => {
   const refuse = (field: InvalidTrigger["field"], reason: string) => new InvalidTrigger({ field, reason })
   const { name, pattern, source } = input
-  const timeoutUs = input.timeoutUs ?? timeoutUsDefault
-  const memoryBytes = input.memoryBytes ?? memoryBytesDefault
-  const priority = input.priority ?? 0
+  const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined)) as TriggerInput
+  const options: Required<TriggerOptions> = { ...optionsDefault, ...given }
+  const { timeoutUs, memoryBytes, priority, sample, scope } = options
   if (!nameRule.test(name)) {
     return refuse("name", `'${name.slice(0, 40)}' is not 1 to 128 letters, digits, '_', '.', ':' or '-'`)
   }
@@ -69,6 +129,10 @@ export const defineTrigger = (input: TriggerInput): TriggerDefinition | InvalidT
   const unknown = input.events.find((event) => !Object.hasOwn(triggerEvents, event))
   if (unknown !== undefined) return refuse("events", `'${unknown}' is none of ${triggerEventNames.join(", ")}`)
   if (input.events.length === 0) return refuse("events", `name at least one of ${triggerEventNames.join(", ")}`)
+  const events = triggerEventNames.filter((event) => input.events.includes(event))
+  if (events.includes("ON_FLUSH") && pattern !== "*") {
+    return refuse("pattern", `ON_FLUSH is about all keys at once: use '*' instead of '${pattern.slice(0, 40)}'`)
+  }
   if (!isWithin(timeoutUs, 1, timeoutUsMax)) {
     return refuse("timeout", `${timeoutUs} is not a whole number of microseconds from 1 to ${timeoutUsMax}`)
   }
@@ -78,57 +142,63 @@ export const defineTrigger = (input: TriggerInput): TriggerDefinition | InvalidT
   if (!isWithin(priority, -priorityMax, priorityMax)) {
     return refuse("priority", `${priority} is not a whole number from ${-priorityMax} to ${priorityMax}`)
   }
+  if (!isWithin(sample, 1, sampleMax)) {
+    return refuse("sample", `${sample} is not a whole number from 1 to ${sampleMax}: one event in so many`)
+  }
+  if (!triggerScopes.includes(scope)) return refuse("scope", `'${scope}' is none of ${triggerScopes.join(", ")}`)
+  if (options.includeFill && !events.includes("ON_WRITE")) return refuse("include", "'fill' goes with ON_WRITE")
+  if (options.includeFlush && !events.includes("ON_DELETE")) return refuse("include", "'flush' goes with ON_DELETE")
+  if (options.failClosed && !events.some(isBefore)) {
+    return refuse("failclosed", "it goes with BEFORE_WRITE and BEFORE_DELETE: nothing else can be refused")
+  }
   if (source.trim().length === 0) return refuse("source", "is empty")
   const sourceBytes = Buffer.byteLength(source)
   if (sourceBytes > sourceBytesMax) return refuse("source", `has ${sourceBytes} bytes; ${sourceBytesMax} are allowed`)
-  const events = triggerEventNames.filter((event) => input.events.includes(event))
-  return { name, pattern, events, source, timeoutUs, memoryBytes, priority }
+  const { whenChanged, includeFill, includeFlush, failClosed, isolate, isEnabled } = options
+  return {
+    name,
+    pattern,
+    events,
+    source,
+    timeoutUs,
+    memoryBytes,
+    priority,
+    whenChanged,
+    sample,
+    includeFill,
+    includeFlush,
+    scope,
+    failClosed,
+    isolate,
+    isEnabled
+  }
 }
 
-const priorityMax = 1_000_000
+/** Whether it is asked before something happens, instead of told after it. */
+export const isBefore = (event: TriggerEventName): boolean => event === "BEFORE_WRITE" || event === "BEFORE_DELETE"
 
 const isWithin = (value: number, min: number, max: number): boolean =>
   Number.isSafeInteger(value) && value >= min && value <= max
 
-/** How a run can fail, as LOG and INFO name it. */
-export const failureKinds = ["error", "timeout", "memory", "killed"] as const
-export type FailureKind = (typeof failureKinds)[number]
-
-/** Why a run did not take place. */
-export const skipKinds = ["repeat", "depth", "budget", "quarantined", "no_vm"] as const
-export type SkipKind = (typeof skipKinds)[number]
-
-export class TriggerStats {
-  runs = 0
-  /** Runs by the way in which they failed. */
-  readonly failures: Record<FailureKind, number> = { error: 0, timeout: 0, memory: 0, killed: 0 }
-  /** Runs that did not take place, by the reason. */
-  readonly skips: Record<SkipKind, number> = { repeat: 0, depth: 0, budget: 0, quarantined: 0, no_vm: 0 }
-  fuel = 0
-  writes = 0
-  deletes = 0
-  emits = 0
-  webhooks = 0
-  logs = 0
-  /** One run in `sampleEvery` is timed: a clock read would cost a tenth of a run. */
-  timedRuns = 0
-  timedUs = 0
-  timedUsMax = 0
-}
-
-export const sampleEvery = 64
-
 /** A registered trigger. Its definition never changes: a new one takes its place (`PatternTrie.replace`). */
 export class Trigger implements Watcher {
+  /** No bits while it is disabled: then nobody builds an event for it. */
   readonly mask: number
   readonly limits: RunLimits
-  readonly stats = new TriggerStats()
-  /** Removed or replaced: events that were on their way no longer run it. */
-  isRemoved = false
-  /** Why it is taken out, or null while it is active. */
-  quarantine: string | null = null
-  /** When it killed its VM, ms since the epoch; bounded by the intensity that they are held against. */
-  readonly kills: number[] = []
+  stats = new TriggerStats()
+  quarantine: Quarantine
+  /** False once it was removed, replaced or disabled: events that were on their way no longer run it. */
+  isLive: boolean
+  /** Another version that runs on the same events, and whose overlay is always dropped. */
+  shadow: Trigger | null = null
+  /** Some of the events that it watches are not for it: `wants` has to be asked. */
+  readonly isPicky: boolean
+  /** How records name it. */
+  readonly label: string
+  /** Its last skip in TRIGGER LOG, while equal ones are still counted there. */
+  skipped: OpenSkip | null = null
+  /** Events that it could have run on, for SAMPLE. */
+  private offered = 0
 
   // Where its program is; the business of Machines.
   machine: Machine | null = null
@@ -140,13 +210,19 @@ export class Trigger implements Watcher {
     readonly pattern: Pattern,
     /** The slots of the event's fields that its source reads. */
     readonly slots: readonly number[],
-    readonly registeredAtMs: number
+    readonly registeredAtMs: number,
+    /** Counts what was registered under its name, from 1. */
+    readonly version = 1,
+    intensity: Intensity = intensityDefault,
+    readonly isShadow = false
   ) {
-    this.limits = { timeoutMicros: definition.timeoutUs, bytesMax: definition.memoryBytes, fuelMax: 0 }
-    this.mask = definition.events.reduce(
-      (mask, event) => triggerEvents[event].reduce((bits, cause) => bits | causeBit(cause), mask),
-      0
-    )
+    const { name, timeoutUs, memoryBytes, whenChanged, scope, isolate } = definition
+    this.label = isShadow ? `${name}~shadow` : name
+    this.limits = { timeoutMicros: timeoutUs, bytesMax: memoryBytes, fuelMax: 0, isIsolated: isolate }
+    this.quarantine = new Quarantine(intensity)
+    this.isPicky = whenChanged || scope === "local"
+    this.isLive = definition.isEnabled
+    this.mask = definition.isEnabled ? maskOf(definition) : 0
   }
 
   get name(): string {
@@ -156,25 +232,117 @@ export class Trigger implements Watcher {
   get priority(): number {
     return this.definition.priority
   }
+
+  /** Goes on where `previous`, the same program, ends: with its counts, its record and its shadow. */
+  takeOver(previous: Trigger): void {
+    this.stats = previous.stats
+    this.quarantine = previous.quarantine
+    this.shadow = previous.shadow
+  }
+
+  /** Whether an event that it watches is for it: WHEN CHANGED, SCOPE. */
+  wants({ cause, value, oldValue, origin }: KeyEvent): boolean {
+    const { whenChanged, scope } = this.definition
+    if (whenChanged && isChangeOfValue(cause) && sameValue(value, oldValue)) return false
+    return !(scope === "local" && isFromPeer(origin))
+  }
+
+  /** Whether it is the turn of an event: of every `sample` of them the first. */
+  samples(): boolean {
+    const { sample } = this.definition
+    return sample === 1 || this.offered++ % sample === 0
+  }
 }
 
+/** The causes that it watches, and what it is asked before, as bits. */
+const maskOf = ({ events, includeFill, includeFlush }: TriggerDefinition): number => {
+  let mask = 0
+  for (const event of events) for (const cause of triggerEvents[event]) mask |= causeBit(cause)
+  if (includeFill) mask |= causeBit(Cause.fill)
+  if (includeFlush) mask |= causeBit(Cause.flushKey)
+  return mask
+}
+
+/** The causes whose value may be the one that was there before. */
+const isChangeOfValue = (cause: Cause): boolean =>
+  cause === Cause.write || cause === Cause.fill || cause === Cause.beforeWrite
+
 /** A trigger as it is shown: its definition, how it fares and what it has done. */
-export interface RegisteredTrigger extends TriggerDefinition {
-  readonly status: "active" | "quarantined"
+export interface RegisteredTrigger extends TriggerDefinition, TriggerFigures {
+  readonly status: "active" | "disabled" | "quarantined"
   /** Why it is quarantined, or null. */
   readonly quarantine: string | null
+  /** When it is tried again by itself, ms since the epoch; null while it is not quarantined. */
+  readonly probeAtMs: number | null
+  /** Its pattern is neither a key nor a prefix: it is tried against every new key. */
+  readonly isSlower: boolean
+  /** When this version was registered. */
   readonly registeredAtMs: number
+  /** Counts what was registered under this name, from 1. */
+  readonly version: number
+  /** What runs beside it, or null. */
+  readonly shadow: (TriggerFigures & Pick<TriggerDefinition, "source"> & { readonly registeredAtMs: number }) | null
+}
+
+/** What a trigger has done since it was registered, or since the start of the process. */
+export interface TriggerFigures {
   readonly runs: number
   readonly failures: Readonly<Record<FailureKind, number>>
   readonly skips: Readonly<Record<SkipKind, number>>
   /** Of all runs together. */
   readonly fuel: number
+  /** The most that one run took and did not free. */
+  readonly bytesMax: number
   readonly writes: number
   readonly deletes: number
   readonly emits: number
   readonly webhooks: number
   readonly logs: number
-  /** Microseconds of the runs that were timed: one in `sampleEvery`. */
+  /** Operations that it refused (BEFORE_ events). */
+  readonly rejects: number
+  /** Microseconds of the runs that were timed: the first few, then one in 64; never one that had to compile. */
   readonly usMean: number
+  readonly usP50: number
+  readonly usP99: number
   readonly usMax: number
+}
+
+export const figuresOf = ({ stats }: Trigger): TriggerFigures => {
+  const { runs, failures, skips, fuel, bytesMax, writes, deletes, emits, webhooks, logs, rejects, times } = stats
+  return {
+    runs,
+    failures: { ...failures },
+    skips: { ...skips },
+    fuel,
+    bytesMax,
+    writes,
+    deletes,
+    emits,
+    webhooks,
+    logs,
+    rejects,
+    usMean: times.meanUs,
+    usP50: times.quantileUs(0.5),
+    usP99: times.quantileUs(0.99),
+    usMax: times.maxUs
+  }
+}
+
+/** A trigger as LIST and INFO show it. */
+export const describe = (trigger: Trigger): RegisteredTrigger => {
+  const { definition, quarantine, shadow, registeredAtMs, version, pattern } = trigger
+  return {
+    ...definition,
+    status: !definition.isEnabled ? "disabled" : quarantine.reason === null ? "active" : "quarantined",
+    quarantine: quarantine.reason,
+    probeAtMs: quarantine.reason === null ? null : quarantine.probeAtMs,
+    isSlower: pattern.isGlob,
+    registeredAtMs,
+    version,
+    ...figuresOf(trigger),
+    shadow:
+      shadow === null
+        ? null
+        : { source: shadow.definition.source, registeredAtMs: shadow.registeredAtMs, ...figuresOf(shadow) }
+  }
 }

@@ -2,7 +2,18 @@
 import { Data } from "effect"
 
 export class InvalidTrigger extends Data.TaggedError("InvalidTrigger")<{
-  readonly field: "name" | "pattern" | "events" | "timeout" | "memory" | "priority" | "source"
+  readonly field:
+    | "name"
+    | "pattern"
+    | "events"
+    | "timeout"
+    | "memory"
+    | "priority"
+    | "sample"
+    | "scope"
+    | "include"
+    | "failclosed"
+    | "source"
   readonly reason: string
 }> {
   override get message(): string {
@@ -34,6 +45,32 @@ export class TooManyTriggers extends Data.TaggedError("TooManyTriggers")<{ reado
   }
 }
 
+export class TooMuchSource extends Data.TaggedError("TooMuchSource")<{ readonly limit: number }> {
+  override get message(): string {
+    return `the sources of all triggers and their versions hold ${this.limit} bytes, which is the limit; remove a trigger first`
+  }
+}
+
+export class VersionNotFound extends Data.TaggedError("VersionNotFound")<{
+  readonly trigger: string
+  /** Null where the one before was meant, and there is none. */
+  readonly version: number | null
+  /** Those that are kept, the oldest first. */
+  readonly kept: readonly number[]
+}> {
+  override get message(): string {
+    const { trigger, version, kept } = this
+    if (version === null) return `trigger '${trigger}' has no version before version ${kept[0]}`
+    return `trigger '${trigger}' has no version ${version}; there are ${kept.join(", ")}`
+  }
+}
+
+export class NoShadow extends Data.TaggedError("NoShadow")<{ readonly trigger: string }> {
+  override get message(): string {
+    return `trigger '${this.trigger}' has no shadow; TRIGGER SHADOW ${this.trigger} <source> makes one`
+  }
+}
+
 export class TriggersNotSaved extends Data.TaggedError("TriggersNotSaved")<{ readonly cause: unknown }> {
   override get message(): string {
     return `the trigger is active, but could not be saved and will not survive a restart: ${String(this.cause)}`
@@ -41,4 +78,4 @@ export class TriggersNotSaved extends Data.TaggedError("TriggersNotSaved")<{ rea
 }
 
 /** The registry takes the change or refuses it with one of these; nothing is half done. */
-export type RegistrationError = InvalidTrigger | TriggerSyntaxError | TooManyTriggers
+export type RegistrationError = InvalidTrigger | TriggerSyntaxError | TooManyTriggers | TooMuchSource

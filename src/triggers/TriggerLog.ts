@@ -1,7 +1,11 @@
 /**
  * What went wrong, and what did not run: the last records of the engine, for TRIGGER LOG (law 12).
+ *
+ * A trigger that is skipped again and again for one reason has one record a second, with a count: a quarantined or
+ * sampled trigger on a busy key must not push out what others have to say.
  */
-import type { FailureKind, SkipKind, TriggerEventName } from "./Trigger.ts"
+import type { TriggerEventName } from "./Trigger.ts"
+import type { FailureKind, SkipKind } from "./TriggerStats.ts"
 
 export interface TriggerLogRecord {
   /** Numbers the records from 1, so that a reader sees what it has missed. */
@@ -12,10 +16,20 @@ export interface TriggerLogRecord {
   /** The sequence of the event, as it stands in webhook ids. */
   readonly sequence: number
   readonly key: string
-  readonly kind: FailureKind | `skipped:${SkipKind}` | "refused:webhook"
+  readonly kind: FailureKind | `skipped:${SkipKind}` | "refused:webhook" | "refused:emit"
   /** For people: Lua's message with its line, or which bound was met. */
   readonly message: string
+  /** How many of its kind it stands for: the first of them, and those that were like it. */
+  readonly count: number
 }
+
+/** A record of skips to which further ones may be added. */
+export interface OpenSkip {
+  readonly kind: SkipKind
+  readonly record: { -readonly [Field in keyof TriggerLogRecord]: TriggerLogRecord[Field] }
+}
+
+const skipsWithinMs = 1_000 // equal skips of one trigger make one record in this time
 
 const keyLengthMax = 256 // characters of a key that a record keeps
 const messageLengthMax = 512 // characters of a message that a record keeps
@@ -32,13 +46,21 @@ export class TriggerLog {
   }
 
   append(record: Omit<TriggerLogRecord, "id">): void {
-    this.ring[this.appended % this.capacity] = {
-      ...record,
-      id: this.appended + 1,
-      key: cut(record.key, keyLengthMax),
-      message: cut(record.message, messageLengthMax)
-    }
-    this.appended++
+    this.push(record)
+  }
+
+  /** Counts a skip like the one of `open`; false when it needs a record of its own. */
+  addTo(open: OpenSkip | null, kind: SkipKind, atMs: number): boolean {
+    if (open === null || open.kind !== kind) return false
+    const { record } = open
+    if (atMs - record.atMs >= skipsWithinMs || this.appended - record.id >= this.capacity) return false
+    record.count++
+    return true
+  }
+
+  /** Records a skip, to which `addTo` may add others. */
+  appendSkip(kind: SkipKind, record: Omit<TriggerLogRecord, "id" | "kind" | "count">): OpenSkip {
+    return { kind, record: this.push({ ...record, kind: `skipped:${kind}`, count: 1 }) }
   }
 
   /** The last `count` records, newest first. */
@@ -46,9 +68,21 @@ export class TriggerLog {
     const records: TriggerLogRecord[] = []
     const oldest = Math.max(0, this.appended - Math.min(count, this.capacity))
     for (let at = this.appended - 1; at >= oldest; at--) {
-      records.push(this.ring[at % this.capacity] as TriggerLogRecord)
+      records.push({ ...(this.ring[at % this.capacity] as TriggerLogRecord) })
     }
     return records
+  }
+
+  private push(record: Omit<TriggerLogRecord, "id">): TriggerLogRecord {
+    const { key, message } = record
+    const made = {
+      ...record,
+      id: ++this.appended,
+      key: cut(key, keyLengthMax),
+      message: cut(message, messageLengthMax)
+    }
+    this.ring[(made.id - 1) % this.capacity] = made
+    return made
   }
 }
 

@@ -1,97 +1,231 @@
 /**
- * The registered triggers of one keyspace, by name: what SET, LIST, INFO and DEL work on.
+ * The registered triggers of one keyspace, by name: what SET, LIST, INFO, DEL and the others work on.
  *
  * A definition is checked and compiled before anything changes, so a refusal leaves the old one in place. Setting a name
- * again swaps the trigger between two events and keeps its turn among equals.
+ * again swaps the trigger between two events and keeps its turn among equals. The last versions of each name are kept,
+ * so that one can go back; the live one is one of them, and never given up.
  */
 import { toBytes } from "../cache/index.ts"
 import { type Keyspace, type Pattern, parsePattern } from "../kernel/index.ts"
 import type { Machines } from "./Machines.ts"
-import { defineTrigger, type RegisteredTrigger, Trigger, type TriggerDefinition, type TriggerInput } from "./Trigger.ts"
-import { InvalidTrigger, type RegistrationError, TooManyTriggers, TriggerSyntaxError } from "./TriggerError.ts"
+import { type Intensity, intensityDefault } from "./Quarantine.ts"
+import { defineTrigger, Trigger, type TriggerDefinition, type TriggerInput } from "./Trigger.ts"
+import {
+  InvalidTrigger,
+  NoShadow,
+  type RegistrationError,
+  TooManyTriggers,
+  TooMuchSource,
+  TriggerNotFound,
+  TriggerSyntaxError,
+  VersionNotFound
+} from "./TriggerError.ts"
 
 export const triggersMax = 100_000 // triggers a keyspace; each keeps its source and about 1 KB of records
+export const versionsMax = 5 // versions that a name keeps, the live one among them
+export const sourceBytesMax = 32 * 1024 * 1024 // bytes of all sources, those of older versions and of shadows among them
+
+/** One definition that a name has had. */
+export interface TriggerVersion {
+  /** Counts what was registered under the name, from 1. */
+  readonly version: number
+  readonly definition: TriggerDefinition
+  /** Milliseconds since the epoch. */
+  readonly registeredAtMs: number
+}
+
+/** All that is kept of a name. */
+export interface TriggerHistory {
+  /** The version that runs. */
+  readonly live: number
+  /** The oldest first. */
+  readonly versions: readonly TriggerVersion[]
+}
+
+interface Registered {
+  trigger: Trigger
+  versions: TriggerVersion[]
+}
 
 export class TriggerRegistry {
-  private readonly triggers = new Map<string, Trigger>()
+  private readonly registered = new Map<string, Registered>()
+  private sourceBytes = 0
 
   constructor(
     private readonly keyspace: Keyspace,
     private readonly machines: Machines,
-    private readonly nowMs: () => number
+    private readonly nowMs: () => number,
+    private readonly intensity: Intensity = intensityDefault
   ) {}
 
   get size(): number {
-    return this.triggers.size
+    return this.registered.size
   }
 
   /** Registers a trigger, in the place of the one that has its name. */
   set(input: TriggerInput): Trigger | RegistrationError {
     const definition = defineTrigger(input)
     if (definition instanceof InvalidTrigger) return definition
-    const previous = this.triggers.get(definition.name)
-    if (previous === undefined && this.triggers.size >= triggersMax) return new TooManyTriggers({ limit: triggersMax })
+    const previous = this.registered.get(definition.name)
+    if (previous === undefined && this.size >= triggersMax) return new TooManyTriggers({ limit: triggersMax })
     const slots = this.machines.check(definition.name, definition.source)
     if (slots instanceof TriggerSyntaxError) return slots
-    const trigger = new Trigger(definition, parsePattern(toBytes(definition.pattern)) as Pattern, slots, this.nowMs())
-    if (previous === undefined) this.keyspace.trie.add(trigger)
-    else {
-      this.keyspace.trie.replace(previous, trigger)
-      this.retire(previous)
-    }
-    this.triggers.set(definition.name, trigger)
-    this.machines.prepare()
-    return trigger
+    const older = previous?.versions ?? []
+    const kept = older.length < versionsMax ? older : older.slice(1)
+    const freed = sizeOf(older) - sizeOf(kept)
+    const bytes = Buffer.byteLength(definition.source)
+    if (this.sourceBytes - freed + bytes > sourceBytesMax) return new TooMuchSource({ limit: sourceBytesMax })
+    this.sourceBytes += bytes - freed
+    const version = (older.at(-1)?.version ?? 0) + 1
+    const registeredAtMs = this.nowMs()
+    const versions = [...kept, { version, definition, registeredAtMs }]
+    return this.install(versions, version, slots, previous)
+  }
+
+  /** Takes over what was saved of a name, with its versions and the times of their registration. */
+  restore({ live, versions }: TriggerHistory): Trigger | RegistrationError {
+    const saved = versions.find(({ version }) => version === live) as TriggerVersion
+    const { name, source } = saved.definition
+    if (this.size >= triggersMax) return new TooManyTriggers({ limit: triggersMax })
+    const slots = this.machines.check(name, source)
+    if (slots instanceof TriggerSyntaxError) return slots
+    const bytes = sizeOf(versions)
+    if (this.sourceBytes + bytes > sourceBytesMax) return new TooMuchSource({ limit: sourceBytesMax })
+    this.sourceBytes += bytes
+    return this.install([...versions], live, slots, this.registered.get(name))
+  }
+
+  /** Brings an earlier version back: this one, or the one before the one that runs. */
+  rollback(name: string, wanted: number | null): Trigger | TriggerNotFound | VersionNotFound | RegistrationError {
+    const registered = this.registered.get(name)
+    if (registered === undefined) return new TriggerNotFound({ trigger: name })
+    const { trigger, versions } = registered
+    const kept = versions.map(({ version }) => version)
+    const version = wanted ?? kept.findLast((each) => each < trigger.version) ?? null
+    if (version === null || !kept.includes(version))
+      return new VersionNotFound({ trigger: name, version: wanted, kept })
+    const { definition } = versions.find((each) => each.version === version) as TriggerVersion
+    const slots = this.machines.check(name, definition.source)
+    return slots instanceof TriggerSyntaxError ? slots : this.install(versions, version, slots, registered)
+  }
+
+  history(name: string): TriggerHistory | TriggerNotFound {
+    const registered = this.registered.get(name)
+    if (registered === undefined) return new TriggerNotFound({ trigger: name })
+    return { live: registered.trigger.version, versions: [...registered.versions] }
+  }
+
+  /** Disables a trigger, or enables it again: then it is out of quarantine as well. */
+  enable(name: string, isEnabled: boolean): Trigger | TriggerNotFound {
+    const registered = this.registered.get(name)
+    if (registered === undefined) return new TriggerNotFound({ trigger: name })
+    const { trigger, versions } = registered
+    if (isEnabled) trigger.quarantine.release()
+    if (trigger.definition.isEnabled === isEnabled) return trigger
+    const definition = { ...trigger.definition, isEnabled }
+    registered.versions = versions.map((each) => (each.version === trigger.version ? { ...each, definition } : each))
+    const { pattern, slots, registeredAtMs, version } = trigger
+    const next = new Trigger(definition, pattern, slots, registeredAtMs, version, this.intensity)
+    next.takeOver(trigger)
+    this.keyspace.trie.replace(trigger, next)
+    this.retire(trigger)
+    registered.trigger = next
+    return next
+  }
+
+  /** Has a version run beside the live one, with what it would do dropped, in the place of the shadow that was there. */
+  shadow(name: string, input: ShadowInput): Trigger | TriggerNotFound | RegistrationError {
+    const registered = this.registered.get(name)
+    if (registered === undefined) return new TriggerNotFound({ trigger: name })
+    const { trigger } = registered
+    const definition = defineTrigger({ ...trigger.definition, ...input })
+    if (definition instanceof InvalidTrigger) return definition
+    const slots = this.machines.check(name, definition.source)
+    if (slots instanceof TriggerSyntaxError) return slots
+    const bytes = Buffer.byteLength(definition.source) - shadowBytes(trigger)
+    if (this.sourceBytes + bytes > sourceBytesMax) return new TooMuchSource({ limit: sourceBytesMax })
+    this.dropShadow(name)
+    this.sourceBytes += Buffer.byteLength(definition.source)
+    const { pattern, version } = trigger
+    trigger.shadow = new Trigger(definition, pattern, slots, this.nowMs(), version, this.intensity, true)
+    return trigger.shadow
+  }
+
+  /** Makes the shadow the live version. */
+  promote(name: string): Trigger | TriggerNotFound | NoShadow | RegistrationError {
+    const trigger = this.get(name)
+    if (trigger === undefined) return new TriggerNotFound({ trigger: name })
+    return trigger.shadow === null ? new NoShadow({ trigger: name }) : this.set(trigger.shadow.definition)
+  }
+
+  /** Whether there was a shadow. */
+  dropShadow(name: string): boolean {
+    const trigger = this.get(name)
+    if (trigger === undefined || trigger.shadow === null) return false
+    this.sourceBytes -= shadowBytes(trigger)
+    this.retire(trigger.shadow)
+    trigger.shadow = null
+    return true
   }
 
   remove(name: string): boolean {
-    const trigger = this.triggers.get(name)
-    if (trigger === undefined) return false
-    this.triggers.delete(name)
-    this.keyspace.trie.remove(trigger)
-    this.retire(trigger)
+    const registered = this.registered.get(name)
+    if (registered === undefined) return false
+    this.dropShadow(name)
+    this.registered.delete(name)
+    this.sourceBytes -= sizeOf(registered.versions)
+    this.keyspace.trie.remove(registered.trigger)
+    this.retire(registered.trigger)
     return true
   }
 
   get(name: string): Trigger | undefined {
-    return this.triggers.get(name)
+    return this.registered.get(name)?.trigger
   }
 
   /** All triggers in the order of their registration. */
-  all(): Iterable<Trigger> {
-    return this.triggers.values()
+  *all(): Iterable<Trigger> {
+    for (const { trigger } of this.registered.values()) yield trigger
   }
 
   /** What has to be kept to have the same triggers again. */
-  definitions(): TriggerDefinition[] {
-    return Array.from(this.triggers.values(), ({ definition }) => definition)
+  histories(): TriggerHistory[] {
+    return Array.from(this.registered.values(), ({ trigger, versions }) => ({ live: trigger.version, versions }))
+  }
+
+  /** Puts a version in the place of the one that runs, between two events. */
+  private install(
+    versions: TriggerVersion[],
+    version: number,
+    slots: readonly number[],
+    previous: Registered | undefined
+  ): Trigger {
+    const { definition, registeredAtMs } = versions.find((each) => each.version === version) as TriggerVersion
+    const pattern = parsePattern(toBytes(definition.pattern)) as Pattern
+    const trigger = new Trigger(definition, pattern, slots, registeredAtMs, version, this.intensity)
+    const { trie } = this.keyspace
+    if (previous === undefined) trie.add(trigger)
+    else {
+      this.dropShadow(definition.name)
+      trie.replace(previous.trigger, trigger)
+      this.retire(previous.trigger)
+    }
+    this.registered.set(definition.name, { trigger, versions })
+    this.machines.prepare()
+    return trigger
   }
 
   private retire(trigger: Trigger): void {
-    trigger.isRemoved = true
+    trigger.isLive = false
     this.machines.forget(trigger)
   }
 }
 
-/** A trigger as LIST and INFO show it. */
-export const describe = (trigger: Trigger): RegisteredTrigger => {
-  const { stats } = trigger
-  const { failures, skips } = stats
-  return {
-    ...trigger.definition,
-    status: trigger.quarantine === null ? "active" : "quarantined",
-    quarantine: trigger.quarantine,
-    registeredAtMs: trigger.registeredAtMs,
-    runs: stats.runs,
-    failures: { ...failures },
-    skips: { ...skips },
-    fuel: stats.fuel,
-    writes: stats.writes,
-    deletes: stats.deletes,
-    emits: stats.emits,
-    webhooks: stats.webhooks,
-    logs: stats.logs,
-    usMean: stats.timedRuns === 0 ? 0 : stats.timedUs / stats.timedRuns,
-    usMax: stats.timedUsMax
-  }
-}
+/** What a shadow may have otherwise: it runs where the live version does. */
+export type ShadowInput = Pick<TriggerDefinition, "source"> &
+  Partial<Pick<TriggerDefinition, "timeoutUs" | "memoryBytes" | "isolate" | "failClosed">>
+
+const sizeOf = (versions: readonly TriggerVersion[]): number =>
+  versions.reduce((bytes, { definition }) => bytes + Buffer.byteLength(definition.source), 0)
+
+const shadowBytes = ({ shadow }: Trigger): number => (shadow === null ? 0 : Buffer.byteLength(shadow.definition.source))

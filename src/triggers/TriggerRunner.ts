@@ -1,109 +1,93 @@
 /**
- * Runs triggers inline: the keyspaces' event sink.
+ * Runs triggers inline: the keyspaces' event sink, and the gate that they ask before a write or a delete.
  *
  * Everything here happens within the client's operation. An event finds its watchers ready in its match; each runs in
  * turn (law 8) on a machine, writes into an overlay, and the overlay is committed when it returns or dropped when it
  * fails (law 6). What the commit changes comes back as events with a `CascadeStep` as origin, behind those that wait
- * already: cascades are breadth first (law 7). What leaves the cache (emits, log lines, webhooks) is kept until the
- * whole cascade has settled.
+ * already: cascades are breadth first, and all of one operation share a budget (law 7). What leaves the cache (emits, log
+ * lines, webhooks) is kept until the whole operation has settled (Effects.ts).
+ *
+ * BEFORE_ triggers are asked by TriggerGate.ts, which runs them through here; an overlay passes the gate as a whole
+ * before any of it is committed (law 9).
  *
  * A machine that had to be killed has rewound itself to its snapshot before `run` returns, so the next event finds it
- * well; its process learns of the kill, crashes, and is restarted and counted by its supervisor. A trigger that kills
- * more often than its intensity allows is taken out, alone.
+ * well; its process learns of the kill, crashes, and is restarted and counted by its supervisor. A trigger that fails
+ * more often than its intensity allows is taken out, alone (Quarantine.ts).
  */
-import type { EventSink, KeyEvent, Keyspace } from "../kernel/index.ts"
-import { type RunError, RunStatus } from "../sandbox/index.ts"
-import type { Run } from "./CacheApi.ts"
-import { Cascade, type CascadeLimits, CascadeStep } from "./Cascade.ts"
-import { writeFields } from "./EventFields.ts"
-import type { Machine, Machines } from "./Machines.ts"
-import type { OverlayEmit, OverlayLog, OverlayWebhook } from "./Overlay.ts"
 import {
-  eventNameOf,
-  type FailureKind,
-  type SkipKind,
-  sampleEvery,
-  type Trigger,
-  type TriggerEventName
-} from "./Trigger.ts"
+  Cause,
+  causeBit,
+  type Entry,
+  type EventSink,
+  type Gate,
+  type KeyEvent,
+  type Keyspace,
+  type PendingWrite,
+  SetFlag
+} from "../kernel/index.ts"
+import { type LuaValue, type Refusal, type RunError, RunStatus } from "../sandbox/index.ts"
+import type { Run } from "./CacheApi.ts"
+import { Cascade, type CascadeLimits, CascadeStep, Operation, stepOf } from "./Cascade.ts"
+import { type EffectSource, Effects, type RunnerPorts } from "./Effects.ts"
+import { writeFields } from "./EventFields.ts"
+import { type Machine, type Machines, notRun } from "./Machines.ts"
+import { Overlay } from "./Overlay.ts"
+import { eventNameOf, type Trigger, timeoutUsMax } from "./Trigger.ts"
+import { TriggerGate } from "./TriggerGate.ts"
 import type { TriggerLog } from "./TriggerLog.ts"
-
-/** Where a webhook goes when its operation is over: the dispatcher's port. */
-export interface WebhookPort {
-  /** Takes the webhook, or answers false when it cannot be sent. Never waits. */
-  offer(webhook: Webhook): boolean
-  /** Why the last one that was not taken was not. */
-  readonly lastRefusal: string
-}
-
-/** A webhook with where it came from. */
-export interface Webhook extends OverlayWebhook {
-  readonly trigger: string
-  readonly event: TriggerEventName
-  readonly key: string
-  readonly createdAtMs: number
-}
-
-/** One line that a trigger logged, with where it came from. */
-export interface TriggerLine extends OverlayLog {
-  readonly atMs: number
-  readonly trigger: string
-  readonly event: TriggerEventName
-  readonly key: string
-  /** The id of the cascade that it belongs to; absent outside of one. */
-  readonly cascade: string | undefined
-}
-
-/** What a runner hands its effects to; each is synchronous and never throws. */
-export interface RunnerPorts {
-  readonly webhooks: WebhookPort
-  readonly emits: { publish(channel: string, payload: string): unknown }
-  readonly lines: { offer(line: TriggerLine): boolean }
-}
+import { type FailureKind, noFailures, noSkips, type SkipKind } from "./TriggerStats.ts"
 
 export interface RunnerOptions {
-  /** Names this start of the process in webhook and cascade ids. */
-  readonly origin: string
   readonly machines: Machines
   readonly log: TriggerLog
   readonly ports: RunnerPorts
   readonly cascade: CascadeLimits
+  /** Milliseconds since the epoch: the keyspaces' own clock. */
+  readonly nowMs: () => number
   /** Milliseconds that only grow, for timing one run in some. */
   readonly monotonicMs: () => number
 }
 
-export class TriggerRunner implements EventSink {
+export class TriggerRunner implements EventSink, Gate {
   readonly counters = {
     runs: 0,
     /** Runs that failed, by kind. */
-    failuresOf: { error: 0, timeout: 0, memory: 0, killed: 0 } satisfies Record<FailureKind, number>,
+    failuresOf: noFailures(),
     /** Runs that did not take place, by reason. */
-    skipsOf: { repeat: 0, depth: 0, budget: 0, quarantined: 0, no_vm: 0 } satisfies Record<SkipKind, number>,
-    webhooksRefused: 0,
-    linesDropped: 0
+    skipsOf: noSkips(),
+    /** Operations that BEFORE_ triggers refused. */
+    rejects: 0,
+    /** Runs of shadows. */
+    shadowRuns: 0
   }
-  private readonly run: Run
-  private effects: Effects | null = null
-  /** Runs and fuel of the client event at hand, until a cascade counts them. */
-  private rootRuns = 0
-  private rootFuel = 0
+  readonly effects: Effects
+  readonly operation: Operation
+  readonly run: Run
+  /** What the last BEFORE_ run returned. */
+  returned: LuaValue | Refusal = null
+  private readonly gate: TriggerGate
+  private readonly overlay = new Overlay()
+  private readonly shadowOverlay = new Overlay()
+  /** Of the client event at hand, once a run has changed something. */
   private rootCascade: Cascade | null = null
+  /** The first run that the operation's budget cut; the others are counted with it. */
+  private firstCut: { readonly trigger: Trigger; readonly event: KeyEvent } | null = null
 
   constructor(private readonly options: RunnerOptions) {
     this.run = options.machines.run
+    this.operation = new Operation(options.cascade)
+    this.effects = new Effects(options.ports, options.log, options.cascade.deliveries)
+    this.gate = new TriggerGate(this, options.nowMs)
   }
 
   onEvent(event: KeyEvent, keyspace: Keyspace): void {
-    const watchers = event.match.watchersOf(event.cause) as readonly Trigger[]
-    const step = event.origin as CascadeStep | null
-    if (step === null) {
-      this.rootRuns = 0
-      this.rootFuel = 0
-      this.rootCascade = null
-    }
+    const watchers = event.watchers as readonly Trigger[]
+    const step = stepOf(event.origin)
+    if (step === null) this.rootCascade = null
     for (let i = 0; i < watchers.length; i++) {
       const trigger = watchers[i] as Trigger
-      if (trigger.isRemoved) continue
+      if (!trigger.isLive || (trigger.isPicky && !trigger.wants(event))) continue
+      if (trigger.shadow !== null) this.runShadow(trigger.shadow, event, step, keyspace)
       const skip = this.reasonToSkip(trigger, event, step)
       if (skip === null) this.runOne(trigger, event, step, keyspace)
       else this.recordSkip(trigger, event, skip)
@@ -111,71 +95,99 @@ export class TriggerRunner implements EventSink {
   }
 
   onSettled(): void {
-    const { effects } = this
-    if (effects === null) return
-    this.effects = null // what they set off in turn makes new ones
-    const { webhooks, emits, lines } = this.options.ports
-    for (const { webhook, sequence } of effects.webhooks) {
-      if (webhooks.offer(webhook)) continue
-      this.counters.webhooksRefused++
-      const { createdAtMs: atMs, trigger, event, key } = webhook
-      const message = `webhook ${webhook.id} was not sent: ${webhooks.lastRefusal}`
-      this.options.log.append({ atMs, trigger, event, sequence, key, kind: "refused:webhook", message })
-    }
-    for (const { channel, payload } of effects.emits) emits.publish(channel, payload)
-    for (const line of effects.lines) {
-      if (!lines.offer(line)) this.counters.linesDropped++
-    }
+    if (this.firstCut !== null) this.recordCut()
+    this.operation.beginAnew()
+    this.effects.release()
+  }
+
+  beforeWrite(write: PendingWrite, keyspace: Keyspace): string | null {
+    return this.gate.beforeWrite(write, keyspace)
+  }
+
+  beforeDelete(entry: Entry, keyspace: Keyspace): string | null {
+    return this.gate.beforeDelete(entry, keyspace)
   }
 
   private reasonToSkip(trigger: Trigger, event: KeyEvent, step: CascadeStep | null): SkipKind | null {
-    if (trigger.quarantine !== null) return "quarantined"
-    const { cascade: limits } = this.options
-    if (step === null) {
-      return this.rootRuns >= limits.runs || this.rootFuel >= limits.fuel ? "budget" : null
-    }
-    const { cascade } = step
-    if (step.depth > limits.depth) return "depth"
-    if (cascade.runs >= limits.runs || cascade.fuel >= limits.fuel) return "budget"
-    return cascade.enter(trigger, event.key) ? null : "repeat"
+    const skip = this.reasonOfItsOwn(trigger, event)
+    if (skip !== null) return skip
+    if (step !== null && step.depth > this.options.cascade.depth) return "depth"
+    if (this.operation.isSpent) return "budget"
+    return step === null || step.cascade.enter(trigger, event.key) ? null : "repeat"
+  }
+
+  /** Why a trigger does not run that has nothing to do with what others did. */
+  reasonOfItsOwn(trigger: Trigger, event: KeyEvent): SkipKind | null {
+    if (!trigger.samples()) return "sampled"
+    return trigger.quarantine.admits(event.atMs) ? null : "quarantined"
   }
 
   private runOne(trigger: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace): void {
-    const machine = this.options.machines.of(trigger)
+    const { overlay } = this
+    const status = this.perform(trigger, event, step, keyspace, overlay, false)
+    if (status === RunStatus.ok && !overlay.isEmpty) this.commit(trigger, event, step, keyspace)
+  }
+
+  /** A run that is looked at and has no consequences. It comes before the live one, so that both find the same state. */
+  private runShadow(shadow: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace): void {
+    const { operation, shadowOverlay: overlay } = this
+    const skip = this.reasonOfItsOwn(shadow, event) ?? (operation.isShadowSpent ? "budget" : null)
+    if (skip !== null) {
+      shadow.stats.skips[skip]++
+      return
+    }
+    this.counters.shadowRuns++
+    const status = this.perform(shadow, event, step, keyspace, overlay, false)
+    if (status === RunStatus.ok && !overlay.isEmpty) countOnly(shadow, overlay)
+  }
+
+  /**
+   * One run from its fields to its end, with what it wants in `overlay`; `notRun` when there was no machine for it. What
+   * fails is recorded here.
+   */
+  perform(
+    trigger: Trigger,
+    event: KeyEvent,
+    step: CascadeStep | null,
+    keyspace: Keyspace,
+    overlay: Overlay,
+    isBefore: boolean
+  ): RunStatus | typeof notRun {
+    const isLoaded = trigger.machine?.holds(trigger) === true
+    const machine = isLoaded ? trigger.machine : this.options.machines.of(trigger)
     const vm = machine === null || typeof machine === "string" ? null : machine.vm
     if (vm === null) {
       this.recordMissing(trigger, event, machine)
-      return
+      return notRun
     }
     const { stats } = trigger
     const { run } = this
-    const isTimed = stats.runs % sampleEvery === 0
+    const isTimed = isLoaded && stats.times.wants(stats.runs)
     const beganMs = isTimed ? this.options.monotonicMs() : 0
     stats.runs++
-    this.counters.runs++
-    run.begin(keyspace, trigger.name, event.sequence, event.atMs)
-    const refusal = writeFields(vm.frame, trigger.slots, event, step, this.options.origin)
+    if (!trigger.isShadow) this.counters.runs++
+    run.begin(overlay, keyspace, trigger.name, event.sequence, event.atMs, isBefore)
+    const refusal = writeFields(vm.frame, trigger.slots, event, step, run)
     if (refusal !== undefined) {
       this.recordFailure(trigger, event, "error", `event.${refusal.message}`)
-      return
+      return RunStatus.error
     }
-    const status = vm.run(trigger.program, trigger.limits)
-    stats.fuel += vm.lastFuel
-    if (step === null) {
-      this.rootRuns++
-      this.rootFuel += vm.lastFuel
-      this.rootCascade?.spend(vm.lastFuel)
-    } else step.cascade.spend(vm.lastFuel)
+    const status = isBefore ? vm.evaluate(trigger.program, trigger.limits) : vm.run(trigger.program, trigger.limits)
+    const fuel = vm.lastFuel
+    stats.fuel += fuel
+    if (vm.lastBytes > stats.bytesMax) stats.bytesMax = vm.lastBytes
+    if (trigger.isShadow) this.operation.shadowFuel += fuel
+    else this.operation.spend(fuel)
+    if (isTimed) stats.times.record((this.options.monotonicMs() - beganMs) * 1000)
     if (status === RunStatus.ok) {
-      if (!run.overlay.isEmpty) this.commit(trigger, event, step, keyspace)
-    } else this.recordFailure(trigger, event, failureOf[status] as FailureKind, errorText(vm.lastError))
-    if (isTimed) {
-      const us = (this.options.monotonicMs() - beganMs) * 1000
-      stats.timedRuns++
-      stats.timedUs += us
-      if (us > stats.timedUsMax) stats.timedUsMax = us
+      if (isBefore) this.returned = vm.lastResult
+      if (trigger.quarantine.reason !== null) trigger.quarantine.succeeded(event.atMs)
+    } else if (run.rejection === null || status !== RunStatus.error) {
+      const kind = failureOf[status] as FailureKind
+      this.recordFailure(trigger, event, kind, withRemedy(kind, errorText(vm.lastError), trigger))
+      if (status === RunStatus.killed) (machine as Machine).reportKill(trigger.name)
     }
-    if (status === RunStatus.killed) this.recordKill(trigger, event, machine as Machine)
+    return status
   }
 
   /** There is no machine, or, as a text, none that could take the program: a run that failed before it began. */
@@ -185,66 +197,65 @@ export class TriggerRunner implements EventSink {
       return
     }
     trigger.stats.runs++
-    this.counters.runs++
+    if (!trigger.isShadow) this.counters.runs++
     this.recordFailure(trigger, event, "memory", machine)
   }
 
   /** Applies the overlay: the changes now, in a new step of the cascade; what leaves the cache once all has settled. */
   private commit(trigger: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace): void {
-    const { overlay } = this.run
-    const { stats } = trigger
+    const { overlay } = this
     if (overlay.changes.size > 0) {
-      const cascade = step === null ? this.cascadeOf(event) : step.cascade
+      const cascade = step === null ? this.cascadeOf(event, keyspace) : step.cascade
+      const { origin } = keyspace
       keyspace.origin = new CascadeStep(cascade, step === null ? 1 : step.depth + 1, trigger, step)
       try {
-        for (const [key, change] of overlay.changes) {
-          if (change === null) {
-            stats.deletes++
-            keyspace.delete(key)
-          } else {
-            stats.writes++
-            keyspace.set(key, change.value, change.expiresAtMs, change.meta)
+        if ((keyspace.trie.mask & beforeBits) !== 0) {
+          const refusal = passGate(overlay, keyspace)
+          if (refusal !== null) {
+            this.recordFailure(trigger, event, "rejected", refusal)
+            return
           }
         }
+        applyChanges(trigger, overlay, keyspace)
       } finally {
-        keyspace.origin = null
+        keyspace.origin = origin
       }
     }
-    const { webhooks, emits, logs } = overlay
-    if (webhooks.length + emits.length + logs.length === 0) return
-    this.effects ??= { webhooks: [], emits: [], lines: [] }
-    stats.webhooks += webhooks.length
-    stats.emits += emits.length
-    stats.logs += logs.length
-    for (const each of emits) this.effects.emits.push(each)
-    if (webhooks.length + logs.length === 0) return
-    const context = { trigger: trigger.name, event: eventName(event), key: event.key }
-    for (const each of webhooks) {
-      const webhook = { ...each, ...context, createdAtMs: event.atMs }
-      this.effects.webhooks.push({ webhook, sequence: event.sequence })
-    }
-    const cascade = step === null ? `${this.options.origin}-${event.sequence}` : step.cascade.id
-    for (const each of logs) this.effects.lines.push({ ...each, ...context, atMs: event.atMs, cascade })
+    if (overlay.hasEffects) this.effects.take(overlay, this.sourceOf(trigger, event, step, keyspace))
+  }
+
+  private sourceOf(trigger: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace): EffectSource {
+    const { sequence, key, atMs } = event
+    const cascade = step === null ? this.run.idOf(keyspace, sequence) : step.cascade.id
+    return { trigger, event: eventNameOf(event), key, sequence, atMs, cascade }
   }
 
   /** The cascade that a client's event begins. All triggers of the event itself count as having run for its key. */
-  private cascadeOf(event: KeyEvent): Cascade {
+  private cascadeOf(event: KeyEvent, keyspace: Keyspace): Cascade {
     if (this.rootCascade === null) {
-      this.rootCascade = new Cascade(`${this.options.origin}-${event.sequence}`)
-      this.rootCascade.runs = this.rootRuns
-      this.rootCascade.fuel = this.rootFuel
-      for (const each of event.match.watchersOf(event.cause)) this.rootCascade.enter(each as Trigger, event.key)
+      this.rootCascade = new Cascade(this.run.idOf(keyspace, event.sequence))
+      for (const each of event.watchers) this.rootCascade.enter(each as Trigger, event.key)
     }
     return this.rootCascade
   }
 
-  private recordSkip(trigger: Trigger, event: KeyEvent, kind: SkipKind): void {
+  recordSkip(trigger: Trigger, event: KeyEvent, kind: SkipKind): void {
     this.counters.skipsOf[kind]++
     trigger.stats.skips[kind]++
-    this.append(trigger, event, `skipped:${kind}`, this.skipMessage(kind, trigger))
+    if (kind === "budget") {
+      this.firstCut ??= { trigger, event }
+      this.operation.cut++
+      return
+    }
+    const { log } = this.options
+    const { atMs, sequence, key } = event
+    if (log.addTo(trigger.skipped, kind, atMs)) return
+    const message = this.skipMessage(kind, trigger)
+    const record = { atMs, trigger: trigger.label, event: eventNameOf(event), sequence, key, message }
+    trigger.skipped = log.appendSkip(kind, record)
   }
 
-  private skipMessage(kind: SkipKind, trigger: Trigger): string {
+  skipMessage(kind: SkipKind, trigger: Trigger): string {
     const { depth, runs, fuel } = this.options.cascade
     switch (kind) {
       case "repeat":
@@ -252,40 +263,78 @@ export class TriggerRunner implements EventSink {
       case "depth":
         return `the cascade is deeper than ${depth}`
       case "budget":
-        return `the cascade has had its ${runs} runs or ${fuel} units of fuel`
+        return `the operation has had its ${runs} runs or ${fuel} units of fuel`
       case "quarantined":
-        return trigger.quarantine ?? ""
+        return trigger.quarantine.reason ?? ""
       case "no_vm":
         return "its machine is being brought back"
+      case "sampled":
+        return `runs on one event in ${trigger.definition.sample}`
     }
   }
 
-  private recordFailure(trigger: Trigger, event: KeyEvent, kind: FailureKind, message: string): void {
-    this.counters.failuresOf[kind]++
+  /** However many runs an operation's budget has cut, there is one record of it. */
+  private recordCut(): void {
+    const { trigger, event } = this.firstCut as { trigger: Trigger; event: KeyEvent }
+    this.firstCut = null
+    const count = this.operation.cut
+    const message = `${this.skipMessage("budget", trigger)}; runs that were cut: ${count}`
+    const { atMs, sequence, key } = event
+    const record = { atMs, trigger: trigger.label, event: eventNameOf(event), sequence, key, message, count }
+    this.options.log.append({ ...record, kind: "skipped:budget" })
+  }
+
+  recordFailure(trigger: Trigger, event: KeyEvent, kind: FailureKind, message: string): void {
+    if (!trigger.isShadow) this.counters.failuresOf[kind]++
     trigger.stats.failures[kind]++
-    this.append(trigger, event, kind, message)
+    trigger.quarantine.failed(kind, event.atMs)
+    const { atMs, sequence, key } = event
+    const record = { atMs, trigger: trigger.label, event: eventNameOf(event), sequence, key, kind, message, count: 1 }
+    this.options.log.append(record)
   }
+}
 
-  private recordKill(trigger: Trigger, event: KeyEvent, machine: Machine): void {
-    machine.reportKill(trigger.name)
-    const { kills } = trigger
-    kills.push(event.atMs)
-    while (event.atMs - (kills[0] as number) > killsWithinMs) kills.shift()
-    if (kills.length <= killsMax) return
-    trigger.quarantine = `killed its machine ${kills.length} times within ${killsWithinMs / 1000} s; set it again to try anew`
-  }
+const beforeBits = causeBit(Cause.beforeWrite) | causeBit(Cause.beforeDelete)
 
-  private append(trigger: Trigger, event: KeyEvent, kind: FailureKind | `skipped:${SkipKind}`, message: string): void {
-    this.options.log.append({
-      atMs: event.atMs,
-      trigger: trigger.name,
-      event: eventName(event),
-      sequence: event.sequence,
-      key: event.key,
-      kind,
-      message
-    })
+/** Asks for all changes before any is made; why one of them is refused, or null. What a gate rewrites is rewritten here. */
+const passGate = ({ changes }: Overlay, keyspace: Keyspace): string | null => {
+  for (const [key, change] of changes) {
+    if (change === null) {
+      const refusal = keyspace.gateDelete(key)
+      if (refusal !== null) return `its delete of '${key}' was refused: ${refusal}`
+      continue
+    }
+    const pending = keyspace.gateWrite(key, change.value, change.expiresAtMs, change.meta, 0)
+    if (typeof pending === "string") return `its write of '${key}' was refused: ${pending}`
+    const { value, expiresAtMs, meta } = pending
+    if (value !== change.value || expiresAtMs !== change.expiresAtMs || meta !== change.meta) {
+      changes.set(key, { value, expiresAtMs, meta })
+    }
   }
+  return null
+}
+
+const applyChanges = ({ stats }: Trigger, { changes }: Overlay, keyspace: Keyspace): void => {
+  for (const [key, change] of changes) {
+    if (change === null) {
+      stats.deletes++
+      keyspace.delete(key, Cause.delete, true)
+    } else {
+      stats.writes++
+      keyspace.set(key, change.value, change.expiresAtMs, change.meta, SetFlag.passed)
+    }
+  }
+}
+
+/** What an overlay would have changed and sent. */
+const countOnly = ({ stats }: Trigger, { changes, emits, webhooks, logs }: Overlay): void => {
+  for (const change of changes.values()) {
+    if (change === null) stats.deletes++
+    else stats.writes++
+  }
+  stats.emits += emits.length
+  stats.webhooks += webhooks.length
+  stats.logs += logs.length
 }
 
 const failureOf: readonly (FailureKind | undefined)[] = [undefined, "error", "timeout", "memory", "killed"]
@@ -293,16 +342,13 @@ const failureOf: readonly (FailureKind | undefined)[] = [undefined, "error", "ti
 /** A run's error with its line, where that is known. */
 export const errorText = ({ message, line }: RunError): string => (line === 0 ? message : `line ${line}: ${message}`)
 
-const killsMax = 5 // a trigger's restart intensity: more kills than these …
-const killsWithinMs = 10_000 // … within this time take it out
-
-/** What has been committed and has yet to leave. Bounded by the cascade's runs and each overlay's own limits. */
-interface Effects {
-  /** Each with the sequence of the event that it comes from. */
-  readonly webhooks: Array<{ readonly webhook: Webhook; readonly sequence: number }>
-  readonly emits: OverlayEmit[]
-  readonly lines: TriggerLine[]
+/** What limit was met, and what can be done about it. */
+const withRemedy = (kind: FailureKind, message: string, { definition }: Trigger): string => {
+  const { timeoutUs, memoryBytes } = definition
+  if (kind === "timeout") {
+    const more = timeoutUs < timeoutUsMax ? `, or a TIMEOUT of up to ${timeoutUsMax}` : ""
+    return `${message}; give it less to do${more}`
+  }
+  if (kind === "memory") return `${message}; give it less to hold, or more MEMORY than ${memoryBytes}`
+  return message
 }
-
-/** Only causes that have a name here can be watched, so only they get here. */
-const eventName = (event: KeyEvent): TriggerEventName => eventNameOf[event.cause] as TriggerEventName

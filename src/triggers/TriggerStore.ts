@@ -1,9 +1,13 @@
 /**
- * Where the registered triggers outlive the process: one document in the data directory, replaced as a whole, until the
+ * Where the registered triggers outlive the process, with their versions: two documents in the data directory, until the
  * durable log comes.
  *
- * A process writes it. Those who ask while it is busy are answered by the next write together, so that registering ten
- * thousand triggers at once costs a few writes, not ten thousand.
+ * `triggers.json` holds all of them as they once were, `triggers-recent.json` those that changed since. A change writes
+ * the small one; when that has grown to about the square root of the large one, the large one is written anew. So ten
+ * thousand registrations one after the other write some hundred times what they hold, not ten thousand times. Whoever
+ * stops between the two writes finds changes that the large document has already, which is no harm.
+ *
+ * A process writes them. Those who ask while it is busy are answered by the next write together.
  */
 import { Context, Effect, Layer, Request, Schema } from "effect"
 import { GenServer, type Process, Registry, type Supervisor } from "../actor/index.ts"
@@ -12,16 +16,25 @@ import {
   type DocumentFile,
   FileCorrupt,
   type StorageError,
+  type StorageIo,
   type VersionedDocument
 } from "../storage/index.ts"
-import { defineTrigger, type TriggerDefinition, triggerEventNames } from "./Trigger.ts"
+import { defineTrigger, optionsDefault, type TriggerDefinition, triggerEventNames, triggerScopes } from "./Trigger.ts"
 import { InvalidTrigger, TriggersNotSaved } from "./TriggerError.ts"
+import type { TriggerHistory } from "./TriggerRegistry.ts"
+
+/** Knows what there is to be saved. */
+export interface TriggersToSave {
+  /** What is kept of a name; anything else than a history where it is gone. */
+  history(name: string): TriggerHistory | object
+  histories(): readonly TriggerHistory[]
+}
 
 export interface TriggerStoreService {
   /** The triggers that were saved last; none on a first start. */
-  readonly saved: readonly TriggerDefinition[]
-  /** Returns when these would survive a crash of the machine. */
-  readonly save: (definitions: () => readonly TriggerDefinition[]) => Effect.Effect<void, TriggersNotSaved>
+  readonly saved: readonly TriggerHistory[]
+  /** Returns when a change of the trigger of this name would survive a crash of the machine. */
+  readonly save: (name: string, triggers: TriggersToSave) => Effect.Effect<void, TriggersNotSaved>
   /** The process that writes, where there is one. */
   readonly children: ReadonlyArray<Supervisor.ChildSpec<Process.Self>>
 }
@@ -37,50 +50,132 @@ export class TriggerStore extends Context.Tag("mimosa-cache/triggers/TriggerStor
     children: []
   })
 
-  /** Keeps them in `triggers.json`. What is there and cannot be read is an error, never overwritten. */
+  /** Keeps them in the data directory. What is there and cannot be read is an error, never overwritten. */
   static readonly layer: Layer.Layer<TriggerStore, StorageError, DataDirectory.DataDirectory> = Layer.effect(
     TriggerStore,
     Effect.gen(function* () {
-      const file = yield* (yield* DataDirectory.DataDirectory).open(triggerDocument)
-      for (const { name, ...definition } of file.initial ?? []) {
-        const refused = defineTrigger({ name, ...definition })
-        if (!(refused instanceof InvalidTrigger)) continue
-        yield* new FileCorrupt({ path: file.path, reason: `the trigger '${name}': ${refused.message}` })
+      const directory = yield* DataDirectory.DataDirectory
+      const all = yield* directory.open(allDocument)
+      const recent = yield* directory.open(recentDocument)
+      const saved = new Map((all.initial ?? []).map((history) => [nameOf(history), history]))
+      const changed = new Map<string, TriggerHistory | null>()
+      for (const { name, history } of recent.initial ?? []) {
+        changed.set(name, history)
+        if (history === null) saved.delete(name)
+        else saved.set(name, history)
       }
+      for (const history of saved.values()) yield* check(history, all.path)
       const names = Registry.unsafeMake({ keys: "unique" })
       const name = Registry.via<GenServer.RefOf<WriterProtocol>>(names, "storage")
+      // Kept here, above the process: what it has written is to be written again when it was restarted.
+      const files: Files = { all, recent, changed, savedCount: saved.size }
       return {
-        saved: file.initial ?? [],
-        save: (definitions) =>
-          GenServer.call(name, new Save({ definitions })).pipe(
+        saved: [...saved.values()],
+        save: (changedName, triggers) =>
+          GenServer.call(name, new Save({ name: changedName, triggers })).pipe(
             Effect.mapError((cause) => (cause instanceof TriggersNotSaved ? cause : new TriggersNotSaved({ cause })))
           ),
-        children: [GenServer.childSpec(Writer, file, { name })]
+        children: [GenServer.childSpec(Writer, files, { name })]
       }
     })
   )
 }
 
-const triggerDocument: VersionedDocument<readonly TriggerDefinition[], readonly TriggerDefinition[]> = {
-  kind: "triggers",
-  version: 1,
-  schema: Schema.Array(
+const nameOf = ({ live, versions }: TriggerHistory): string =>
+  (versions.find(({ version }) => version === live) ?? versions[0])?.definition.name ?? ""
+
+/** Whoever has edited the file by hand is told what is wrong in it. */
+const check = ({ live, versions }: TriggerHistory, path: string): Effect.Effect<void, FileCorrupt> =>
+  Effect.gen(function* () {
+    const name = versions[0]?.definition.name ?? ""
+    const corrupt = (reason: string) => new FileCorrupt({ path, reason: `the trigger '${name}': ${reason}` })
+    if (!versions.some(({ version }) => version === live)) yield* corrupt(`there is no version ${live}, which runs`)
+    for (const { definition } of versions) {
+      const refused = defineTrigger(definition)
+      if (refused instanceof InvalidTrigger) yield* corrupt(refused.message)
+      if (definition.name !== name) yield* corrupt(`a version of it has the name '${definition.name}'`)
+    }
+  })
+
+const definitionFields = {
+  name: Schema.String,
+  pattern: Schema.String,
+  events: Schema.Array(Schema.Literal(...triggerEventNames)),
+  source: Schema.String,
+  timeoutUs: Schema.Int,
+  memoryBytes: Schema.Int,
+  priority: Schema.Int
+}
+
+const TriggerHistoryJson = Schema.Struct({
+  live: Schema.Int,
+  versions: Schema.Array(
     Schema.Struct({
-      name: Schema.String,
-      pattern: Schema.String,
-      events: Schema.Array(Schema.Literal(...triggerEventNames)),
-      source: Schema.String,
-      timeoutUs: Schema.Int,
-      memoryBytes: Schema.Int,
-      priority: Schema.Int
+      version: Schema.Int,
+      registeredAtMs: Schema.Number,
+      definition: Schema.Struct({
+        ...definitionFields,
+        whenChanged: Schema.Boolean,
+        sample: Schema.Int,
+        includeFill: Schema.Boolean,
+        includeFlush: Schema.Boolean,
+        scope: Schema.Literal(...triggerScopes),
+        failClosed: Schema.Boolean,
+        isolate: Schema.Boolean,
+        isEnabled: Schema.Boolean
+      })
     })
   )
+})
+
+/** The first format: definitions without versions, and fewer options. */
+const DefinitionsJson = Schema.Array(Schema.Struct(definitionFields))
+
+const allDocument: VersionedDocument<readonly TriggerHistory[], readonly TriggerHistory[]> = {
+  kind: "triggers",
+  version: 2,
+  schema: Schema.Array(TriggerHistoryJson),
+  earlier: [
+    {
+      version: 1,
+      schema: Schema.transform(DefinitionsJson, Schema.typeSchema(Schema.Array(TriggerHistoryJson)), {
+        strict: true,
+        decode: (definitions) => definitions.map((each) => firstVersion({ ...optionsDefault, ...each })),
+        encode: () => []
+      })
+    }
+  ]
+}
+
+const firstVersion = (definition: TriggerDefinition): TriggerHistory => ({
+  live: 1,
+  versions: [{ version: 1, registeredAtMs: 0, definition }]
+})
+
+interface Change {
+  readonly name: string
+  /** Null for one that is gone. */
+  readonly history: TriggerHistory | null
+}
+
+const recentDocument: VersionedDocument<readonly Change[], readonly Change[]> = {
+  kind: "triggers-recent",
+  version: 1,
+  schema: Schema.Array(Schema.Struct({ name: Schema.String, history: Schema.NullOr(TriggerHistoryJson) }))
+}
+
+interface Files {
+  readonly all: DocumentFile<readonly TriggerHistory[]>
+  readonly recent: DocumentFile<readonly Change[]>
+  /** What has changed since `all` was written. */
+  readonly changed: Map<string, TriggerHistory | null>
+  savedCount: number
 }
 
 class Save extends Request.TaggedClass("Save")<
   void,
   TriggersNotSaved,
-  { readonly definitions: () => readonly TriggerDefinition[] }
+  { readonly name: string; readonly triggers: TriggersToSave }
 > {}
 
 interface WriterProtocol extends GenServer.Protocol {
@@ -88,26 +183,29 @@ interface WriterProtocol extends GenServer.Protocol {
 }
 
 interface WriterState {
-  readonly file: DocumentFile<readonly TriggerDefinition[]>
-  /** Who waits for the next write, and what the last of them wants to be written. */
+  readonly files: Files
+  /** Who waits for the next write. */
   waiting: Array<GenServer.FromOf<Save>>
-  definitions: () => readonly TriggerDefinition[]
+  /** What they want to be written. */
+  names: Set<string>
+  triggers: TriggersToSave | null
   writes: number
 }
 
 const Writer = GenServer.define<WriterProtocol>()({
   name: "storage",
-  init: (file: DocumentFile<readonly TriggerDefinition[]>) =>
-    GenServer.Ok<WriterState>({ file, waiting: [], definitions: () => [], writes: 0 }),
+  init: (files: Files) =>
+    GenServer.Ok<WriterState>({ files, waiting: [], names: new Set(), triggers: null, writes: 0 }),
   handleCall: {
-    Save: ({ definitions }, state, from) => {
+    Save: ({ name, triggers }, state, from) => {
       state.waiting.push(from)
-      state.definitions = definitions
+      state.names.add(name)
+      state.triggers = triggers
       return GenServer.NoReply(state, whenNobodyElseAsks)
     }
   },
   handleInfo: (message, state) => (message._tag === "Timeout" ? write(state) : GenServer.NoReply(state)),
-  inspect: ({ file, writes }) => ({ path: file.path, writes })
+  inspect: ({ files, writes }) => ({ path: files.all.path, recent: files.changed.size, writes })
 })
 
 /** The write comes when the mailbox is empty, and answers all that were in it. They wait for it, so it does get empty. */
@@ -115,15 +213,40 @@ const whenNobodyElseAsks = { timeout: 0 }
 
 const write = (state: WriterState) =>
   Effect.gen(function* () {
-    const waiting = state.waiting
+    const { files, names, triggers, waiting } = state
+    if (triggers === null) return GenServer.NoReply(state)
     state.waiting = []
+    state.names = new Set()
     state.writes++
-    const failure = yield* Effect.match(state.file.replace(state.definitions()), {
-      onSuccess: () => undefined,
-      onFailure: (cause) => new TriggersNotSaved({ cause })
-    })
+    const failure = yield* writeFiles(files, names, triggers).pipe(
+      Effect.as(undefined),
+      Effect.catchAllCause((cause) => Effect.succeed(new TriggersNotSaved({ cause })))
+    )
     for (const from of waiting) {
       yield* failure === undefined ? GenServer.reply(from, undefined) : GenServer.replyFail(from, failure)
     }
     return GenServer.NoReply(state)
   })
+
+const writeFiles = (files: Files, names: Iterable<string>, triggers: TriggersToSave): Effect.Effect<void, StorageIo> =>
+  Effect.suspend(() => {
+    const { all, recent, changed } = files
+    for (const name of names) {
+      const history = triggers.history(name)
+      changed.set(name, "versions" in history ? (history as TriggerHistory) : null)
+    }
+    if (changed.size <= Math.max(recentMin, Math.sqrt(files.savedCount))) {
+      return recent.replace(Array.from(changed, ([name, history]) => ({ name, history })))
+    }
+    const histories = triggers.histories()
+    return Effect.zipRight(
+      all.replace(histories),
+      Effect.suspend(() => {
+        changed.clear()
+        files.savedCount = histories.length
+        return recent.replace([])
+      })
+    )
+  })
+
+const recentMin = 32 // triggers; below, writing all of them costs as little

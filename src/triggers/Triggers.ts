@@ -12,26 +12,40 @@ import { type MetricReader, metric } from "../telemetry/index.ts"
 import { Webhooks } from "../webhooks/index.ts"
 import { Run } from "./CacheApi.ts"
 import { type CascadeLimits, cascadeLimitsDefault } from "./Cascade.ts"
-import { type DryRunReport, dryRun, type TestEvent } from "./DryRun.ts"
+import { DryRunner, type DryRunReport, type TestEvent } from "./DryRun.ts"
+import type { TriggerLine } from "./Effects.ts"
+import { dryRunOnHistory, type HistoryReport } from "./History.ts"
 import { Journal } from "./Journal.ts"
+import { LogStreams } from "./LogStreams.ts"
 import { Machines, machineParts } from "./Machines.ts"
+import { type Intensity, intensityDefault } from "./Quarantine.ts"
 import {
-  failureKinds,
+  describe,
   memoryBytesDefault,
   type RegisteredTrigger,
-  skipKinds,
   Trigger,
   type TriggerInput,
   timeoutUsDefault
 } from "./Trigger.ts"
-import { type RegistrationError, TriggerNotFound, TriggerSyntaxError, type TriggersNotSaved } from "./TriggerError.ts"
+import {
+  type NoShadow,
+  type RegistrationError,
+  TriggerNotFound,
+  TriggerSyntaxError,
+  type TriggersNotSaved,
+  type VersionNotFound
+} from "./TriggerError.ts"
 import { TriggerLog, type TriggerLogRecord } from "./TriggerLog.ts"
-import { describe, TriggerRegistry } from "./TriggerRegistry.ts"
+import { type ShadowInput, type TriggerHistory, TriggerRegistry } from "./TriggerRegistry.ts"
 import { TriggerRunner } from "./TriggerRunner.ts"
+import { failureKinds, skipKinds } from "./TriggerStats.ts"
 import { TriggerStore } from "./TriggerStore.ts"
 
-/** What is tried: a registered trigger by its name, or a source that is not registered. */
-export type TestSubject = { readonly name: string } | { readonly source: string }
+/** What is tried: a registered trigger, a source that is not registered, or a source in the place of a trigger's. */
+export interface TestSubject {
+  readonly name?: string
+  readonly source?: string
+}
 
 export interface TriggersService {
   /**
@@ -47,6 +61,29 @@ export interface TriggersService {
   readonly set: (input: TriggerInput) => Effect.Effect<RegisteredTrigger, RegistrationError | TriggersNotSaved>
   /** Whether there was such a trigger. */
   readonly remove: (name: string) => Effect.Effect<boolean, TriggersNotSaved>
+  /** Disables a trigger, or enables it again, which also ends a quarantine. */
+  readonly enable: (
+    name: string,
+    isEnabled: boolean
+  ) => Effect.Effect<RegisteredTrigger, TriggerNotFound | TriggersNotSaved>
+  /** The versions of a trigger that are kept, and which of them runs. */
+  readonly versions: (name: string) => Effect.Effect<TriggerHistory, TriggerNotFound>
+  /** Has an earlier version run again: this one, or the one before the one that runs. */
+  readonly rollback: (
+    name: string,
+    version?: number
+  ) => Effect.Effect<RegisteredTrigger, TriggerNotFound | VersionNotFound | RegistrationError | TriggersNotSaved>
+  /** Runs a version beside the live one, with all that it would do dropped, until the next restart. */
+  readonly shadow: (
+    name: string,
+    input: ShadowInput
+  ) => Effect.Effect<RegisteredTrigger, TriggerNotFound | RegistrationError>
+  /** Whether there was a shadow. */
+  readonly dropShadow: (name: string) => Effect.Effect<boolean>
+  /** Makes the shadow the live version. */
+  readonly promote: (
+    name: string
+  ) => Effect.Effect<RegisteredTrigger, TriggerNotFound | NoShadow | RegistrationError | TriggersNotSaved>
   readonly list: Effect.Effect<RegisteredTrigger[]>
   readonly info: (name: string) => Effect.Effect<RegisteredTrigger, TriggerNotFound>
   /** Runs it on a made-up event; changes nothing. */
@@ -54,8 +91,15 @@ export interface TriggersService {
     subject: TestSubject,
     event: TestEvent
   ) => Effect.Effect<DryRunReport, TriggerNotFound | TriggerSyntaxError>
+  /** Runs it on the last `count` events that the keyspace's log holds; changes nothing. */
+  readonly testHistory: (
+    subject: TestSubject,
+    count: number
+  ) => Effect.Effect<HistoryReport, TriggerNotFound | TriggerSyntaxError>
   /** The last records of what failed or was skipped, newest first. */
   readonly log: (count: number) => Effect.Effect<TriggerLogRecord[]>
+  /** What triggers have logged, by stream. Reading it is synchronous. */
+  readonly logs: LogStreams
   readonly metrics: readonly MetricReader[]
   /** The processes that the supervision tree mounts for it. */
   readonly children: ReadonlyArray<Supervisor.ChildSpec<Process.Self>>
@@ -66,9 +110,11 @@ export class Triggers extends Context.Tag("mimosa-cache/triggers/Triggers")<Trig
 /** What the two layers share. */
 interface EngineService {
   readonly origin: string
+  readonly intensity: Intensity
   readonly machines: Machines
   readonly runner: TriggerRunner
   readonly log: TriggerLog
+  readonly logs: LogStreams
 }
 
 export class TriggerEngine extends Context.Tag("mimosa-cache/triggers/TriggerEngine")<TriggerEngine, EngineService>() {}
@@ -77,6 +123,8 @@ export interface RunnerSettings {
   /** Names this start of the process in the ids of webhooks and cascades; another one each time. */
   readonly origin: string
   readonly cascade?: Partial<CascadeLimits>
+  /** How many failures take a trigger out. */
+  readonly intensity?: Partial<Intensity>
 }
 
 const logRecordsMax = 1_000 // records of failures and skips that TRIGGER LOG keeps
@@ -88,6 +136,7 @@ export const layerRunner = (
   Layer.effectContext(
     Effect.gen(function* () {
       const { origin } = settings
+      const intensity = { ...intensityDefault, ...settings.intensity }
       const sandbox = yield* Sandbox
       const clock = yield* CacheClock
       const run = new Run(origin)
@@ -96,16 +145,24 @@ export const layerRunner = (
       const open = () => sandbox.open(pool, `triggers ${sandbox.workers().length + 1}`)
       const machines = new Machines(run, open, pool.take())
       const log = new TriggerLog(logRecordsMax)
+      const logs = new LogStreams()
+      const journal = yield* Journal
+      const keepAndWrite = (line: TriggerLine): boolean => {
+        logs.append(line)
+        return journal.offer(line)
+      }
       const { port: webhooks } = yield* Webhooks.Webhooks
       const runner = new TriggerRunner({
-        origin,
         machines,
         log,
-        ports: { webhooks, emits: yield* Bus, lines: yield* Journal },
+        ports: { webhooks, emits: yield* Bus, lines: { offer: keepAndWrite } },
         cascade: { ...cascadeLimitsDefault, ...settings.cascade },
+        nowMs: () => clock.nowMs(),
         monotonicMs: () => performance.now()
       })
-      return Context.make(Reactions, runner).pipe(Context.add(TriggerEngine, { origin, machines, runner, log }))
+      return Context.make(Reactions, runner).pipe(
+        Context.add(TriggerEngine, { origin, intensity, machines, runner, log, logs })
+      )
     })
   )
 
@@ -118,25 +175,74 @@ export const layer: Layer.Layer<
   Triggers,
   Effect.gen(function* () {
     const { main: keyspace } = yield* Keyspaces
-    const { machines, log, origin, runner } = yield* TriggerEngine
+    const { machines, intensity, log, logs, origin, runner } = yield* TriggerEngine
     const clock = yield* CacheClock
     const store = yield* TriggerStore
     const journal = yield* Journal
-    const registry = new TriggerRegistry(keyspace, machines, () => clock.nowMs())
-    for (const definition of store.saved) {
-      const refused = registry.set(definition)
+    const nowMs = () => clock.nowMs()
+    const registry = new TriggerRegistry(keyspace, machines, nowMs, intensity)
+    const dryRunner = new DryRunner({ keyspace, origin, nowMs, monotonicMs: () => performance.now() })
+    for (const history of store.saved) {
+      const refused = registry.restore(history)
       if (!(refused instanceof Trigger)) yield* Effect.fail(refused)
     }
-    const save = store.save(() => registry.definitions())
+    /** What the registry answered, once it is saved; or its refusal. */
+    const saved = <Refused extends object>(
+      name: string,
+      answer: Trigger | Refused
+    ): Effect.Effect<RegisteredTrigger, Refused | TriggersNotSaved> =>
+      answer instanceof Trigger
+        ? Effect.as(store.save(name, registry), answer).pipe(Effect.map(describe))
+        : Effect.fail(answer)
+    /** What is to be run: a trigger's definition, or what it would be with another source. */
+    const definitionOf = ({ name, source }: TestSubject) => {
+      if (name === undefined) return unregistered(source ?? "")
+      const definition = registry.get(name)?.definition
+      if (definition === undefined) return new TriggerNotFound({ trigger: name })
+      return source === undefined ? definition : { ...definition, source }
+    }
+    const dryRunOf = (subject: TestSubject, event: TestEvent) => {
+      const definition = definitionOf(subject)
+      return definition instanceof TriggerNotFound ? definition : dryRunner.test(definition, event)
+    }
+    const historyOf = (subject: TestSubject, count: number) => {
+      const definition = definitionOf(subject)
+      if (definition instanceof TriggerNotFound) return definition
+      const isCompared = subject.name !== undefined && subject.source !== undefined
+      const current = isCompared ? (registry.get(subject.name)?.definition ?? null) : null
+      return dryRunOnHistory(keyspace, dryRunner, definition, current, count)
+    }
     return Triggers.of({
-      set: Effect.fn("Triggers.set")(function* (input: TriggerInput) {
-        const trigger = registry.set(input)
-        if (!(trigger instanceof Trigger)) return yield* Effect.fail(trigger)
-        yield* save
-        return describe(trigger)
-      }),
+      set: Effect.fn("Triggers.set")((input: TriggerInput) =>
+        Effect.suspend(() => saved(input.name, registry.set(input)))
+      ),
       remove: Effect.fn("Triggers.remove")((name: string) =>
-        Effect.suspend(() => (registry.remove(name) ? Effect.as(save, true) : Effect.succeed(false)))
+        Effect.suspend(() =>
+          registry.remove(name) ? Effect.as(store.save(name, registry), true) : Effect.succeed(false)
+        )
+      ),
+      enable: Effect.fn("Triggers.enable")((name: string, isEnabled: boolean) =>
+        Effect.suspend(() => saved(name, registry.enable(name, isEnabled)))
+      ),
+      versions: (name) =>
+        Effect.suspend(() => {
+          const history = registry.history(name)
+          return history instanceof TriggerNotFound ? Effect.fail(history) : Effect.succeed(history)
+        }),
+      rollback: Effect.fn("Triggers.rollback")((name: string, version?: number) =>
+        Effect.suspend(() => saved(name, registry.rollback(name, version ?? null)))
+      ),
+      shadow: Effect.fn("Triggers.shadow")((name: string, input: ShadowInput) =>
+        Effect.suspend(() => {
+          const shadow = registry.shadow(name, input)
+          return shadow instanceof Trigger
+            ? Effect.succeed(describe(registry.get(name) as Trigger))
+            : Effect.fail(shadow)
+        })
+      ),
+      dropShadow: (name) => Effect.sync(() => registry.dropShadow(name)),
+      promote: Effect.fn("Triggers.promote")((name: string) =>
+        Effect.suspend(() => saved(name, registry.promote(name)))
       ),
       list: Effect.sync(() => Array.from(registry.all(), describe)),
       info: (name) =>
@@ -148,20 +254,21 @@ export const layer: Layer.Layer<
         }),
       test: (subject, event) =>
         Effect.suspend((): Effect.Effect<DryRunReport, TriggerNotFound | TriggerSyntaxError> => {
-          const definition = "name" in subject ? registry.get(subject.name)?.definition : unregistered(subject.source)
-          if (definition === undefined) {
-            return Effect.fail(new TriggerNotFound({ trigger: "name" in subject ? subject.name : "" }))
-          }
-          const report = dryRun(definition, event, {
-            keyspace,
-            origin,
-            nowMs: clock.nowMs(),
-            monotonicMs: () => performance.now()
-          })
-          return report instanceof TriggerSyntaxError ? Effect.fail(report) : Effect.succeed(report)
+          const report = dryRunOf(subject, event)
+          return report instanceof TriggerNotFound || report instanceof TriggerSyntaxError
+            ? Effect.fail(report)
+            : Effect.succeed(report)
+        }),
+      testHistory: (subject, count) =>
+        Effect.suspend((): Effect.Effect<HistoryReport, TriggerNotFound | TriggerSyntaxError> => {
+          const report = historyOf(subject, count)
+          return report instanceof TriggerNotFound || report instanceof TriggerSyntaxError
+            ? Effect.fail(report)
+            : Effect.succeed(report)
         }),
       log: (count) => Effect.sync(() => log.recent(count)),
-      metrics: metricsOf(registry, runner),
+      logs,
+      metrics: [...metricsOf(registry, runner), ...logMetrics(logs)],
       children: [journal.childSpec, ...store.children]
     })
   })
@@ -189,5 +296,18 @@ const metricsOf = (registry: TriggerRegistry, { counters }: TriggerRunner): read
   {
     ...metric.triggerSkips,
     read: () => skipKinds.map((kind) => [{ reason: kind }, counters.skipsOf[kind]] as const)
+  }
+]
+
+const logMetrics = (logs: LogStreams): readonly MetricReader[] => [
+  { ...metric.logLines, read: () => logs.counters.lines },
+  {
+    ...metric.logLimits,
+    read: () => [
+      [{ what: "line_dropped" }, logs.counters.linesDropped] as const,
+      [{ what: "line_cut" }, logs.counters.linesCut] as const,
+      [{ what: "line_redirected" }, logs.counters.linesRedirected] as const,
+      [{ what: "stream_dropped" }, logs.counters.streamsDropped] as const
+    ]
   }
 ]

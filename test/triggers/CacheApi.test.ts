@@ -1,6 +1,6 @@
 /** What a trigger can do: each function of `cache`, what it takes, what it does, and what it refuses in which words. */
 import { describe, expect, it } from "vitest"
-import { noMeta, type Value } from "../../src/kernel/index.ts"
+import { entryBytes, noMeta, type Value } from "../../src/kernel/index.ts"
 import { overlayBytesMax, overlayOperationsMax } from "../../src/triggers/Overlay.ts"
 import { type EngineOptions, makeEngine, told } from "../support/Engine.ts"
 
@@ -264,13 +264,14 @@ describe("cache.set", () => {
   })
 
   it("refuses an entry that alone would exceed the keyspace, so that the commit never does (law 6)", () => {
-    const maxBytes = 400 // of which an entry itself takes 120
-    const words = (key: string) => `cache.set: the entry '${key}' alone would exceed the keyspace's limit of 400 bytes`
+    const maxBytes = entryBytes + 280
+    const words = (key: string) =>
+      `cache.set: the entry '${key}' alone would exceed the keyspace's limit of ${maxBytes} bytes`
     expect(refusal('cache.set("k", ("x"):rep(280))', { maxBytes })).toBe(words("k"))
     expect(refusal('cache.set("ü", 1, { metadata = { note = ("x"):rep(300) } })', { maxBytes })).toBe(words("ü"))
     expect(refusal('cache.set("k", 1, { tags = { ("x"):rep(300) } })', { maxBytes })).toBe(words("k"))
     const { keyspace, log } = ran('cache.set("k", ("x"):rep(279))', { maxBytes })
-    expect([keyspace.stats.refused, log.total, keyspace.peek("k")?.bytes]).toEqual([0, 0, 400])
+    expect([keyspace.stats.refused, log.total, keyspace.peek("k")?.bytes]).toEqual([0, 0, maxBytes])
   })
 })
 
@@ -467,7 +468,7 @@ describe("cache.webhook", () => {
         id: "boot-1-t-1",
         url: "http://a",
         body: "1",
-        headers: {},
+        headers: { "mimosa-cascade": "boot-1" },
         trigger: "t",
         event: "ON_WRITE",
         key: "go",
@@ -481,7 +482,11 @@ describe("cache.webhook", () => {
     const { webhooks } = ran(
       'cache.webhook("http://a", 1, { headers = { ["X-Team"] = "a b", authorization = "" } }) cache.webhook("http://a", 1, { headers = {} })'
     )
-    expect(webhooks.map(({ headers }) => ({ ...headers }))).toEqual([{ "X-Team": "a b", authorization: "" }, {}])
+    const cascade = { "mimosa-cascade": "boot-1" }
+    expect(webhooks.map(({ headers }) => ({ ...headers }))).toEqual([
+      { "X-Team": "a b", authorization: "", ...cascade },
+      cascade
+    ])
   })
 
   const headerWords = "is no header: names are tokens, values are one line of text"

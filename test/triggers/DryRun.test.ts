@@ -2,9 +2,8 @@
 import { describe, expect, it } from "vitest"
 import type { Value } from "../../src/kernel/index.ts"
 import { type DryRunReport, dryRun, type TestEvent } from "../../src/triggers/DryRun.ts"
-import { triggerEventNames } from "../../src/triggers/Trigger.ts"
+import { describe as shown, triggerEventNames } from "../../src/triggers/Trigger.ts"
 import { TriggerSyntaxError } from "../../src/triggers/TriggerError.ts"
-import { describe as shown } from "../../src/triggers/TriggerRegistry.ts"
 import { type Engine, makeEngine } from "../support/Engine.ts"
 
 const limits = { name: "t", timeoutUs: 1000, memoryBytes: 64 * 1024 }
@@ -77,15 +76,25 @@ describe("a dry run shows", () => {
 })
 
 describe("the made-up event", () => {
-  it.each(triggerEventNames)("is a %s with its fields", (event) => {
-    const isRemoval = event === "ON_DELETE" || event === "ON_EXPIRE" || event === "ON_EVICT"
+  it.each(triggerEventNames.filter((event) => event !== "ON_FLUSH"))("is a %s with its fields", (event) => {
+    const isNew = event === "ON_WRITE" || event === "ON_READ" || event === "BEFORE_WRITE"
     const engine = makeEngine()
     const { result } = tried(
       "return { event.type, event.key, event.value, event.old_value or 'none', event.metadata.m, event.tags[1], event.cost, event.timestamp, event.late }",
       { event, key: "key", value: "new", oldValue: "old", metadata: { m: 1 }, tags: ["t"], cost: 3 },
       engine
     )
-    expect(result).toEqual([event, "key", "new", isRemoval ? "new" : "old", 1, "t", 3, engine.clock.ms / 1000, 0])
+    expect(result).toEqual([event, "key", "new", isNew ? "old" : "new", 1, "t", 3, engine.clock.ms / 1000, 0])
+  })
+
+  it("is a flush of everything, without a key and a value", () => {
+    const flush: TestEvent = { event: "ON_FLUSH", key: "k", value: "v" }
+    expect(tried("return { event.type, event.key, event.value == nil, event.count }", flush).result).toEqual([
+      "ON_FLUSH",
+      "",
+      true,
+      1
+    ])
   })
 
   it("has no old value, no metadata and no tags where none are given", () => {
@@ -188,12 +197,12 @@ describe("the same question has the same answer", () => {
 describe("a failure", () => {
   it.each([
     ["error", '\nerror("no")', "line 2: no"],
-    ["timeout", "\n\nwhile true do end", "line 3: timeout"],
+    ["timeout", "\n\nwhile true do end", "line 3: stopped after 250000 units of fuel"],
     ["memory", 'local s = "x" while true do s = s .. s end', "line 1: not enough memory (more than 65536 bytes)"],
     [
       "killed",
       "xpcall(error, function() while true do end end)",
-      "line 1: killed: it could not be stopped by an error"
+      "line 1: killed: no error could stop it after 250000 units of fuel"
     ],
     ["error", "cache.set({}, 1)", "line 1: cache.set takes a key (a string) first, not a table"]
   ])("%s: says why and where, and shows nothing of what was dropped", (status, source, error) => {

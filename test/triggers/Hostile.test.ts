@@ -6,7 +6,7 @@
  * that any of its kinds will do; and by fuel, where it has to end in the same way, with the same fuel, every time.
  */
 import { describe, expect, it } from "vitest"
-import type { FailureKind } from "../../src/triggers/Trigger.ts"
+import type { FailureKind } from "../../src/triggers/TriggerStats.ts"
 import { type EngineOptions, makeEngine } from "../support/Engine.ts"
 
 const late: FailureKind[] = ["timeout", "killed"] // whichever limit notices it first

@@ -7,8 +7,10 @@
  */
 import { Cause, causeBit, causeNames } from "../../src/kernel/Cause.ts"
 import type { EventOrigin } from "../../src/kernel/KeyEvent.ts"
+import { SetFlag } from "../../src/kernel/Keyspace.ts"
+import type { Watcher } from "../../src/kernel/PatternTrie.ts"
 import { noMeta, sameValue, type Value } from "../../src/kernel/Value.ts"
-import { type PlainEvent, PlainKeyspace } from "../kernel/PlainKeyspace.ts"
+import { type PlainEntry, type PlainEvent, PlainKeyspace, type PlainWrite } from "../kernel/PlainKeyspace.ts"
 
 export type Step = Deed | { readonly do: "only if"; readonly value: string } | { readonly do: Ending }
 
@@ -31,6 +33,9 @@ export type Deed =
   | { readonly do: "toggle"; readonly key: string }
   /** Writes to a key of its own for each depth, so that chains do not end at the same key. */
   | { readonly do: "chain"; readonly prefix: string }
+  /** What a BEFORE_ trigger is for; in any other it does nothing. */
+  | { readonly do: "refuse"; readonly why: string }
+  | { readonly do: "rewrite"; readonly value: string; readonly ttlMs: number }
 
 export type Ending = "error" | "timeout" | "memory" | "killed"
 
@@ -40,32 +45,45 @@ export interface PlainDefinition {
   readonly events: readonly string[]
   readonly priority: number
   readonly steps: readonly Step[]
+  readonly failClosed?: boolean
+  readonly whenChanged?: boolean
+  readonly sample?: number
+  readonly includeFill?: boolean
+  readonly includeFlush?: boolean
 }
 
 export interface PlainLimits {
   readonly depth: number
   readonly runs: number
-  /** Runs that burn all they may, until the cascade has burnt all it may. */
+  /** Runs that burn all they may, until the operation has burnt all it may. */
   readonly burns: number
 }
+
+/** Failures of a kind that are too many within ten seconds. */
+export const plainIntensity = { killed: 5, timeout: 8, error: 12 }
 
 const causesOf: Record<string, ReadonlyArray<Cause>> = {
   ON_WRITE: [Cause.write],
   ON_READ: [Cause.read],
   ON_DELETE: [Cause.delete, Cause.invalidate],
   ON_EXPIRE: [Cause.expire],
-  ON_EVICT: [Cause.evict]
+  ON_EVICT: [Cause.evict],
+  ON_FLUSH: [Cause.flush],
+  ON_TOUCH: [Cause.touch],
+  BEFORE_WRITE: [Cause.beforeWrite],
+  BEFORE_DELETE: [Cause.beforeDelete]
 }
 
-const nameOf = (cause: Cause): string =>
-  Object.keys(causesOf).find((name) => causesOf[name]?.includes(cause)) ?? "no event"
+const nameOf = ({ cause, oldValue }: PlainEvent): string => {
+  if (cause === Cause.fill) return "ON_WRITE"
+  if (cause === Cause.flush && oldValue !== undefined) return "ON_DELETE"
+  return Object.keys(causesOf).find((name) => causesOf[name]?.includes(cause)) ?? "no event"
+}
 
 interface PlainCascade {
   readonly id: string
   /** Trigger and key, of those that have run. */
   readonly seen: Set<string>
-  runs: number
-  burns: number
 }
 
 interface PlainOrigin extends EventOrigin {
@@ -74,27 +92,36 @@ interface PlainOrigin extends EventOrigin {
 }
 
 class PlainTrigger {
-  readonly pattern: { readonly source: string; readonly kind: "exact" | "prefix"; readonly text: string }
+  readonly pattern: Watcher["pattern"]
   readonly mask: number
   readonly priority: number
   readonly stats: Record<string, number> = {}
-  kills: number[] = []
-  isQuarantined = false
+  /** When it failed, by kind. */
+  failures: Record<string, number[]> = {}
+  isOut = false
+  probeAtMs = 0
+  waitMs = 0
+  backAtMs = Number.NEGATIVE_INFINITY
+  offered = 0
+  skip: { kind: string; atMs: number; at: number } | undefined
 
   constructor(
     readonly definition: PlainDefinition,
     /** Tells this trigger from one of the same name before it. */
     readonly number: number
   ) {
-    const { pattern, events, priority } = definition
+    const { pattern, events, priority, includeFill, includeFlush } = definition
     const isPrefix = pattern.endsWith("*")
     this.pattern = {
       source: pattern,
       kind: isPrefix ? "prefix" : "exact",
-      text: isPrefix ? pattern.slice(0, -1) : pattern
+      text: isPrefix ? pattern.slice(0, -1) : pattern,
+      isGlob: false
     }
     this.mask = 0
     for (const event of events) for (const cause of causesOf[event] ?? []) this.mask |= causeBit(cause)
+    if (includeFill) this.mask |= causeBit(Cause.fill)
+    if (includeFlush) this.mask |= causeBit(Cause.flushKey)
     this.priority = priority
   }
 
@@ -128,6 +155,10 @@ export class PlainEngine {
   isMachineGone = false
   private triggers: PlainTrigger[] = []
   private made = 0
+  /** What the client's operation at hand has used. */
+  private used = { runs: 0, burns: 0 }
+  private cut: { count: number; text: string } | undefined
+  private questions = 0
   private waiting: { webhooks: string[]; tells: Array<readonly [string, string]>; logs: string[] } | undefined
 
   constructor(private readonly options: PlainEngineOptions) {
@@ -137,7 +168,9 @@ export class PlainEngine {
       maxBytes,
       clock,
       onEvent: (event) => this.onEvent(event),
-      onSettled: () => this.onSettled()
+      onSettled: () => this.onSettled(),
+      beforeWrite: (write) => this.beforeWrite(write),
+      beforeDelete: (entry, watchers) => this.beforeDelete(entry, watchers)
     })
   }
 
@@ -155,24 +188,111 @@ export class PlainEngine {
   }
 
   statsOf(): Array<readonly [name: string, counts: object, isQuarantined: boolean]> {
-    return this.triggers.map(({ definition, stats, isQuarantined }) => [definition.name, stats, isQuarantined])
+    return this.triggers.map(({ definition, stats, isOut }) => [definition.name, stats, isOut])
+  }
+
+  /** TRIGGER ENABLE. */
+  enable(name: string): void {
+    const trigger = this.triggers.find(({ definition }) => definition.name === name)
+    if (trigger === undefined) return
+    trigger.isOut = false
+    trigger.failures = {}
+    trigger.backAtMs = Number.NEGATIVE_INFINITY
   }
 
   private onEvent(event: PlainEvent): void {
     const origin = event.origin as PlainOrigin | null
     const triggers = event.watchers as unknown as readonly PlainTrigger[]
     const sequence = this.keyspace.log.indexOf(event) + 1
-    const cascade = origin?.cascade ?? { id: `boot-${sequence}`, seen: new Set<string>(), runs: 0, burns: 0 }
+    const cascade = origin?.cascade ?? { id: `boot-${sequence}`, seen: new Set<string>() }
     if (origin === null) for (const { number } of triggers) cascade.seen.add(`${number} ${event.key}`)
     for (const trigger of triggers) {
-      if (!this.triggers.includes(trigger)) continue
+      if (!this.triggers.includes(trigger) || !isFor(trigger, event)) continue
       const reason = this.reasonToSkip(trigger, event, origin, cascade)
-      if (reason === undefined) this.run(trigger, event, sequence, cascade, origin)
+      if (reason !== undefined) this.skip(trigger, event, sequence, reason)
       else {
-        trigger.count(`skipped:${reason}`)
-        this.record(trigger, event, sequence, `skipped:${reason}`)
+        const wishes = this.run(trigger, event, sequence, cascade, origin)
+        if (typeof wishes !== "string") this.commit(wishes, trigger, event, sequence, cascade, origin)
       }
     }
+  }
+
+  private beforeWrite(write: PlainWrite): string | null {
+    for (const watcher of write.watchers) {
+      const { key, value, oldEntry, expiresAtMs, meta } = write
+      const event = this.question(Cause.beforeWrite, key, value, oldEntry?.value, expiresAtMs, meta)
+      const answer = this.ask(watcher as unknown as PlainTrigger, event)
+      if (typeof answer === "string") return answer
+      if (answer === null) continue
+      write.value = answer.value
+      if (answer.ttlMs > 0) write.expiresAtMs = event.atMs + answer.ttlMs
+    }
+    return null
+  }
+
+  private beforeDelete(entry: PlainEntry, watchers: readonly Watcher[]): string | null {
+    for (const watcher of watchers) {
+      const event = this.question(Cause.beforeDelete, entry.key, undefined, entry.value, entry.expiresAtMs, entry.meta)
+      const answer = this.ask(watcher as unknown as PlainTrigger, event)
+      if (typeof answer === "string") return answer
+    }
+    return null
+  }
+
+  private question(
+    cause: Cause,
+    key: string,
+    value: Value | undefined,
+    oldValue: Value | undefined,
+    expiresAtMs: number,
+    meta: PlainEvent["meta"]
+  ): PlainEvent {
+    this.questions++
+    const { version, origin } = this.keyspace
+    const atMs = this.options.clock.nowMs()
+    const rest = { isLocal: false, count: 1, watchers: [] }
+    return { cause, key, value, oldValue, meta, version, expiresAtMs, atMs, origin, ...rest }
+  }
+
+  /** Why not, what to write instead, or null. */
+  private ask(trigger: PlainTrigger, event: PlainEvent): string | { value: string; ttlMs: number } | null {
+    const number = this.questions
+    if (!this.triggers.includes(trigger) || !isFor(trigger, event)) return null
+    const origin = event.origin as PlainOrigin | null
+    const cascade = origin?.cascade ?? { id: `boot-b${number}`, seen: new Set<string>() }
+    const { failClosed = false, steps } = trigger.definition
+    const reason = this.reasonOfItsOwn(trigger, event) ?? (this.isSpent() ? "budget" : undefined)
+    if (reason !== undefined) {
+      this.skip(trigger, event, number, reason)
+      return failClosed && reason !== "sampled" ? "closed" : null
+    }
+    if (this.isMachineGone) {
+      this.skip(trigger, event, number, "no_vm")
+      return failClosed ? "closed" : null
+    }
+    const wishes = this.run(trigger, event, number, cascade, origin)
+    if (typeof wishes === "string") {
+      if (wishes === "failed") return failClosed ? "closed" : null
+      trigger.count("rejects")
+      return wishes.slice("refused ".length)
+    }
+    this.keep(wishes, trigger)
+    if (event.cause === Cause.beforeDelete) return null
+    for (const step of steps) {
+      if (step.do === "only if" && shownValue(event) !== step.value) return null
+      if (step.do === "rewrite") return step
+    }
+    return null
+  }
+
+  private isSpent(): boolean {
+    return this.used.runs >= this.options.limits.runs || this.used.burns >= this.options.limits.burns
+  }
+
+  private reasonOfItsOwn(trigger: PlainTrigger, event: PlainEvent): string | undefined {
+    const { sample = 1 } = trigger.definition
+    if (sample > 1 && trigger.offered++ % sample !== 0) return "sampled"
+    return trigger.isOut && event.atMs < trigger.probeAtMs ? "quarantined" : undefined
   }
 
   private reasonToSkip(
@@ -181,10 +301,10 @@ export class PlainEngine {
     origin: PlainOrigin | null,
     cascade: PlainCascade
   ): string | undefined {
-    const { depth, runs, burns } = this.options.limits
-    if (trigger.isQuarantined) return "quarantined"
-    if (origin !== null && origin.depth > depth) return "depth"
-    if (cascade.runs >= runs || cascade.burns >= burns) return "budget"
+    const reason = this.reasonOfItsOwn(trigger, event)
+    if (reason !== undefined) return reason
+    if (origin !== null && origin.depth > this.options.limits.depth) return "depth"
+    if (this.isSpent()) return "budget"
     if (origin !== null) {
       const pair = `${trigger.number} ${event.key}`
       if (cascade.seen.has(pair)) return "repeat"
@@ -193,35 +313,97 @@ export class PlainEngine {
     return this.isMachineGone ? "no_vm" : undefined
   }
 
+  /** Records that a run did not take place: once a second for equal ones, once an operation for what its budget cut. */
+  private skip(trigger: PlainTrigger, event: PlainEvent, sequence: number, kind: string): void {
+    trigger.count(`skipped:${kind}`)
+    const text = this.recordOf(trigger, event, sequence, `skipped:${kind}`)
+    if (kind === "budget") {
+      this.cut ??= { count: 0, text }
+      this.cut.count++
+      return
+    }
+    const { skip } = trigger
+    if (skip !== undefined && skip.kind === kind && event.atMs - skip.atMs < 1_000) return
+    trigger.skip = { kind, atMs: event.atMs, at: this.records.length }
+    this.records.push(text)
+  }
+
+  /** What the run wants; or that it failed, or refuses and why. */
   private run(
     trigger: PlainTrigger,
     event: PlainEvent,
     sequence: number,
     cascade: PlainCascade,
     origin: PlainOrigin | null
-  ): void {
-    const { name, steps } = trigger.definition
+  ): Wishes | string {
+    const isBefore = event.cause === Cause.beforeWrite || event.cause === Cause.beforeDelete
     trigger.count("runs")
-    cascade.runs++
+    this.used.runs++
     const wishes: Wishes = { changes: new Map(), tells: [], webhooks: [], logs: [] }
-    for (const step of steps) {
+    for (const step of trigger.definition.steps) {
       if (step.do === "only if") {
         if (shownValue(event) !== step.value) break
+      } else if (step.do === "refuse") {
+        if (isBefore) return `refused ${step.why}`
+      } else if (step.do === "rewrite") {
+        if (isBefore) break
       } else if (isEnding(step)) {
-        this.fail(trigger, event, sequence, cascade, step.do)
-        return
+        this.fail(trigger, event, sequence, step.do)
+        return "failed"
+      } else if (isBefore && changing.has(step.do)) {
+        this.fail(trigger, event, sequence, "error")
+        return "failed"
       } else this.carryOut(step, wishes, trigger, event, sequence, cascade, origin)
     }
-    const path = [...(origin?.path ?? []), name]
-    const depth = (origin?.depth ?? 0) + 1
-    const step: PlainOrigin = { depth, cascade, path }
+    if (trigger.isOut) {
+      trigger.isOut = false
+      trigger.failures = {}
+      trigger.backAtMs = event.atMs
+    }
+    return wishes
+  }
+
+  /** All changes pass the gate, or none is made. */
+  private commit(
+    wishes: Wishes,
+    trigger: PlainTrigger,
+    event: PlainEvent,
+    sequence: number,
+    cascade: PlainCascade,
+    origin: PlainOrigin | null
+  ): void {
+    const path = [...(origin?.path ?? []), trigger.definition.name]
+    const step: PlainOrigin = { depth: (origin?.depth ?? 0) + 1, cascade, path }
     this.keyspace.origin = step
+    const passed: Array<[string, { readonly value: Value; readonly expiresAtMs: number } | null]> = []
+    const isAsked = this.triggers.some(({ mask }) => (mask & beforeBits) !== 0)
     for (const [key, change] of wishes.changes) {
+      if (!isAsked) {
+        passed.push([key, change])
+        continue
+      }
+      const answer =
+        change === null
+          ? this.keyspace.gateDelete(key)
+          : this.keyspace.gateWrite(key, change.value, change.expiresAtMs, noMeta, 0)
+      if (typeof answer === "string") {
+        this.keyspace.origin = null
+        this.fail(trigger, event, sequence, "rejected")
+        return
+      }
+      passed.push([key, answer === null ? null : { value: answer.value, expiresAtMs: answer.expiresAtMs }])
+    }
+    for (const [key, change] of passed) {
       trigger.count(change === null ? "deletes" : "writes")
-      if (change === null) this.keyspace.delete(key, Cause.delete)
-      else this.keyspace.set(key, change.value, change.expiresAtMs, noMeta, 0)
+      if (change === null) this.keyspace.delete(key, Cause.delete, true)
+      else this.keyspace.set(key, change.value, change.expiresAtMs, noMeta, SetFlag.passed)
     }
     this.keyspace.origin = null
+    this.keep(wishes, trigger)
+  }
+
+  /** What leaves the cache waits until all is settled. */
+  private keep(wishes: Wishes, trigger: PlainTrigger): void {
     trigger.count("emits", wishes.tells.length)
     trigger.count("webhooks", wishes.webhooks.length)
     trigger.count("logs", wishes.logs.length)
@@ -231,20 +413,25 @@ export class PlainEngine {
     this.waiting.logs.push(...wishes.logs)
   }
 
-  private fail(
-    trigger: PlainTrigger,
-    event: PlainEvent,
-    sequence: number,
-    cascade: PlainCascade,
-    ending: Ending
-  ): void {
+  private fail(trigger: PlainTrigger, event: PlainEvent, sequence: number, ending: Ending | "rejected"): void {
     trigger.count(ending)
-    this.record(trigger, event, sequence, ending)
-    if (ending === "timeout") cascade.burns++
-    if (ending !== "killed") return
-    cascade.burns += this.options.limits.burns // the last resort takes more than a whole cascade may
-    trigger.kills = [...trigger.kills, event.atMs].filter((atMs) => event.atMs - atMs <= 10_000)
-    if (trigger.kills.length > 5) trigger.isQuarantined = true
+    this.records.push(this.recordOf(trigger, event, sequence, ending))
+    if (ending === "timeout") this.used.burns++
+    if (ending === "killed") this.used.burns += this.options.limits.burns // takes more than a whole operation may
+    if (ending === "rejected") return
+    const twice = Math.min(300_000, trigger.waitMs * 2)
+    if (trigger.isOut) {
+      trigger.waitMs = twice
+      trigger.probeAtMs = event.atMs + twice
+      return
+    }
+    const kind = ending === "memory" ? "error" : ending
+    const recent = [...(trigger.failures[kind] ?? []), event.atMs].filter((atMs) => event.atMs - atMs <= 10_000)
+    trigger.failures[kind] = recent
+    if (recent.length <= plainIntensity[kind]) return
+    trigger.isOut = true
+    trigger.waitMs = event.atMs - trigger.backAtMs <= 10_000 ? twice : 1_000
+    trigger.probeAtMs = event.atMs + trigger.waitMs
   }
 
   private carryOut(
@@ -280,11 +467,11 @@ export class PlainEngine {
         break
       case "webhook":
         webhooks.push(
-          `boot-${sequence}-${definition.name}-${webhooks.length + 1} http://a ${JSON.stringify(event.key)} ${definition.name} ${nameOf(event.cause)} ${event.key} ${event.atMs}`
+          `boot-${isQuestion(event) ? "b" : ""}${sequence}-${definition.name}-${webhooks.length + 1} http://a ${JSON.stringify(event.key)} ${definition.name} ${nameOf(event)} ${event.key} ${event.atMs}`
         )
         break
       case "log":
-        logs.push(`${event.key} ${definition.name} ${nameOf(event.cause)} ${cascade.id} ${event.atMs}`)
+        logs.push(`${event.key} ${definition.name} ${nameOf(event)} ${cascade.id} ${event.atMs}`)
         break
       case "copy": {
         const found = read(step.from) ?? "none"
@@ -309,20 +496,32 @@ export class PlainEngine {
   }
 
   private onSettled(): void {
-    for (let waiting = this.waiting; waiting !== undefined; waiting = this.waiting) {
-      this.waiting = undefined
-      this.webhooks.push(...waiting.webhooks)
-      for (const [channel, payload] of waiting.tells) this.options.publish(channel, payload)
-      this.lines.push(...waiting.logs)
-    }
+    if (this.cut !== undefined) this.records.push(`${this.cut.text} ${this.cut.count}`)
+    this.cut = undefined
+    this.used = { runs: 0, burns: 0 }
+    const { waiting } = this
+    this.waiting = undefined
+    if (waiting === undefined) return
+    this.webhooks.push(...waiting.webhooks)
+    for (const [channel, payload] of waiting.tells) this.options.publish(channel, payload)
+    this.lines.push(...waiting.logs)
   }
 
-  private record(trigger: PlainTrigger, event: PlainEvent, sequence: number, kind: string): void {
-    this.records.push(
-      `${kind} ${trigger.definition.name} ${nameOf(event.cause)} ${event.key} ${sequence} ${event.atMs}`
-    )
+  private recordOf({ definition }: PlainTrigger, event: PlainEvent, sequence: number, kind: string): string {
+    return `${kind} ${definition.name} ${nameOf(event)} ${event.key} ${sequence} ${event.atMs}`
   }
 }
+
+const beforeBits = causeBit(Cause.beforeWrite) | causeBit(Cause.beforeDelete)
+
+/** Steps that a BEFORE_ trigger may not take. */
+const changing: ReadonlySet<string> = new Set(["write", "delete", "copy", "count", "store depth", "toggle", "chain"])
+
+/** WHEN CHANGED. */
+const isFor = ({ definition }: PlainTrigger, { cause, value, oldValue }: PlainEvent): boolean =>
+  !definition.whenChanged ||
+  !(cause === Cause.write || cause === Cause.fill || cause === Cause.beforeWrite) ||
+  !sameValue(value, oldValue)
 
 /** Everything that a trigger can see of its event, and what it reads under its key. */
 const taleOf = (
@@ -332,11 +531,15 @@ const taleOf = (
   current: Value | undefined
 ): string =>
   JSON.stringify([
-    nameOf(event.cause),
+    nameOf(event),
     event.key,
     shownValue(event) ?? "nil",
     event.oldValue ?? "nil",
-    causeNames[event.cause],
+    event.cause === Cause.beforeWrite
+      ? "write"
+      : event.cause === Cause.beforeDelete
+        ? "delete"
+        : causeNames[event.cause],
     event.cause === Cause.read ? false : !sameValue(event.value, event.oldValue),
     event.expiresAtMs === 0 ? "nil" : Math.max(0, event.expiresAtMs - event.atMs) / 1000,
     event.cause === Cause.expire ? (event.atMs - event.expiresAtMs) / 1000 : 0,
@@ -346,6 +549,8 @@ const taleOf = (
     origin?.path ?? {},
     current ?? "nil"
   ])
+
+const isQuestion = ({ cause }: PlainEvent): boolean => cause === Cause.beforeWrite || cause === Cause.beforeDelete
 
 const isEnding = (step: Deed | { readonly do: Ending }): step is { readonly do: Ending } =>
   step.do === "error" || step.do === "timeout" || step.do === "memory" || step.do === "killed"
@@ -397,6 +602,13 @@ const stepLua = (step: Exclude<Step, { do: "only if" }>): string => {
       return `if cache.get(${quoted(step.key)}) == nil then cache.set(${quoted(step.key)}, "made") else cache.delete(${quoted(step.key)}) end`
     case "chain":
       return `cache.set(${quoted(step.prefix)} .. event.depth, "link")`
+    case "refuse":
+      return `if event.type:sub(1, 6) == "BEFORE" then cache.reject(${quoted(step.why)}) end`
+    case "rewrite": {
+      const returned =
+        step.ttlMs === 0 ? quoted(step.value) : `{ value = ${quoted(step.value)}, ttl = ${step.ttlMs / 1000} }`
+      return `if event.type:sub(1, 6) == "BEFORE" then return ${returned} end`
+    }
     case "error":
       return 'error("no")'
     case "timeout":

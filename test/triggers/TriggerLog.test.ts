@@ -1,7 +1,7 @@
 import { expect, it } from "vitest"
 import { TriggerLog, type TriggerLogRecord } from "../../src/triggers/TriggerLog.ts"
 
-const record = (changes: Partial<TriggerLogRecord> = {}) => ({
+const record = (changes: Partial<Omit<TriggerLogRecord, "id">> = {}) => ({
   atMs: 5,
   trigger: "t",
   event: "ON_WRITE" as const,
@@ -9,6 +9,7 @@ const record = (changes: Partial<TriggerLogRecord> = {}) => ({
   key: "k",
   kind: "error" as const,
   message: "no",
+  count: 1,
   ...changes
 })
 

@@ -1,8 +1,16 @@
 /** Setting, replacing and removing triggers, and what is refused. */
 import { describe, expect, it } from "vitest"
-import { memoryBytesMax, type TriggerEventName, type TriggerInput, timeoutUsMax } from "../../src/triggers/Trigger.ts"
+import {
+  memoryBytesMax,
+  optionsDefault,
+  describe as shown,
+  type TriggerEventName,
+  type TriggerInput,
+  timeoutUsMax,
+  triggerEventNames
+} from "../../src/triggers/Trigger.ts"
 import { InvalidTrigger, TooManyTriggers, TriggerSyntaxError } from "../../src/triggers/TriggerError.ts"
-import { describe as shown, TriggerRegistry, triggersMax } from "../../src/triggers/TriggerRegistry.ts"
+import { TriggerRegistry, triggersMax } from "../../src/triggers/TriggerRegistry.ts"
 import { type Engine, makeEngine } from "../support/Engine.ts"
 
 const heard = ({ emits }: Engine) => emits.splice(0).map(({ payload }) => payload)
@@ -19,7 +27,8 @@ describe("setting a trigger", () => {
   it("fills in the defaults", () => {
     const engine = makeEngine()
     engine.registry.set(input())
-    expect(engine.registry.definitions()).toEqual([{ ...input(), timeoutUs: 100, memoryBytes: 65_536, priority: 0 }])
+    const definition = { ...input(), ...optionsDefault, timeoutUs: 100, memoryBytes: 65_536, priority: 0 }
+    expect(engine.registry.get("t")?.definition).toEqual(definition)
   })
 
   it("keeps its events in one order, each once", () => {
@@ -137,27 +146,35 @@ describe("what is refused, and in which words", () => {
       { name: "n".repeat(129) },
       `name: '${"n".repeat(40)}' is not 1 to 128 letters, digits, '_', '.', ':' or '-'`
     ],
-    ["no pattern", { pattern: "" }, "pattern: pattern '' is empty; use an exact key or a prefix that ends in one '*'"],
     [
-      "a star in the middle",
-      { pattern: "ü*b" },
-      "pattern: pattern 'ü*b' has a '*' at offset 2, before its end; use an exact key or a prefix that ends in one '*'"
+      "no pattern",
+      { pattern: "" },
+      "pattern: pattern '' is empty; use an exact key, a prefix that ends in '*', or a glob of * ? [ab] [^a-z]"
     ],
     [
-      "another glob",
-      { pattern: "a?" },
-      "pattern: pattern 'a?' has a '?' at offset 1, which is not supported yet; use an exact key or a prefix that ends in one '*'"
+      "ON_FLUSH of some keys",
+      { pattern: "a*", events: ["ON_FLUSH"] },
+      "pattern: ON_FLUSH is about all keys at once: use '*' instead of 'a*'"
     ],
-    ["no event", { events: [] }, "events: name at least one of ON_WRITE, ON_READ, ON_DELETE, ON_EXPIRE, ON_EVICT"],
+    ["no sample", { sample: 0 }, "sample: 0 is not a whole number from 1 to 1000000: one event in so many"],
+    ["an unknown scope", { scope: "here" as "all" }, "scope: 'here' is none of all, local"],
+    ["fills that are no writes", { events: ["ON_READ"], includeFill: true }, "include: 'fill' goes with ON_WRITE"],
+    ["flushes that are no deletes", { includeFlush: true }, "include: 'flush' goes with ON_DELETE"],
+    [
+      "FAILCLOSED after the event",
+      { failClosed: true },
+      "failclosed: it goes with BEFORE_WRITE and BEFORE_DELETE: nothing else can be refused"
+    ],
+    ["no event", { events: [] }, `events: name at least one of ${triggerEventNames.join(", ")}`],
     [
       "an unknown event",
       { events: ["ON_FIRE" as TriggerEventName] },
-      "events: 'ON_FIRE' is none of ON_WRITE, ON_READ, ON_DELETE, ON_EXPIRE, ON_EVICT"
+      `events: 'ON_FIRE' is none of ${triggerEventNames.join(", ")}`
     ],
     [
       "a name of Object's for an event",
       { events: ["toString" as TriggerEventName] },
-      "events: 'toString' is none of ON_WRITE, ON_READ, ON_DELETE, ON_EXPIRE, ON_EVICT"
+      `events: 'toString' is none of ${triggerEventNames.join(", ")}`
     ],
     ["no time", { timeoutUs: 0 }, "timeout: 0 is not a whole number of microseconds from 1 to 1000"],
     ["too much time", { timeoutUs: 1001 }, "timeout: 1001 is not a whole number of microseconds from 1 to 1000"],
@@ -227,8 +244,8 @@ describe("what is refused, and in which words", () => {
     const engine = makeEngine()
     engine.registry.set(input({ name: "first" }))
     const registry = new TriggerRegistry(engine.keyspace, engine.machines, engine.clock.nowMs)
-    const triggers = (registry as unknown as { triggers: Map<string, unknown> }).triggers
-    triggers.set("t", engine.registry.get("first"))
+    const triggers = (registry as unknown as { registered: Map<string, unknown> }).registered
+    triggers.set("t", { trigger: engine.registry.get("first"), versions: [] })
     for (let i = 1; i < triggersMax; i++) triggers.set(`filler${i}`, undefined)
     const refused = registry.set(input({ name: "one-more" }))
     expect(refused).toBeInstanceOf(TooManyTriggers)
@@ -253,34 +270,43 @@ describe("what is shown of a trigger", () => {
       pattern: "go",
       events: ["ON_WRITE"],
       source,
-      timeoutUs: 100,
-      memoryBytes: 65_536,
+      ...optionsDefault,
       priority: 3,
       status: "active",
       quarantine: null,
+      probeAtMs: null,
+      isSlower: false,
+      version: 1,
+      shadow: null,
       registeredAtMs: engine.clock.ms,
       runs: 2,
-      failures: { error: 1, timeout: 0, memory: 0, killed: 0 },
-      skips: { repeat: 0, depth: 0, budget: 0, quarantined: 0, no_vm: 0 },
+      failures: { error: 1, timeout: 0, memory: 0, killed: 0, rejected: 0 },
+      skips: { repeat: 0, depth: 0, budget: 0, quarantined: 0, no_vm: 0, sampled: 0 },
       fuel: expect.any(Number),
       writes: 1,
       deletes: 1,
       emits: 1,
       webhooks: 1,
       logs: 1,
+      rejects: 0,
+      bytesMax: expect.any(Number),
       usMean: expect.any(Number),
+      usP50: expect.any(Number),
+      usP99: expect.any(Number),
       usMax: expect.any(Number)
     })
   })
 
-  it("the time of one run in 64, and nothing before the first", () => {
+  it("the time of the first runs but the one that compiled, then of one in 64", () => {
     let ms = 0
     const engine = makeEngine({ monotonicMs: () => (ms += 0.005) })
     const trigger = engine.trigger({ source: "return 1" })
     expect(shown(trigger)).toMatchObject({ usMean: 0, usMax: 0 })
-    for (let i = 0; i < 65; i++) engine.keyspace.set("k", "v")
-    expect([trigger.stats.timedRuns, Math.round(shown(trigger).usMean), Math.round(shown(trigger).usMax)]).toEqual([
-      2, 5, 5
-    ])
+    engine.keyspace.set("k", "v")
+    expect(trigger.stats.times.count).toBe(0)
+    for (let i = 0; i < 130; i++) engine.keyspace.set("k", "v")
+    expect(trigger.stats.times.count).toBe(16 + 2)
+    const { usMean, usP50, usP99, usMax } = shown(trigger)
+    expect([usMean, usP50, usP99, usMax].map(Math.round)).toEqual([5, 5, 5, 5])
   })
 })

@@ -7,11 +7,13 @@ import { ExitReason, Process, Supervisor } from "../../src/actor/index.ts"
 import { Bus, Cache, CacheClock, Keyspaces, Wakeups } from "../../src/cache/index.ts"
 import { Sandbox } from "../../src/sandbox/index.ts"
 import { DataDirectory } from "../../src/storage/index.ts"
+import type { TriggerLine } from "../../src/triggers/Effects.ts"
 import {
   InvalidTrigger,
   Journal,
   layerRunner,
   layer as layerTriggers,
+  type TriggerHistory,
   type TriggerInput,
   TriggerNotFound,
   TriggerStore,
@@ -19,7 +21,6 @@ import {
   Triggers,
   TriggersNotSaved
 } from "../../src/triggers/index.ts"
-import type { TriggerLine } from "../../src/triggers/TriggerRunner.ts"
 import { Webhooks } from "../../src/webhooks/index.ts"
 import { temporaryDirectory } from "../storage/TemporaryDirectory.ts"
 
@@ -164,7 +165,7 @@ describe("a refused trigger", () => {
       const { set, list, cache, heard } = yield* inMemory
       yield* set(hello)
       const refused: Array<[Partial<TriggerInput>, string]> = [
-        [{ pattern: "a*b" }, "InvalidTrigger pattern: "],
+        [{ pattern: "" }, "InvalidTrigger pattern: "],
         [{ events: ["ON_FIRE" as never] }, "InvalidTrigger events: 'ON_FIRE' is none of ON_WRITE"],
         [{ events: [] }, "InvalidTrigger events: name at least one of"],
         [{ timeoutUs: 0 }, "InvalidTrigger timeout: 0 is not a whole number of microseconds from 1 to 1000"],
@@ -251,14 +252,16 @@ describe("the store of triggers", () => {
       const error = yield* Effect.flip(set(hello))
       expect(error).toBeInstanceOf(TriggersNotSaved)
       expect(error.message).toContain("the trigger is active, but could not be saved")
-      expect(error.message).toContain(join(directory, "triggers.json"))
+      expect(error.message).toContain(join(directory, "triggers-recent.json"))
       cache.unsafeSet("a", 1)
       expect([heard, (yield* list).length]).toEqual([["a"], 1])
       expect(yield* Effect.flip(remove("hello"))).toBeInstanceOf(TriggersNotSaved)
       expect([(yield* list).length, node("storage")?.restarts]).toEqual([0, 0])
       yield* Effect.promise(() => fs.mkdir(directory))
       yield* set(hello)
-      expect(yield* Effect.promise(() => fs.readFile(join(directory, "triggers.json"), "utf8"))).toContain('"hello"')
+      expect(yield* Effect.promise(() => fs.readFile(join(directory, "triggers-recent.json"), "utf8"))).toContain(
+        '"hello"'
+      )
     })
   )
 
@@ -274,8 +277,8 @@ describe("the store of triggers", () => {
       expect(node("storage")?.inspect?.writes).toBeLessThanOrEqual(10)
       const { data } = JSON.parse(
         yield* Effect.promise(() => fs.readFile(join(directory, "triggers.json"), "utf8"))
-      ) as { data: TriggerInput[] }
-      expect(data.map(({ name }) => name)).toEqual(names)
+      ) as { data: TriggerHistory[] }
+      expect(data.map(({ versions }) => versions[0]?.definition.name)).toEqual(names)
     })
   )
 
@@ -307,7 +310,7 @@ describe("the store of triggers", () => {
       expect(error.message).toMatch(/storage> ended before it answered \(killed\)/)
       yield* until(() => node("storage")?.restarts === 1 && node("storage")?.status === "running")
       yield* set({ ...hello, name: "three" })
-      const text = yield* Effect.promise(() => fs.readFile(join(directory, "triggers.json"), "utf8"))
+      const text = yield* Effect.promise(() => fs.readFile(join(directory, "triggers-recent.json"), "utf8"))
       expect(["one", "two", "three"].map((name) => text.includes(`"${name}"`))).toEqual([true, true, true])
     }).pipe(silent)
   )
@@ -334,6 +337,36 @@ describe("the store of triggers", () => {
         if (n < 4) expect((error as Error).message).toContain(path)
         expect(yield* Effect.promise(() => fs.readFile(path, "utf8"))).toBe(text)
       }
+    })
+  )
+
+  it.scoped("gives back versions, options and times of registration", () =>
+    Effect.gen(function* () {
+      const directory = yield* temporaryDirectory
+      const before = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const { set, rollback, enable, versions } = yield* service(layerIn(directory))
+          yield* set({ ...hello, whenChanged: true, sample: 3, scope: "local", isolate: true })
+          yield* set({ ...hello, source: 'cache.emit("x", "two")' })
+          yield* rollback("hello")
+          yield* enable("hello", false)
+          return yield* versions("hello")
+        })
+      )
+      const { versions, info } = yield* service(layerIn(directory))
+      expect(yield* versions("hello")).toEqual(before)
+      expect(yield* info("hello")).toMatchObject({ status: "disabled", version: 1, sample: 3, scope: "local" })
+    })
+  )
+
+  it.scoped("reads the first format, which had no versions and fewer options", () =>
+    Effect.gen(function* () {
+      const directory = yield* temporaryDirectory
+      const data = [{ ...hello, timeoutUs: 200, memoryBytes: 4_096, priority: 1 }]
+      const text = JSON.stringify({ kind: "triggers", version: 1, data })
+      yield* Effect.promise(() => fs.writeFile(join(directory, "triggers.json"), text))
+      const { list } = yield* service(layerIn(directory))
+      expect(yield* list).toMatchObject([{ ...hello, timeoutUs: 200, priority: 1, sample: 1, version: 1 }])
     })
   )
 

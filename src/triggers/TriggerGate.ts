@@ -1,0 +1,184 @@
+/**
+ * Asks BEFORE_WRITE and BEFORE_DELETE triggers (law 9): one after the other, each on what the one before made of it.
+ *
+ * A trigger that cannot judge (it fails, is out, has no machine, or the operation's budget is spent) lets the operation
+ * pass, unless it is FAILCLOSED: then the operation is refused with the reason. What a run emits, logs and sends stands
+ * once the run has returned, whatever the triggers behind it say; what it rejected or failed in is dropped.
+ *
+ * Questions are numbered apart from events: of what is refused there is no event.
+ */
+import {
+  byteSize,
+  Cause,
+  type Entry,
+  entryBytes,
+  KeyEvent,
+  type Keyspace,
+  type Meta,
+  metaByteSize,
+  type PendingWrite,
+  type Value,
+  type ValueObject
+} from "../kernel/index.ts"
+import { RunStatus } from "../sandbox/index.ts"
+import { beforeChangeOf } from "./CacheApi.ts"
+import { stepOf } from "./Cascade.ts"
+import { notRun } from "./Machines.ts"
+import { Overlay } from "./Overlay.ts"
+import { eventNameOf, type Trigger } from "./Trigger.ts"
+import type { TriggerRunner } from "./TriggerRunner.ts"
+
+/** What a BEFORE_WRITE trigger makes of a write; what is absent stays. */
+export interface BeforeChange {
+  readonly value?: Value
+  readonly expiresAtMs?: number
+  readonly metadata?: ValueObject | null
+  readonly tags?: readonly string[]
+  readonly cost?: number
+}
+
+export class TriggerGate {
+  /** A run that is asked may come while another's overlay is being committed. */
+  private readonly overlay = new Overlay()
+  private questions = 0
+
+  constructor(
+    private readonly runner: TriggerRunner,
+    private readonly nowMs: () => number
+  ) {}
+
+  /** Null lets the write pass, as it is then; otherwise why not. */
+  beforeWrite(write: PendingWrite, keyspace: Keyspace): string | null {
+    const watchers = write.match.watchersOf(Cause.beforeWrite) as readonly Trigger[]
+    for (let i = 0; i < watchers.length; i++) {
+      const trigger = watchers[i] as Trigger
+      const { key, value, oldEntry, meta, expiresAtMs } = write
+      const event = this.question(
+        Cause.beforeWrite,
+        key,
+        value,
+        oldEntry?.value,
+        meta,
+        expiresAtMs,
+        keyspace,
+        write.match
+      )
+      const refusal = this.ask(trigger, event, write, keyspace)
+      if (refusal !== null) return refusal
+    }
+    return null
+  }
+
+  beforeDelete(entry: Entry, keyspace: Keyspace): string | null {
+    const { key, value, meta, expiresAtMs, match } = entry
+    const watchers = match.watchersOf(Cause.beforeDelete) as readonly Trigger[]
+    for (let i = 0; i < watchers.length; i++) {
+      const event = this.question(Cause.beforeDelete, key, undefined, value, meta, expiresAtMs, keyspace, match)
+      const refusal = this.ask(watchers[i] as Trigger, event, null, keyspace)
+      if (refusal !== null) return refusal
+    }
+    return null
+  }
+
+  private question(
+    cause: Cause,
+    key: string,
+    value: Value | undefined,
+    oldValue: Value | undefined,
+    meta: Meta,
+    expiresAtMs: number,
+    keyspace: Keyspace,
+    match: KeyEvent["match"]
+  ): KeyEvent {
+    const { version, origin } = keyspace
+    const atMs = this.nowMs()
+    return new KeyEvent(
+      ++this.questions,
+      cause,
+      key,
+      value,
+      oldValue,
+      meta,
+      version,
+      expiresAtMs,
+      atMs,
+      false,
+      1,
+      origin,
+      match
+    )
+  }
+
+  private ask(trigger: Trigger, event: KeyEvent, write: PendingWrite | null, keyspace: Keyspace): string | null {
+    const { runner, overlay } = this
+    if (!trigger.isLive || (trigger.isPicky && !trigger.wants(event))) return null
+    const { failClosed } = trigger.definition
+    if (trigger.shadow !== null) this.askShadow(trigger.shadow, event, keyspace)
+    const skip = runner.reasonOfItsOwn(trigger, event) ?? (runner.operation.isSpent ? "budget" : null)
+    if (skip !== null) {
+      runner.recordSkip(trigger, event, skip)
+      if (!failClosed || skip === "sampled") return null
+      return `trigger '${trigger.name}' did not judge it: ${runner.skipMessage(skip, trigger)}`
+    }
+    const step = stepOf(event.origin)
+    const status = runner.perform(trigger, event, step, keyspace, overlay, true)
+    const { rejection } = runner.run
+    if (status !== notRun && rejection !== null) {
+      trigger.stats.rejects++
+      runner.counters.rejects++
+      return rejection
+    }
+    if (status !== RunStatus.ok)
+      return failClosed ? `trigger '${trigger.name}' failed to judge it: see TRIGGER LOG` : null
+    if (write !== null) {
+      const problem = this.change(write, trigger, event, keyspace)
+      if (problem !== null) return failClosed ? `trigger '${trigger.name}' failed to judge it: ${problem}` : null
+    }
+    if (overlay.hasEffects) {
+      const { sequence, key, atMs } = event
+      const cascade = step === null ? runner.run.idOf(keyspace, sequence, true) : step.cascade.id
+      runner.effects.take(overlay, { trigger, event: eventNameOf(event), key, sequence, atMs, cascade })
+    }
+    return null
+  }
+
+  /** Makes of the write what the run returned; why that cannot be, or null. */
+  private change(write: PendingWrite, trigger: Trigger, event: KeyEvent, keyspace: Keyspace): string | null {
+    const change = beforeChangeOf(this.runner.returned, event.atMs)
+    if (change === null) return null
+    const problem = typeof change === "string" ? change : apply(change, write, keyspace)
+    if (problem !== null) this.runner.recordFailure(trigger, event, "error", problem)
+    return problem
+  }
+
+  private askShadow(shadow: Trigger, event: KeyEvent, keyspace: Keyspace): void {
+    const { runner, overlay } = this
+    if (runner.reasonOfItsOwn(shadow, event) !== null || runner.operation.isShadowSpent) return
+    const status = runner.perform(shadow, event, stepOf(event.origin), keyspace, overlay, true)
+    if (status !== notRun && runner.run.rejection !== null) shadow.stats.rejects++
+  }
+}
+
+/** Changes the write, unless the entry would be larger than the keyspace may be. */
+const apply = (change: BeforeChange, write: PendingWrite, keyspace: Keyspace): string | null => {
+  const { value = write.value, expiresAtMs, metadata, tags, cost } = change
+  const hasMeta = metadata !== undefined || tags !== undefined || cost !== undefined
+  const meta: Meta = hasMeta
+    ? Object.freeze({
+        metadata: metadata === undefined ? write.meta.metadata : metadata,
+        tags: tags ?? write.meta.tags,
+        cost: cost ?? write.meta.cost
+      })
+    : write.meta
+  const bytes = entryBytes + write.key.length + byteSize(value) + metaByteSize(meta)
+  if (bytes > keyspace.maxBytes) {
+    return `what it returned would be an entry of ${bytes} bytes; the keyspace holds ${keyspace.maxBytes} in all`
+  }
+  write.value = value
+  write.meta = meta
+  if (expiresAtMs !== undefined) {
+    write.expiresAtMs = expiresAtMs
+    write.keepsTtl = false
+  }
+  return null
+}
