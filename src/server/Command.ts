@@ -13,6 +13,22 @@ import { RespError } from "./RespError.ts"
  */
 export type Handler = (client: Client, args: readonly string[]) => Promise<void> | void
 
+/**
+ * A command of several changes that are one: what reacts to them sees all of them done, within one budget (law 7). Only
+ * for what answers before it returns.
+ */
+export const asOne =
+  (run: (client: Client, args: readonly string[]) => void): Handler =>
+  (client, args) => {
+    const { keyspace } = client
+    const wasHeld = keyspace.hold()
+    try {
+      run(client, args)
+    } finally {
+      keyspace.release(wasHeld)
+    }
+  }
+
 /** Redis' words for kinds of commands, as COMMAND INFO shows them. */
 export type CommandFlag =
   | "write"
@@ -68,6 +84,7 @@ export class Command {
   readonly run: Handler
   private readonly isExact: boolean
   private readonly arityMin: number
+  private readonly argumentsMax: number
 
   constructor(
     readonly row: CommandRow,
@@ -79,6 +96,7 @@ export class Command {
     this.isExact = row.arity >= 0
     this.arityMin = Math.abs(row.arity)
     this.keys = row.keys ?? [0, 0, 0]
+    this.argumentsMax = this.keys[1] < 0 ? Number.POSITIVE_INFINITY : argumentsMax
     this.isAllowedWhenSubscribed = whenSubscribed.has(row.name)
     this.isNeverQueued = neverQueued.has(row.name)
     this.isAllowedWithoutPassword = row.flags.includes("no_auth")
@@ -90,7 +108,14 @@ export class Command {
   }
 
   accepts(argumentCount: number): boolean {
-    return this.isExact ? argumentCount === this.arityMin : argumentCount >= this.arityMin
+    if (this.isExact) return argumentCount === this.arityMin
+    return argumentCount >= this.arityMin && argumentCount <= this.argumentsMax
+  }
+
+  /** Why it does not accept so many. */
+  refusalOf(argumentCount: number): string {
+    if (argumentCount <= this.argumentsMax) return RespError.arity(this.fullName)
+    return RespError.tooManyArguments(this.fullName, this.argumentsMax)
   }
 
   /** The keys among the arguments. */
@@ -150,5 +175,7 @@ const helpRow = (container: string, rows: readonly CommandRow[]): CommandRow => 
   }
 }
 
+/** Arguments of a command that is done in one turn; those over many keys have limits of their own. Some 10 to 100 ms. */
+const argumentsMax = 65_536
 const whenSubscribed = new Set(["subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ping", "quit", "reset"])
 const neverQueued = new Set(["multi", "exec", "discard", "quit", "reset"])

@@ -2,15 +2,20 @@
  * One client's socket: bytes in, commands run, replies out.
  *
  * All the commands of what has arrived run in one turn and are answered by one write. The turn is cut short where a
- * client asks for more than it takes away: once more than `replyBytesHigh` waits in its socket, what it sent stays
- * unparsed and nothing more is read, until the socket has drained. So what one connection can hold of our memory is
- * that limit, the replies of one command, and one portion of input.
+ * client asks for more than its share: of the thread (`Turns`), or of memory. Once more than `replyBytesHigh` waits in
+ * its socket, what it sent stays unparsed and nothing more is read, until the socket has drained. So what one connection
+ * can hold of our memory is that limit, the replies of one command (`replyBytesMax`), one portion of input, and what it
+ * has us keep (an unfinished command, a transaction, the names of its channels); all of it is counted, and together the
+ * clients may hold `clientBytesMax`.
+ *
+ * A client may be done sending before it is answered (`printf … | nc`): what it sent is run and answered, then we close.
  */
 import type { Socket } from "node:net"
 import type { TurnClock } from "../cache/TurnClock.ts"
 import { Client, ClientMode, type Wire } from "./Client.ts"
 import { RespParser } from "./RespParser.ts"
 import type { ServerState } from "./ServerState.ts"
+import { reactionWork, type TurnTaker } from "./Turns.ts"
 
 /** What a connection needs of the server that it belongs to. */
 export interface ConnectionHost {
@@ -29,20 +34,35 @@ export interface Crash {
   readonly defect: unknown
 }
 
-export class RespConnection implements Wire {
+/** Why nothing of a connection runs at present. Bits. */
+const Hold = {
+  /** Its socket has more replies than it should. */
+  drain: 1,
+  /** A command answers later. */
+  answer: 2,
+  /** It is the others' turn. */
+  turn: 4,
+  /** It has been cut. */
+  cut: 8
+} as const
+
+export class RespConnection implements Wire, TurnTaker {
   readonly client: Client
   readonly remoteAddress: string
   readonly localAddress: string
-  /** Whether the host will flush this connection's messages. */
-  isPushed = false
   private readonly parser: RespParser
-  private isPaused = false
-  private isWaiting = false
+  /** The host will have its messages written. */
+  private isPushed = false
+  private holds = 0
+  /** The client will send nothing more. */
+  private isInputOver = false
   private isEnded = false
   private isGone = false
   private crash: Crash | undefined
   private readonly mourners: Array<(crash: Crash | undefined) => void> = []
   private softSinceMs = 0
+  /** What it held of our memory when that was last counted. */
+  private heldBytes = 0
 
   constructor(
     id: number,
@@ -58,6 +78,7 @@ export class RespConnection implements Wire {
     socket.setNoDelay(true)
     socket.setKeepAlive(true, keepAliveMs)
     socket.on("data", (bytes: Buffer) => this.onData(bytes))
+    socket.on("end", () => this.onEnd())
     socket.on("drain", () => this.onDrain())
     socket.on("error", () => {}) // a reset by the peer; "close" follows
     socket.on("close", () => this.onClose())
@@ -85,11 +106,17 @@ export class RespConnection implements Wire {
 
   cut(): void {
     this.isEnded = true
+    this.holds |= Hold.cut
+    this.host.state.turns.leave(this)
     // At once, not when the socket has closed: until then a turn that goes on could publish without end to it.
-    this.client.unsubscribeAll()
-    this.client.reply.clear()
-    this.client.deferred.clear()
+    this.client.leave()
     this.socket.destroy()
+  }
+
+  onOverflow(): void {
+    if (this.isEnded) return
+    this.host.state.stats.replyOverflows++
+    this.cut()
   }
 
   onPush(): void {
@@ -115,17 +142,35 @@ export class RespConnection implements Wire {
     if ((modes & subscriber) !== 0) this.checkSubscriber()
   }
 
+  /** Writes the messages that `onPush` announced. */
+  flushPushed(): void {
+    this.isPushed = false
+    this.flush()
+    this.count()
+  }
+
+  takeTurn(): void {
+    this.release(Hold.turn)
+  }
+
   private onData(bytes: Buffer): void {
     const { host } = this
     if (this.isEnded) return
     host.state.stats.inputBytes += bytes.length
     this.parser.feed(bytes)
-    this.runTurn()
+    if (this.holds === 0) this.runTurn()
+    else this.count()
+  }
+
+  private onEnd(): void {
+    this.isInputOver = true
+    if (this.holds === 0) this.end()
   }
 
   private onDrain(): void {
     this.softSinceMs = 0
-    this.continue()
+    this.count()
+    if ((this.holds & Hold.drain) !== 0) this.release(Hold.drain)
   }
 
   private runTurn(): void {
@@ -134,61 +179,95 @@ export class RespConnection implements Wire {
     try {
       this.runCommands()
     } catch (defect) {
-      host.state.stats.crashes++
-      this.crash = { defect }
-      this.cut()
+      this.fall(defect)
     } finally {
       host.flushPushed()
       host.clock.leave()
     }
+    this.count()
   }
 
   private runCommands(): void {
     const { client, parser, host, socket } = this
-    const { replyBytesHigh } = host.state.settings
+    const { keyspace, settings, turns } = host.state
+    const { replyBytesHigh } = settings
     client.lastAtMs = host.clock.nowMs()
-    while (!this.isPaused && parser.next()) {
-      const waiting = client.execute(parser.args)
+    turns.begin()
+    parser.isGuest = (client.modes & ClientMode.unauthenticated) !== 0
+    while (this.holds === 0 && parser.next()) {
+      const { args } = parser
+      const waiting = client.execute(args)
       if (waiting !== undefined) this.wait(waiting)
       else if (client.isClosing) break
       if (client.reply.size >= replyBytesHigh) {
         this.flush()
         if (socket.writableLength >= replyBytesHigh) this.pause()
       }
+      if (settings.password !== undefined) parser.isGuest = (client.modes & ClientMode.unauthenticated) !== 0
+      const work = keyspace.trie.mask === 0 ? args.length : reactionWork
+      if (turns.spend(work) && parser.hasRest && this.holds === 0) this.yield()
     }
-    if (parser.error !== undefined && !this.isPaused && !client.isClosing) {
+    if (parser.error !== undefined && this.holds === 0 && !client.isClosing) {
       host.state.stats.protocolErrors++
       client.fail(`ERR ${parser.error}`)
       client.isClosing = true
     }
-    if (client.isClosing) this.end()
+    if (client.isClosing || (this.isInputOver && this.holds === 0)) this.end()
     else this.flush()
-    if (!this.isPaused && socket.writableLength >= replyBytesHigh) this.pause()
+    if ((this.holds & Hold.drain) === 0 && socket.writableLength >= replyBytesHigh) this.pause()
   }
 
   /** A command answers later: nothing of this connection runs before it has. */
   private wait(answered: Promise<void>): void {
-    this.isPaused = true
-    this.isWaiting = true
-    this.socket.pause()
-    void answered.then(() => {
-      this.isWaiting = false
-      this.continue()
-    })
-  }
-
-  /** Goes on with what the client had sent, unless it still has to wait for something. */
-  private continue(): void {
-    if (!this.isPaused || this.isWaiting || this.isEnded) return
-    this.isPaused = false
-    this.runTurn()
-    if (!this.isPaused && !this.isEnded) this.socket.resume()
+    this.hold(Hold.answer)
+    answered.then(
+      () => this.release(Hold.answer),
+      (defect) => this.fall(defect)
+    )
   }
 
   private pause(): void {
-    this.isPaused = true
     this.host.state.stats.pauses++
+    this.hold(Hold.drain)
+  }
+
+  private yield(): void {
+    this.hold(Hold.turn)
+    this.host.state.turns.later(this)
+  }
+
+  private hold(why: number): void {
+    this.holds |= why
     this.socket.pause()
+  }
+
+  /** Goes on with what the client had sent, unless it is held for another reason still. */
+  private release(why: number): void {
+    this.holds &= ~why
+    if (this.holds !== 0 || this.isEnded) return
+    this.runTurn()
+    if (this.holds === 0 && !this.isEnded) this.socket.resume()
+  }
+
+  /** A command threw. */
+  private fall(defect: unknown): void {
+    this.host.state.stats.crashes++
+    this.crash ??= { defect }
+    this.cut()
+  }
+
+  /** Tells the server how much of its memory this client holds; who asks for more when all of it is taken has to go. */
+  private count(): void {
+    const { client, host, parser, socket } = this
+    const bytes = this.isGone ? 0 : client.heldBytes + parser.heldBytes + socket.writableLength
+    if (bytes === this.heldBytes) return
+    const { settings, stats } = host.state
+    const isMore = bytes > this.heldBytes
+    host.state.clientBytes += bytes - this.heldBytes
+    this.heldBytes = bytes
+    if (!isMore || host.state.clientBytes <= settings.clientBytesMax || bytes <= heldBytesSpared || this.isEnded) return
+    stats.memoryDisconnections++
+    this.cut()
   }
 
   private checkSubscriber(): void {
@@ -206,26 +285,28 @@ export class RespConnection implements Wire {
   private cutSlowSubscriber(): void {
     if (this.isEnded) return
     this.host.state.stats.slowSubscribers++
-    this.client.reply.clear()
     this.cut()
   }
 
   private onIdle(): void {
-    if ((this.client.modes & subscriber) !== 0) return
+    const isServed = (this.holds & (Hold.turn | Hold.answer)) !== 0
+    if ((this.client.modes & subscriber) !== 0 || isServed) return
     this.host.state.stats.idleDisconnections++
     this.cut()
   }
 
   private onClose(): void {
     this.isEnded = true
-    this.client.unsubscribeAll()
-    this.client.reply.clear()
+    this.isGone = true
+    this.host.state.turns.leave(this)
+    this.client.leave()
+    this.count()
     this.host.state.clients.delete(this.client.id)
     this.host.onClosed(this)
-    this.isGone = true
     for (const notify of this.mourners.splice(0)) notify(this.crash)
   }
 }
 
 const subscriber = ClientMode.subscribed | ClientMode.listening
+const heldBytesSpared = 64 * 1024 // bytes; who holds no more is not sent away for what others hold
 const keepAliveMs = 300_000 // Redis' tcp-keepalive

@@ -34,18 +34,33 @@ export const RespError = {
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
   notMetadata: "ERR META is not a JSON object of at most 64 KiB and 16 levels",
   notCost: "ERR COST is not a number of zero or more",
+  longName: "ERR a client's and a library's name have at most 256 bytes",
   clientName: "ERR Client names cannot contain spaces, newlines or special characters.",
   invalidCommand: "ERR Invalid command specified",
   noKeyArguments: "ERR The command has no key arguments",
   getKeysArity: "ERR Invalid number of arguments specified for command",
 
+  debugDisabled:
+    'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.',
+  noSuchProcess: (target: string) =>
+    `ERR no process is called '${cString(target, 128)}'; mimosa top shows names, paths (webhooks/dispatcher) and pids (0.42)`,
+  ambiguousProcess: (target: string, paths: string) =>
+    `ERR '${cString(target, 128)}' may be any of ${paths}; give the path or the pid`,
+  rootProcess: (target: string) =>
+    `ERR '${cString(target, 128)}' is the root, above which nobody could restart it; crash one of those below it`,
+  processDown: (target: string) =>
+    `ERR '${cString(target, 128)}' does not run at this moment; its supervisor is restarting it`,
+
   noTriggers: "ERR trigger: this server runs without triggers",
   trigger: (message: string) => `ERR trigger: ${message}`,
   triggerOption: (option: string) =>
-    `ERR trigger: '${cString(option, 128)}' is no option; use TIMEOUT <us>, MEMORY <bytes> or PRIORITY <n>, then the source`,
+    `ERR trigger: '${cString(option, 128)}' is no option; use TIMEOUT, MEMORY, PRIORITY, WHEN CHANGED, SAMPLE, INCLUDE, SCOPE, FAILCLOSED or ISOLATE, then the source`,
   triggerNumber: (option: string) => `ERR trigger: ${option} takes a whole number, then the source follows`,
 
+  execRefused: (reason: string) => `EXECABORT Transaction discarded because of: ${reason.replace(/^ERR /, "")}`,
   arity: (command: string) => `ERR wrong number of arguments for '${command}' command`,
+  tooManyArguments: (command: string, max: number) =>
+    `ERR '${command}' takes at most ${max} arguments; send it in parts`,
   invalidExpire: (command: string) => `ERR invalid expire time in '${command}' command`,
   helloSyntax: (option: string) => `ERR Syntax error in HELLO option '${cString(option, 128)}'`,
   tagCount: (max: number) => `ERR TAGS takes a count from 1 to ${max}, then that many tags`,
@@ -63,7 +78,16 @@ export const RespError = {
   },
   tooLarge: (bytes: number, limit: number) =>
     `OOM an entry of at least ${bytes} bytes is larger than the ${limit} bytes that this cache may hold in all`,
-  tooManySubscriptions: (max: number) => `ERR a client may have at most ${max} subscriptions`,
+  rejected: (why: string) => `REJECTED ${why.slice(0, 1024)}`,
+  replyTooLarge: (max: number) => `ERR the reply would be longer than ${max} bytes; ask for it in parts`,
+  tooManyKeys: (max: number) => `ERR one command changes at most ${max} keys at once; send it in parts`,
+  globTooLong: (max: number) => `ERR the pattern is longer than ${max} bytes`,
+  globTooSlow: (bytes: number) => `ERR a key of ${bytes} bytes is too long to try this pattern on; give a shorter one`,
+  channelTooLong: (max: number) => `ERR the name of a channel, or a pattern, is longer than ${max} bytes`,
+  tooManySubscriptions: (max: number) =>
+    `ERR a client's subscriptions may take at most ${max} bytes, 100 for each beside its name; unsubscribe from some`,
+  tooManyPatterns: (max: number) =>
+    `ERR all patterns together may take at most ${max} bytes; subscribe to channels by name`,
   queueFull: (limit: string) => `ERR transaction is longer than ${limit}; send it in parts`,
   configUnknown: (name: string) => `ERR Unknown option or number of arguments for CONFIG SET - '${name}'`,
   configRefused: (name: string, reason: string) =>

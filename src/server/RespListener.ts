@@ -4,15 +4,15 @@
  * A connection's process owns it: when the process ends the socket is closed, and a command that throws ends that
  * process alone, as a crash that the tree has seen. Commands do not pass through its mailbox: the socket calls the
  * keyspace directly, in the turn in which the bytes arrive.
+ * A connection that has been accepted is served at once; its process follows in a later turn, started by the listener.
  *
  * The listener and its connections live and die together (one_for_all): a new listener could not know the old ones.
  */
-import { Effect, Runtime } from "effect"
+import { Effect } from "effect"
 import { DynamicSupervisor, ExitReason, GenServer, Process, Registry, Supervisor } from "../actor/index.ts"
 import type { Readiness } from "./Readiness.ts"
 import type { RespConnection } from "./RespConnection.ts"
 import { RespServer, type RespServerOptions } from "./RespServer.ts"
-import { ListenFailed } from "./ServerError.ts"
 import { defaultSettings } from "./ServerState.ts"
 
 export interface RespListenerOptions extends Omit<RespServerOptions, "onConnection" | "onError"> {
@@ -33,7 +33,14 @@ export const childSpec = (options: RespListenerOptions): Supervisor.ChildSpec<Pr
     children: [
       // As many again for those whose sockets are gone and whose processes are on their way out.
       DynamicSupervisor.childSpec("connections", { name: connections, maxChildren: 2 * clientsMax }),
-      GenServer.childSpec(Listener, { options, connections }, { shutdown: closeTimeoutMs + shutdownGraceMs })
+      GenServer.childSpec(
+        Listener,
+        { options, connections },
+        {
+          shutdown: closeTimeoutMs + shutdownGraceMs,
+          mailbox: { capacity: 2 * clientsMax, overflow: "reject" }
+        }
+      )
     ]
   })
 }
@@ -43,39 +50,46 @@ interface ListenerArgs {
   readonly connections: Registry.Via<DynamicSupervisor.DynamicSupervisorRef>
 }
 
-interface AcceptFailed {
-  readonly _tag: "AcceptFailed"
-  readonly error: Error
-}
+type ListenerMessage =
+  | { readonly _tag: "Accepted"; readonly connection: RespConnection }
+  | { readonly _tag: "AcceptFailed"; readonly error: Error }
 
-const Listener = GenServer.define<{ readonly info: AcceptFailed }>()({
+const Listener = GenServer.define<{ readonly info: ListenerMessage }>()({
   name: "listener",
   init: ({ options, connections }: ListenerArgs) =>
     Effect.gen(function* () {
       const self = yield* Process.self
-      const runFork = Runtime.runFork(yield* Effect.runtime<never>())
-      const server = new RespServer({
-        ...options,
-        onConnection: (connection) => void runFork(giveProcess(connections, connection)),
-        onError: (error) => Process.unsafeOffer(self, { _tag: "AcceptFailed", error })
-      })
-      const { readiness, port, host = defaultSettings.host } = options
+      const { readiness, port, host = defaultSettings.host, stats } = options
+      let server: RespServer | null = null
       yield* Effect.addFinalizer(() => {
         readiness.stops(listenerName)
-        return Effect.promise(() => server.close())
+        return Effect.promise(async () => server?.close())
       })
-      const bound = yield* Effect.tryPromise({
-        try: () => server.listen(port),
-        catch: (cause) => new ListenFailed({ listener: listenerName, host, port, cause })
+      const bound = yield* readiness.listen({ listener: listenerName, host, port }, async (port) => {
+        const next = new RespServer({
+          ...options,
+          onConnection: (connection) => {
+            stats?.onConnection()
+            connection.whenGone(() => stats?.onDisconnection())
+            if (!Process.unsafeOffer(self, { _tag: "Accepted", connection })) connection.cut()
+          },
+          onError: (error) => server === next && Process.unsafeOffer(self, { _tag: "AcceptFailed", error })
+        })
+        const bound = await next.listen(port)
+        server = next
+        return bound
       })
-      readiness.accepts(listenerName, bound)
-      return GenServer.Ok({ server, host, port: bound })
+      return GenServer.Ok({ server: server as unknown as RespServer, connections, host, port: bound })
     }),
-  handleInfo: (message, state) =>
-    message._tag === "AcceptFailed"
+  handleInfo: (message, state) => {
+    if (message._tag === "Accepted") {
+      return Effect.as(giveProcess(state.connections, message.connection), GenServer.NoReply(state))
+    }
+    return message._tag === "AcceptFailed"
       ? GenServer.Stop(ExitReason.crashWith(message.error), state)
-      : GenServer.NoReply(state),
-  inspect: ({ server, host, port }) => ({ host, port, connected: server.connections().size, ...server.state.stats })
+      : GenServer.NoReply(state)
+  },
+  inspect: ({ server, host, port }) => ({ host, port, ...server.state.stats, connected: server.connections().size })
 })
 
 /** A connection that no process can be had for is closed: nobody would answer for it. */
@@ -85,11 +99,8 @@ const giveProcess = (supervisor: ListenerArgs["connections"], connection: RespCo
     start: Effect.tap(
       Process.spawnLink(own(connection), {
         label: `connection ${connection.client.id}`,
-        inspect: () => ({
-          address: connection.remoteAddress,
-          name: connection.client.name,
-          waitingBytes: connection.waitingBytes
-        })
+        memoryBytes: () => connection.waitingBytes,
+        inspect: () => ({ address: connection.remoteAddress, name: connection.client.name })
       }),
       (pid) => Effect.sync(() => Process.onExit(pid, (reason) => reason._tag === "killed" && connection.cut()))
     ),

@@ -29,6 +29,8 @@ export class RespParser {
   args: string[] = []
   /** Why the stream ended, as the text of an error reply without its code. */
   error: string | undefined
+  /** Nobody knows yet who sends this: only short commands are taken, as in Redis. */
+  isGuest = false
 
   private buffer: Bytes = nothing
   private at = 0
@@ -44,6 +46,17 @@ export class RespParser {
   private commandBytes = 0
 
   constructor(private readonly limits: RespLimits = defaultRespLimits) {}
+
+  /** Whether there are bytes that `next` has not used up: another command, or a part of one. */
+  get hasRest(): boolean {
+    return this.at < this.end
+  }
+
+  /** Bytes kept for commands that are not whole yet. */
+  get heldBytes(): number {
+    const read = this.commandBytes - Math.max(0, this.bulkBytes) + this.partial.length * argumentBytes
+    return (this.isOwned ? this.buffer.length : this.end - this.at) + (this.lacking === 0 ? 0 : read)
+  }
 
   /** Takes bytes in. They must not change until `next` has returned false. */
   feed(bytes: Buffer): void {
@@ -71,6 +84,7 @@ export class RespParser {
         const count = this.readHeader(multibulkMax, "invalid multibulk length", "too big mbulk count string", true)
         if (count === incomplete) break
         if (count <= 0) continue
+        if (this.isGuest && count > guestArgumentsMax) return this.fail("unauthenticated multibulk length")
         this.lacking = count
         this.commandBytes = 0
         this.partial = []
@@ -90,6 +104,7 @@ export class RespParser {
             false
           )
           if (length === incomplete) return this.pause()
+          if (this.isGuest && length > guestBulkBytesMax) return this.fail("unauthenticated bulk length")
           this.bulkBytes = length
           this.commandBytes += length
           if (this.commandBytes > this.limits.commandBytesMax) {
@@ -118,6 +133,7 @@ export class RespParser {
       this.at = 0
       this.end = 0
       this.searched = 0
+      this.isOwned = false
     }
     return false
   }
@@ -128,6 +144,8 @@ export class RespParser {
     this.at = 0
     this.end = 0
     this.partial = []
+    this.lacking = 0
+    this.isOwned = false
     this.commandBytes = 0
     return false
   }
@@ -300,6 +318,9 @@ const isBlank = (code: number): boolean => code === 0x20 || (code >= 0x09 && cod
 const incomplete = -2
 const multibulkMax = 1024 * 1024 // arguments; Redis' limit before 7.0
 const lineBytesMax = 64 * 1024 // Redis' PROTO_INLINE_MAX_SIZE
+const guestArgumentsMax = 10 // as Redis: enough for HELLO with AUTH and SETNAME
+const guestBulkBytesMax = 16 * 1024 // as Redis
+const argumentBytes = 16 // what a string's head and its place in the array cost at least
 const ownedBytesMin = 1024 // bytes; spares the first doublings of a slow sender
 const isInteger = /^(?:0|-?[1-9][0-9]*)$/
 

@@ -15,9 +15,11 @@ import type { Keyspace } from "../kernel/index.ts"
 import { CommandTable } from "./Command.ts"
 import { families } from "./commands/index.ts"
 import type { TriggerPort } from "./commands/TriggerPort.ts"
+import type { DebugPort } from "./DebugPort.ts"
 import { type ConnectionHost, RespConnection } from "./RespConnection.ts"
 import { RespError } from "./RespError.ts"
 import { defaultSettings, type ServerSettings, type ServerState, ServerStats } from "./ServerState.ts"
+import { Turns } from "./Turns.ts"
 
 export interface RespServerOptions extends Partial<ServerSettings> {
   readonly keyspace: Keyspace
@@ -25,6 +27,10 @@ export interface RespServerOptions extends Partial<ServerSettings> {
   /** The keyspace's own clock: the server tells it when a turn begins and ends. */
   readonly clock: TurnClock
   readonly triggers?: TriggerPort | undefined
+  /** Enables DEBUG. */
+  readonly debug?: DebugPort | undefined
+  /** Milliseconds that only grow, to bound turns by. */
+  readonly monotonicMs?: () => number
   /** Where it counts; given from above, the counts outlive the server. */
   readonly stats?: ServerStats
   /** Called with each new connection, before its first command. */
@@ -45,21 +51,27 @@ export class RespServer implements ConnectionHost {
   private whenEmpty: (() => void) | undefined
 
   constructor(private readonly options: RespServerOptions) {
-    const { keyspace, bus, clock, triggers } = options
+    const { keyspace, bus, clock, triggers, debug, monotonicMs = () => performance.now() } = options
+    const settings = withDefaults(options)
     this.clock = clock
     this.state = {
       keyspace,
       bus,
       clock,
       triggers,
+      debug,
       commands: new CommandTable(families),
-      settings: withDefaults(options),
+      settings,
       clients: new Map(),
       stats: options.stats ?? new ServerStats(),
+      turns: new Turns(settings.turnMs, monotonicMs),
+      patterns: new Map(),
+      patternBytes: 0,
+      clientBytes: 0,
       startedAtMs: clock.nowMs(),
       port: 0
     }
-    this.server = createServer({ noDelay: true }, (socket) => this.accept(socket))
+    this.server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => this.accept(socket))
     this.server.on("error", (error) => this.options.onError?.(error))
   }
 
@@ -112,10 +124,7 @@ export class RespServer implements ConnectionHost {
     this.isFlushing = true
     const pushed = this.pushed
     this.pushed = []
-    for (const connection of pushed) {
-      connection.isPushed = false
-      connection.flush()
-    }
+    for (const connection of pushed) connection.flushPushed()
     this.isFlushing = false
   }
 

@@ -14,6 +14,12 @@ export class RespWriter {
   private pieces: string[] = []
   private piecesBytes = 0
 
+  /** Past `bytesMax` everything gathered is dropped, and `onOverflow` is told. */
+  constructor(
+    private readonly bytesMax = Number.POSITIVE_INFINITY,
+    private readonly onOverflow: () => void = () => {}
+  ) {}
+
   /** Bytes that wait to be written. */
   get size(): number {
     return this.piecesBytes + this.text.length
@@ -46,6 +52,7 @@ export class RespWriter {
     this.pieces.push(this.text + header, value)
     this.piecesBytes += this.text.length + header.length + length
     this.text = "\r\n"
+    this.guard()
   }
 
   /** No value. */
@@ -60,11 +67,13 @@ export class RespWriter {
 
   /** `length` replies follow and are its elements. */
   array(length: number): void {
+    this.guard()
     this.text += `*${length}\r\n`
   }
 
   /** `length` pairs of replies follow. RESP2 shows them as a flat array. */
   map(length: number): void {
+    this.guard()
     this.text += this.protocol === 2 ? `*${length * 2}\r\n` : `%${length}\r\n`
   }
 
@@ -75,12 +84,23 @@ export class RespWriter {
 
   /** `length` replies follow that answer no command. */
   push(length: number): void {
+    this.guard()
     this.text += `${this.protocol === 2 ? "*" : ">"}${length}\r\n`
   }
 
   bulks(values: readonly string[]): void {
     this.array(values.length)
-    for (const value of values) this.bulk(value)
+    for (const value of values) {
+      this.bulk(value)
+      this.guard()
+    }
+  }
+
+  /** Drops everything when it is too much: asked wherever one command may answer without end. */
+  guard(): void {
+    if (this.size <= this.bytesMax) return
+    this.clear()
+    this.onOverflow()
   }
 
   /** Replies that were put together elsewhere. */

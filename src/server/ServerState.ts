@@ -8,7 +8,9 @@ import { type MetricReader, metric } from "../telemetry/index.ts"
 import type { Client } from "./Client.ts"
 import type { CommandTable } from "./Command.ts"
 import type { TriggerPort } from "./commands/TriggerPort.ts"
+import type { DebugPort } from "./DebugPort.ts"
 import { defaultRespLimits, type RespLimits } from "./RespParser.ts"
+import type { Turns } from "./Turns.ts"
 
 export interface ServerState {
   readonly keyspace: Keyspace
@@ -16,11 +18,19 @@ export interface ServerState {
   readonly clock: Clock
   /** Absent where the server runs without an engine for triggers. */
   readonly triggers: TriggerPort | undefined
+  /** What DEBUG may do; absent where the command is not enabled. */
+  readonly debug: DebugPort | undefined
   readonly commands: CommandTable
   readonly settings: ServerSettings
   /** Everyone who is connected, by id. */
   readonly clients: Map<number, Client>
   readonly stats: ServerStats
+  readonly turns: Turns
+  /** How many clients listen to each pattern, and the bytes of these patterns. */
+  readonly patterns: Map<string, number>
+  patternBytes: number
+  /** Bytes that we hold for all clients. */
+  clientBytes: number
   readonly startedAtMs: number
   /** The port on which the server listens; 0 before it does. */
   port: number
@@ -38,10 +48,24 @@ export interface ServerSettings {
   readonly limits: RespLimits
   /** Bytes of replies that wait in a socket; above, nothing more is read from that client until they have gone. */
   readonly replyBytesHigh: number
+  /** Bytes that the replies of one command may have; whose pass it is disconnected, or refused where that can be known. */
+  readonly replyBytesMax: number
   readonly subscriberLimit: SubscriberLimit
-  /** Commands in one transaction, and the bytes of their arguments. */
-  readonly queueCommandsMax: number
+  /** Bytes that all clients together may have us hold; above, who asks for more is disconnected. */
+  readonly clientBytesMax: number
+  /** Milliseconds after which a client with more to do lets others have their turn. */
+  readonly turnMs: number
+  /** Arguments of all commands in one transaction, command names included, and their bytes. */
+  readonly queueArgumentsMax: number
   readonly queueBytesMax: number
+  /** Keys of one command that changes all of them or none: it is done in one turn. */
+  readonly atomicKeysMax: number
+  /** Bytes of a channel's name, and of a glob. */
+  readonly channelBytesMax: number
+  /** Bytes of the channels and patterns that one client listens to, with 100 for each beside its name. */
+  readonly subscriptionBytesMax: number
+  /** Bytes of all distinct patterns: each is tried on every message. */
+  readonly patternBytesMax: number
   /** How long `close` waits for replies to reach their clients before it cuts the connections. */
   readonly closeTimeoutMs: number
 }
@@ -64,8 +88,15 @@ export const defaultSettings: ServerSettings = {
   limits: defaultRespLimits,
   replyBytesHigh: 1024 * 1024, // a few round trips of a fast network; what a slow one may hold of our memory
   subscriberLimit: { hardBytes: 32 * 1024 * 1024, softBytes: 8 * 1024 * 1024, softMs: 60_000 }, // Redis' defaults
-  queueCommandsMax: 65_536,
-  queueBytesMax: 64 * 1024 * 1024,
+  replyBytesMax: 128 * 1024 * 1024, // an MGET of what one MSET may bring
+  clientBytesMax: 1024 * 1024 * 1024,
+  turnMs: 2, // as long as the largest cascade of triggers: one client's turn is never worse than one command may be
+  queueArgumentsMax: 65_536,
+  queueBytesMax: 16 * 1024 * 1024,
+  atomicKeysMax: 16_384, // 16 ms without triggers
+  channelBytesMax: 1024,
+  subscriptionBytesMax: 4 * 1024 * 1024,
+  patternBytesMax: 64 * 1024, // some thousand usual ones; at worst 64 M steps a message, 0.1 s
   closeTimeoutMs: 5_000
 }
 
@@ -81,14 +112,34 @@ export class ServerStats {
   /** Subscribers disconnected because of `subscriberLimit`. */
   slowSubscribers = 0
   idleDisconnections = 0
+  /** Connections cut because the replies of one command passed `replyBytesMax`. */
+  replyOverflows = 0
+  /** Connections cut because all clients together held `clientBytesMax`. */
+  memoryDisconnections = 0
   /** Connections that ended because a command crashed. */
   crashes = 0
   inputBytes = 0
   outputBytes = 0
+  /** No count, so CONFIG RESETSTAT, which goes over the fields, leaves it as it is. */
+  #connected = 0
+
+  /** Clients that are connected now. */
+  get connected(): number {
+    return this.#connected
+  }
+
+  onConnection(): void {
+    this.#connected++
+  }
+
+  onDisconnection(): void {
+    this.#connected--
+  }
 }
 
 /** What operators see of it. */
 export const metricsOf = (stats: ServerStats): readonly MetricReader[] => [
+  { ...metric.clientsConnected, read: () => stats.connected },
   { ...metric.connectionsAccepted, read: () => stats.connections },
   { ...metric.commands, read: () => stats.commands },
   { ...metric.commandErrors, read: () => stats.errors }

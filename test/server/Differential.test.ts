@@ -61,6 +61,28 @@ describeWithRedis("Mimosa beside Redis 7.0", () => {
     await compare(wrongCommands, "wrong commands")
   })
 
+  it("answers a client that half closes in the same bytes", async () => {
+    for (const bytes of halfClosed) {
+      const replies = await Promise.all([mimosa.port, redis.port].map((port) => everythingFrom(port, bytes, true)))
+      expect(replies[0], JSON.stringify(bytes)).toBe(replies[1])
+    }
+  })
+
+  it("takes as much from who has not said the password, and breaks off in the same words", async () => {
+    const guarded = await startRedis({ requirepass: "secret" })
+    const ours = await startServer({ password: "secret" })
+    try {
+      for (const bytes of unauthenticated) {
+        const ports = [ours.port, guarded.port]
+        const replies = await Promise.all(ports.map((port) => everythingFrom(port, bytes, true)))
+        expect(replies[0], JSON.stringify(bytes.slice(0, 60))).toBe(replies[1])
+      }
+    } finally {
+      await ours.stop()
+      await guarded.stop()
+    }
+  })
+
   it("breaks off at the same errors of the protocol, in the same words", async () => {
     for (const bytes of brokenStreams) {
       const replies = await Promise.all([mimosa.port, redis.port].map((port) => everythingFrom(port, bytes)))
@@ -69,16 +91,42 @@ describeWithRedis("Mimosa beside Redis 7.0", () => {
   })
 })
 
-const everythingFrom = async (port: number, bytes: string): Promise<string> => {
+const everythingFrom = async (port: number, bytes: string, isHalfClosed = false): Promise<string> => {
   const client = await RawClient.connect(port)
   let received = ""
   client.socket.on("data", (chunk: Buffer) => {
     received += chunk.toString("latin1")
   })
   client.write(bytes)
+  if (isHalfClosed) client.socket.end()
   await client.closed
   return received
 }
+
+const halfClosed = [
+  "PING\r\n",
+  "PING\r\nPING\r\n*1\r\n$4\r\nPI",
+  "",
+  "*x\r\n",
+  "SET half 1\r\nINCR half\r\nGET half\r\nDEL half\r\n",
+  "MULTI\r\nPING\r\nEXEC\r\nMULTI\r\nPING\r\n",
+  "QUIT\r\nPING\r\n"
+]
+
+const bulk = (bytes: number) => `$${bytes}\r\n${"x".repeat(bytes)}\r\n`
+const unauthenticated = [
+  `*10\r\n${bulk(4).repeat(10)}PING\r\n`,
+  `*11\r\n${bulk(4).repeat(11)}`,
+  `*2\r\n$4\r\nPING\r\n${bulk(16_384)}`,
+  `*2\r\n$4\r\nPING\r\n${bulk(16_385)}`,
+  `*2\r\n$4\r\nAUTH\r\n${bulk(16_385)}`,
+  `AUTH secret\r\n*11\r\n$3\r\nDEL\r\n${bulk(4).repeat(10)}`,
+  `AUTH wrong\r\n*11\r\n$3\r\nDEL\r\n${bulk(4).repeat(10)}`,
+  `HELLO 2 AUTH default secret SETNAME me extra\r\n*12\r\n$3\r\nDEL\r\n${bulk(4).repeat(11)}`,
+  `AUTH secret\r\nRESET\r\n*11\r\n$3\r\nDEL\r\n${bulk(4).repeat(10)}`,
+  `PING ${"x".repeat(20_000)}\r\n`,
+  "MULTI\r\nEXEC\r\nSUBSCRIBE a\r\n"
+]
 
 const brokenStreams = [
   "*1\r\n$4\r\nPING\r\n*x\r\n",
@@ -199,9 +247,18 @@ const wrongCommands: ReadonlyArray<readonly string[]> = [
   ["OBJECT", "WHAT", "a"],
   ["OBJECT", "ENCODING", "none"],
   ["COMMAND", "GETKEYS", "MSET", "a", "1", "b", "2"],
+  ["MSETNX", "m1", "1", "m1", "2"],
+  ["GET", "m1"],
+  ["MSETNX", "m2", "1", "m1", "2"],
+  ["EXISTS", "m1", "m1", "m2"],
+  ["DEL", "m1", "m1", "m2"],
   ["COMMAND", "GETKEYS", "PING"],
   ["COMMAND", "GETKEYS", "NOSUCH"],
   ["COMMAND", "GETKEYS", "GET", "a", "b"],
+  ["EXEC"],
+  ["EXEC", "x"],
+  ["MULTI"],
+  ["EXEC", "x"],
   ["EXEC"],
   ["DISCARD"],
   ["MULTI"],
@@ -229,6 +286,7 @@ const wrongCommands: ReadonlyArray<readonly string[]> = [
   ["GET", "a"],
   ["PING"],
   ["PING", "x"],
+  ["EXEC"],
   ["PSUBSCRIBE", "a*"],
   ["SUBSCRIBE", "a"],
   ["UNSUBSCRIBE", "a"],

@@ -6,6 +6,7 @@ import { TurnClock } from "../../src/cache/TurnClock.ts"
 import { Keyspace } from "../../src/kernel/index.ts"
 import { Readiness } from "../../src/server/Readiness.ts"
 import { childSpec } from "../../src/server/RespListener.ts"
+import { ServerStats } from "../../src/server/ServerState.ts"
 import * as Port from "../servers/Port.ts"
 import { encode, RawClient } from "./RawClient.ts"
 
@@ -13,6 +14,7 @@ let scope: Scope.CloseableScope
 let root: Supervisor.SupervisorRef
 let keyspace: Keyspace
 let readiness: Readiness
+let stats: ServerStats
 const clients: RawClient[] = []
 
 const run = <A, E>(effect: Effect.Effect<A, E>): Promise<A> =>
@@ -22,7 +24,7 @@ const listen = (port: number) => {
   const clock = new TurnClock()
   const sink = { onEvent() {}, onSettled() {} }
   keyspace = new Keyspace({ maxEntries: 1_000, maxBytes: 1_000_000, sink, wake() {}, clock })
-  const children = [childSpec({ keyspace, bus: new EventBus(), clock, port, readiness })]
+  const children = [childSpec({ keyspace, bus: new EventBus(), clock, port, readiness, stats })]
   return Scope.extend(Supervisor.start({ label: "root", children }), scope)
 }
 
@@ -44,6 +46,7 @@ const until = async (holds: () => boolean) => {
 beforeEach(async () => {
   scope = Effect.runSync(Scope.make())
   readiness = new Readiness(["RESP"])
+  stats = new ServerStats()
   root = await run(listen(0))
 })
 afterEach(async () => {
@@ -92,6 +95,7 @@ it("closes the socket when its process is killed", async () => {
 it("comes back on its port with the keys it had when the listener crashes", async () => {
   await run(Scope.close(scope, Exit.void))
   scope = Effect.runSync(Scope.make())
+  readiness = new Readiness(["RESP"])
   const port = await Port.free()
   root = await run(listen(port))
   const a = await client()
@@ -103,8 +107,29 @@ it("comes back on its port with the keys it had when the listener crashes", asyn
   expect(await (await client()).send("GET", "k")).toBe("$1\r\nv\r\n")
 })
 
+it("comes back on the port it had where a free one was asked for, and takes new clients, after a kill", async () => {
+  const port = readiness.portOf("RESP") as number
+  const a = await client()
+  const [pid] = processesLabelled("listener")
+  Process.unsafeExit(pid as Pid.Pid, ExitReason.killed)
+  await a.closed
+  await until(() => readiness.portOf("RESP") !== undefined && pid !== processesLabelled("listener")[0])
+  expect(readiness.portOf("RESP")).toBe(port)
+  expect(await (await client()).send("PING")).toBe("+PONG\r\n")
+})
+
+it("counts the clients that are connected, whatever CONFIG RESETSTAT zeroes", async () => {
+  const a = await client()
+  const b = await client()
+  await a.send("CONFIG", "RESETSTAT")
+  expect([stats.connections, stats.connected]).toEqual([0, 2])
+  await b.send("QUIT")
+  await until(() => stats.connected === 1)
+})
+
 it("does not start on a port that is taken, and says which", async () => {
   const port = readiness.portOf("RESP") as number
+  readiness = new Readiness(["RESP"])
   const exit = await Effect.runPromiseExit(Logger.withMinimumLogLevel(listen(port), LogLevel.None))
   const failed = `"listener": "RESP", "host": "127.0.0.1", "port": ${port}, "cause": { "code": "EADDRINUSE"`
   expect(String(exit).replace(/\s+/g, " ")).toContain(failed)

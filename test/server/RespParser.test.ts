@@ -71,6 +71,38 @@ describe("RespParser", () => {
     )
   })
 
+  it("tells what it keeps for a command that is not whole, and keeps nothing behind the last one", () => {
+    const parser = new RespParser()
+    const feed = (text: string) => {
+      parser.feed(Buffer.from(text, "latin1"))
+      while (parser.next());
+      return parser.heldBytes
+    }
+    expect(feed(encode(["SET", "a", "1"]))).toBe(0)
+    expect(feed(`*2\r\n$4\r\nECHO\r\n$100000\r\n${"x".repeat(1_000)}`)).toBe(4 + 16 + 1_000)
+    expect(feed("x".repeat(50_000))).toBeGreaterThanOrEqual(51_000)
+    expect(parser.hasRest).toBe(true)
+    expect(feed(`${"x".repeat(49_000)}\r\n`)).toBe(0)
+    expect(parser.hasRest).toBe(false)
+    expect(feed(`*1000000\r\n${"$0\r\n\r\n".repeat(1_000)}`)).toBe(16_000)
+    expect(feed("!\r\n")).toBe(0)
+    expect(parser.error).toBe("Protocol error: expected '$', got '!'")
+  })
+
+  it("takes only short commands from a guest, and any again when it is none any more", () => {
+    const parser = new RespParser()
+    const feed = (text: string) => {
+      parser.feed(Buffer.from(text, "latin1"))
+      return parser.next() ? parser.args.length : parser.error
+    }
+    parser.isGuest = true
+    expect(feed(encode(Array.from({ length: 10 }, () => "x".repeat(16_384))))).toBe(10)
+    parser.isGuest = false
+    expect(feed(encode(Array.from({ length: 11 }, () => "x".repeat(16_385))))).toBe(11)
+    parser.isGuest = true
+    expect(feed("*11\r\n")).toBe("Protocol error: unauthenticated multibulk length")
+  })
+
   it("takes nothing more once the stream has broken off", () => {
     expect(parse(["*x\r\n", encode(["PING"])]).commands).toEqual([])
   })

@@ -1,6 +1,7 @@
 import { once } from "node:events"
 import { connect } from "node:net"
 import { afterEach, describe, expect, it } from "vitest"
+import { entryBytes } from "../../src/kernel/index.ts"
 import type { RespServerOptions } from "../../src/server/RespServer.ts"
 import { encode, RawClient } from "./RawClient.ts"
 import { startServer, type TestServer } from "./TestServer.ts"
@@ -218,12 +219,65 @@ describe("RespServer", () => {
     ])
   })
 
+  /** Everything that comes back to a client that sends `bytes` and then says that it has no more. */
+  const answersToHalfClosed = async (bytes: string): Promise<() => Promise<string>> => {
+    const socket = connect({ port: server.port, host: "127.0.0.1", allowHalfOpen: true })
+    let received = ""
+    socket.on("data", (portion: Buffer) => {
+      received += portion.toString("latin1")
+    })
+    socket.end(bytes, "latin1")
+    const closed = once(socket, "end").then(() => socket.end())
+    return () => closed.then(() => received)
+  }
+
+  it("answers all that was sent before the client half closed, then closes", async () => {
+    await start()
+    const answers = await answersToHalfClosed("SET a 1\r\nGET a\r\nGET")
+    expect(await answers()).toBe("+OK\r\n$1\r\n1\r\n")
+  })
+
+  it("answers a half-closed client also what waits behind a command that takes its time", async () => {
+    let finish: (() => void) | undefined
+    const triggers = {
+      remove: () => new Promise<boolean>((resolve) => (finish = () => resolve(true)))
+    } as unknown as RespServerOptions["triggers"]
+    await start({ triggers })
+    const commands = [
+      ["TRIGGER", "DEL", "t"],
+      ["SET", "a", "1"],
+      ["GET", "a"]
+    ]
+    const answers = await answersToHalfClosed(commands.map(encode).join(""))
+    const other = await client()
+    while (finish === undefined) await other.send("PING")
+    for (let i = 0; i < 5; i++) await other.send("PING") // by now the end of its input has come
+    expect(server.server.connections().size).toBe(2)
+    finish()
+    expect(await answers()).toBe(":1\r\n+OK\r\n$1\r\n1\r\n")
+  })
+
+  it("answers a half-closed client also what is more than its socket takes at once", async () => {
+    await start({ replyBytesHigh: 10_000 })
+    server.keyspace.set("big", "x".repeat(100_000))
+    const answers = await answersToHalfClosed(encode(["GET", "big"]).repeat(200))
+    expect(await answers()).toBe(`$100000\r\n${"x".repeat(100_000)}\r\n`.repeat(200))
+    expect(server.server.state.stats.pauses).toBeGreaterThan(0)
+  })
+
+  it("lets a subscriber go that half closes", async () => {
+    await start()
+    const answers = await answersToHalfClosed(encode(["SUBSCRIBE", "a"]))
+    expect(await answers()).toContain("subscribe")
+    while (server.server.connections().size > 0) await new Promise((resolve) => setImmediate(resolve))
+    expect(server.bus.channels()).toEqual([])
+  })
+
   it("refuses a value that is larger than the whole cache, naming the limit, and keeps what was there", async () => {
     await start({}, { maxBytes: 10_000 })
     const each = await client()
     await each.send("SET", "a", "1")
-    const refused =
-      "-OOM an entry of at least 20121 bytes is larger than the 10000 bytes that this cache may hold in all\r\n"
+    const refused = `-OOM an entry of at least ${entryBytes + 20_001} bytes is larger than the 10000 bytes that this cache may hold in all\r\n`
     expect(await each.send("SET", "a", "x".repeat(20_000))).toBe(refused)
     expect(await each.send("MSET", "b", "1", "a", "x".repeat(20_000))).toBe(refused)
     expect(await each.send("MGET", "a", "b")).toBe("*2\r\n$1\r\n1\r\n$-1\r\n")

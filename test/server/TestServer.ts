@@ -17,7 +17,7 @@ export interface TestServer {
 
 export const startServer = async (
   options: Partial<RespServerOptions> = {},
-  limits: Partial<Pick<KeyspaceOptions, "maxEntries" | "maxBytes">> = {}
+  ofKeyspace: Partial<Pick<KeyspaceOptions, "maxEntries" | "maxBytes" | "sink" | "gate">> = {}
 ): Promise<TestServer> => {
   const clock = options.clock ?? new TurnClock()
   const bus = new EventBus()
@@ -26,7 +26,7 @@ export const startServer = async (
     maxBytes: 256 * 1024 * 1024,
     sink: { onEvent() {}, onSettled() {} },
     wake() {},
-    ...limits,
+    ...ofKeyspace,
     clock
   })
   const defects: unknown[] = []

@@ -1,23 +1,38 @@
 /**
  * What TRIGGER … asks of the engine. Whoever builds the engine gives it to the server; the server never builds one.
+ *
+ * What returns a promise rejects with an error whose message is for the client.
  */
 import type { DryRunReport, TestEvent } from "../../triggers/DryRun.ts"
+import type { HistoryReport } from "../../triggers/History.ts"
+import type { LogStreams } from "../../triggers/LogStreams.ts"
 import type { RegisteredTrigger, TriggerInput } from "../../triggers/Trigger.ts"
-import type { InvalidTrigger, TriggerNotFound, TriggerSyntaxError } from "../../triggers/TriggerError.ts"
+import type { TriggerNotFound, TriggerSyntaxError } from "../../triggers/TriggerError.ts"
 import type { TriggerLogRecord } from "../../triggers/TriggerLog.ts"
+import type { ShadowInput, TriggerHistory } from "../../triggers/TriggerRegistry.ts"
+import type { TestSubject } from "../../triggers/Triggers.ts"
 
 export interface TriggerPort {
-  /** Registers a trigger, or replaces the one of that name. Rejects with an error whose message is for the client. */
+  /** Registers a trigger, or replaces the one of that name. */
   set(input: TriggerInput): Promise<RegisteredTrigger>
-  /** Resolves to false when there was none; rejects with an error whose message is for the client. */
+  /** Resolves to false when there was none. */
   remove(name: string): Promise<boolean>
+  enable(name: string, isEnabled: boolean): Promise<RegisteredTrigger>
+  versions(name: string): Promise<TriggerHistory>
+  /** Has an earlier version run again; without a number the one before. */
+  rollback(name: string, version?: number): Promise<RegisteredTrigger>
+  shadow(name: string, input: ShadowInput): Promise<RegisteredTrigger>
+  /** Resolves to false when there was no shadow. */
+  dropShadow(name: string): Promise<boolean>
+  promote(name: string): Promise<RegisteredTrigger>
   list(): readonly RegisteredTrigger[]
   info(name: string): RegisteredTrigger | undefined
   /** Runs a trigger, or a source, on a made-up event; nothing happens. */
-  test(
-    subject: { readonly name: string } | { readonly source: string },
-    event: TestEvent
-  ): DryRunReport | TriggerNotFound | TriggerSyntaxError | InvalidTrigger
+  test(subject: TestSubject, event: TestEvent): DryRunReport | TriggerNotFound | TriggerSyntaxError
+  /** Runs them on the last events that happened; nothing happens. */
+  testHistory(subject: TestSubject, count: number): HistoryReport | TriggerNotFound | TriggerSyntaxError
   /** What went wrong or did not run, newest first. */
   log(count: number): readonly TriggerLogRecord[]
+  /** What triggers have logged. */
+  readonly logs: Pick<LogStreams, "list" | "read">
 }

@@ -69,6 +69,7 @@ const hello: Handler = (client, args) => {
     } else if (option === "setname" && at + 1 < args.length) {
       name = args[++at] as string
       if (!isName(name)) return client.fail(RespError.clientName)
+      if (name.length > nameBytesMax) return client.fail(RespError.longName)
     } else return client.fail(RespError.helloSyntax(args[at] as string))
   }
   if ((client.modes & ClientMode.unauthenticated) !== 0) return client.fail(RespError.helloNoAuth)
@@ -94,6 +95,7 @@ const hello: Handler = (client, args) => {
 
 const clientSetName: Handler = (client, args) => {
   if (!isName(args[2] as string)) return client.fail(RespError.clientName)
+  if ((args[2] as string).length > nameBytesMax) return client.fail(RespError.longName)
   client.name = args[2] as string
   client.reply.ok()
 }
@@ -109,6 +111,7 @@ const clientSetInfo: Handler = (client, args) => {
   if (!isName(value)) {
     return client.fail(`ERR ${attribute} cannot contain spaces, newlines or special characters.`)
   }
+  if (value.length > nameBytesMax) return client.fail(RespError.longName)
   if (attribute === "lib-name") client.libraryName = value
   else client.libraryVersion = value
   client.reply.ok()
@@ -133,7 +136,17 @@ const clientList: Handler = (client, args) => {
     if (ids.some((id) => id === undefined || id < 1)) return client.fail("ERR Invalid client ID")
     chosen = ids.flatMap((id) => client.server.clients.get(id as number) ?? [])
   } else if (option !== undefined) return client.fail(RespError.syntax)
-  client.reply.bulk(chosen.map((each) => `${describe(each)}\n`).join(""))
+  const { settings, turns } = client.server
+  let [at, shown] = [0, ""]
+  return client.inTurns(() => {
+    while (at < chosen.length && shown.length <= settings.replyBytesMax) {
+      shown += `${describe(chosen[at++] as Client)}\n`
+      if (turns.spend(descriptionWork) && at < chosen.length) return false
+    }
+    if (at < chosen.length) client.fail(RespError.replyTooLarge(settings.replyBytesMax))
+    else client.reply.bulk(shown)
+    return true
+  })
 }
 
 /** CLIENT KILL ID <id> | ADDR <ip:port> | <ip:port> */
@@ -185,6 +198,9 @@ const describe = (client: Client): string => {
     `lib-name=${client.libraryName} lib-ver=${client.libraryVersion}`
   ].join(" ")
 }
+
+const descriptionWork = 16 // what describing a client takes, in units of `Turns.spend`
+const nameBytesMax = 256 // in CLIENT LIST each stands once for every client
 
 /** Printable ASCII without blanks, so that CLIENT LIST can be taken apart again. */
 const isName = (text: string): boolean => /^[!-~]*$/.test(text)

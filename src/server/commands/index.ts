@@ -1,7 +1,9 @@
 /** All commands, by family. */
 import type { CommandFamily } from "../Command.ts"
 import { connection } from "./connection.ts"
+import { debug } from "./debug.ts"
 import { keyCommands } from "./keys.ts"
+import { logs } from "./logs.ts"
 import { pubsub } from "./pubsub.ts"
 import { server } from "./server.ts"
 import { strings } from "./strings.ts"
@@ -15,5 +17,7 @@ export const families: readonly CommandFamily[] = [
   pubsub,
   transactions,
   server,
-  triggers
+  debug,
+  triggers,
+  logs
 ]

@@ -24,12 +24,13 @@ const server: Section = ({ server }) => {
   ]
 }
 
-const clients: Section = ({ server: { clients, settings } }) => {
+const clients: Section = ({ server: { clients, clientBytes, settings } }) => {
   let subscribers = 0
   for (const each of clients.values()) if (each.subscriptionCount > 0) subscribers++
   return [
     ["connected_clients", clients.size],
     ["maxclients", settings.clientsMax],
+    ["clients_bytes", clientBytes],
     ["pubsub_clients", subscribers]
   ]
 }
@@ -52,7 +53,7 @@ const persistence: Section = () => [
   ["aof_enabled", 0]
 ]
 
-const stats: Section = ({ server: { stats, bus }, keyspace }) => [
+const stats: Section = ({ server: { stats, bus, turns }, keyspace }) => [
   ["total_connections_received", stats.connections],
   ["total_commands_processed", stats.commands],
   ["total_net_input_bytes", stats.inputBytes],
@@ -63,10 +64,15 @@ const stats: Section = ({ server: { stats, bus }, keyspace }) => [
   ["keyspace_hits", keyspace.stats.hits],
   ["keyspace_misses", keyspace.stats.misses],
   ["keyspace_refused", keyspace.stats.refused],
+  ["keyspace_flushes", keyspace.stats.flushes],
+  ["keyspace_sink_errors", keyspace.stats.sinkErrors],
+  ["keyspace_rejected", keyspace.stats.rejected],
   ["pubsub_patterns", bus.patternCount],
   ["pubsub_messages", bus.stats.published],
   ["pubsub_deliveries", bus.stats.delivered],
-  ["client_output_buffer_limit_disconnections", stats.slowSubscribers],
+  ["client_output_buffer_limit_disconnections", stats.slowSubscribers + stats.replyOverflows],
+  ["client_memory_disconnections", stats.memoryDisconnections],
+  ["client_turns_divided", turns.yields],
   ["client_output_pauses", stats.pauses],
   ["client_idle_disconnections", stats.idleDisconnections],
   ["client_crashes", stats.crashes],

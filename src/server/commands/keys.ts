@@ -1,21 +1,64 @@
 /** Commands on keys whatever they hold: presence, time to live, walks over all of them. */
-import { globMatches, isLiteral } from "../../cache/Glob.ts"
-import { type Entry, type Keyspace, SetFlag } from "../../kernel/index.ts"
-import type { CommandFamily, Handler } from "../Command.ts"
+import {
+  byteSize,
+  Cause,
+  causeBit,
+  type Entry,
+  entryBytes,
+  globMatches,
+  isLiteral,
+  type Keyspace,
+  metaByteSize,
+  SetFlag
+} from "../../kernel/index.ts"
+import { asOne, type CommandFamily, type Handler } from "../Command.ts"
 import { parseInt64, parseNumber } from "../Int64.ts"
 import { type ExpiryUnit, toInstant } from "../Options.ts"
 import { RespError } from "../RespError.ts"
 
-const del: Handler = ({ keyspace, reply }, args) => {
+const del: Handler = (client, args) => {
+  const { keyspace, reply } = client
+  if (args.length === 2) {
+    if (keyspace.delete(args[1] as string)) reply.integer(1)
+    else if (keyspace.refusal === null) reply.integer(0)
+    else client.reject(keyspace.refusal)
+    return
+  }
+  if ((keyspace.trie.mask & beforeDeleteBit) !== 0) return deleteAllOrNone(client, args)
   let removed = 0
-  for (let i = 1; i < args.length; i++) if (keyspace.delete(args[i] as string)) removed++
-  reply.integer(removed)
+  return client.overKeys(
+    args,
+    (key) => {
+      if (keyspace.delete(key)) removed++
+    },
+    () => reply.integer(removed)
+  )
 }
 
-const exists: Handler = ({ keyspace, reply }, args) => {
+/** Where somebody may refuse a delete: all are asked for first, and one refusal keeps every key. */
+const deleteAllOrNone = asOne((client, args) => {
+  const { keyspace, reply, server } = client
+  const { atomicKeysMax } = server.settings
+  if (args.length - 1 > atomicKeysMax) return client.fail(RespError.tooManyKeys(atomicKeysMax))
+  for (let i = 1; i < args.length; i++) {
+    const refusal = keyspace.gateDelete(args[i] as string)
+    if (refusal !== null) return client.reject(refusal)
+  }
+  let removed = 0
+  for (let i = 1; i < args.length; i++) if (keyspace.delete(args[i] as string, Cause.delete, true)) removed++
+  reply.integer(removed)
+})
+
+const exists: Handler = (client, args) => {
+  const { keyspace, reply } = client
   let found = 0
-  for (let i = 1; i < args.length; i++) if (keyspace.peek(args[i] as string) !== undefined) found++
-  reply.integer(found)
+  return client.overKeys(
+    args,
+    (key) => {
+      if (keyspace.peek(key) !== undefined) found++
+    },
+    () => reply.integer(found)
+  )
 }
 
 /** EXPIRE and its kin: key time [NX | XX | GT | LT]. Source: Redis 7.0, expire.c, expireGenericCommand. */
@@ -73,22 +116,48 @@ const persist: Handler = ({ keyspace, reply }, args) => {
 const type: Handler = ({ keyspace, reply }, args) =>
   reply.simple(keyspace.peek(args[1] as string) === undefined ? "none" : "string")
 
-const keys: Handler = ({ keyspace, reply }, args) => {
+/** KEYS glob, in as many turns as it takes: a key that is there from its beginning to its end is found. */
+const keys: Handler = (client, args) => {
+  const { keyspace, reply, server } = client
+  const { replyBytesMax } = server.settings
   const pattern = args[1] as string
+  if (pattern.length > globBytesMax) return client.fail(RespError.globTooLong(globBytesMax))
   const found: string[] = []
   if (isLiteral(pattern)) {
     if (keyspace.peek(pattern) !== undefined) found.push(pattern)
-  } else {
-    keyspace.scan(0, Number.MAX_SAFE_INTEGER, (entry) => {
-      if (pattern === "*" || globMatches(pattern, entry.key)) found.push(entry.key)
-    })
+    return reply.bulks(found)
   }
-  reply.bulks(found)
+  let [cursor, bytes, work, tooLong] = [0, 0, 0, 0]
+  const visit = ({ key }: Entry) => {
+    const steps = pattern === "*" ? 0 : pattern.length * key.length
+    work += 1 + Math.floor(steps / stepsPerWork)
+    if (steps > stepsMax) tooLong = key.length
+    else if (pattern !== "*" && !globMatches(pattern, key)) return
+    found.push(key)
+    bytes += key.length + bulkBytes
+  }
+  return client.inTurns(() => {
+    for (;;) {
+      work = slotsPerLook / 8 // empty slots are walked over, too
+      cursor = keyspace.scan(cursor, slotsPerLook, visit)
+      if (bytes > replyBytesMax || tooLong > 0) {
+        client.fail(tooLong > 0 ? RespError.globTooSlow(tooLong) : RespError.replyTooLarge(replyBytesMax))
+        return true
+      }
+      if (cursor === 0) break
+      if (server.turns.spend(work)) return false
+    }
+    reply.bulks(found)
+    return true
+  })
 }
 
-/** SCAN cursor [MATCH glob] [COUNT n] [TYPE name]. The cursor is a slot, so it stays small and costs nothing to keep. */
+/**
+ * SCAN cursor [MATCH glob] [COUNT n] [TYPE name]. The cursor is a slot, so it stays small and costs nothing to keep. One
+ * call looks into at most `scanSlotsMax` slots, and fewer where the glob makes it long work; the cursor says to go on.
+ */
 const scan: Handler = (client, args) => {
-  const { keyspace, reply } = client
+  const { keyspace, reply, server } = client
   if (!cursorPattern.test(args[1] as string)) return client.fail(RespError.invalidCursor)
   const cursor = Math.min(Number(args[1]), Number.MAX_SAFE_INTEGER)
   let pattern: string | undefined
@@ -102,15 +171,28 @@ const scan: Handler = (client, args) => {
       const parsed = parseNumber(value)
       if (parsed === undefined) return client.fail(RespError.notInteger)
       if (parsed < 1) return client.fail(RespError.syntax)
-      count = parsed
+      count = Math.min(parsed, scanSlotsMax)
     } else if (option === "match") pattern = value === "*" ? undefined : value
     else if (option === "type") isStrings = value.toLowerCase() === "string"
     else return client.fail(RespError.syntax)
   }
+  if (pattern !== undefined && pattern.length > globBytesMax) return client.fail(RespError.globTooLong(globBytesMax))
   const found: string[] = []
-  const next = keyspace.scan(cursor, count, (entry) => {
-    if (isStrings && (pattern === undefined || globMatches(pattern, entry.key))) found.push(entry.key)
-  })
+  let [steps, bytes, tooLong] = [0, 0, 0]
+  const visit = ({ key }: Entry) => {
+    if (pattern !== undefined) steps += pattern.length * key.length
+    if (pattern !== undefined && pattern.length * key.length > stepsMax) tooLong = key.length
+    else if (!isStrings || (pattern !== undefined && !globMatches(pattern, key))) return
+    found.push(key)
+    bytes += key.length + bulkBytes
+  }
+  let [next, slots] = [cursor, 0]
+  for (; slots < count && steps < scanStepsMax && bytes < scanBytesMax; slots++) {
+    next = keyspace.scan(next, 1, visit)
+    if (next === 0) break
+  }
+  if (tooLong > 0) return client.fail(RespError.globTooSlow(tooLong))
+  server.turns.count(slots + Math.floor(steps / stepsPerWork))
   reply.array(2)
   reply.bulk(String(next))
   reply.bulks(found)
@@ -157,7 +239,7 @@ const touch: Handler = exists
 /** RENAME and RENAMENX: a delete of the one and a write of the other, with all that is attached to it. */
 const renameWith =
   (isNx: boolean): Handler =>
-  (client, args) => {
+  asOne((client, args) => {
     const { keyspace, reply } = client
     const [from, to] = [args[1] as string, args[2] as string]
     const entry = keyspace.peek(from)
@@ -166,12 +248,24 @@ const renameWith =
     if (isNx && keyspace.peek(to) !== undefined) return reply.integer(0)
     if (from === to) return succeed()
     const { value, meta, expiresAtMs, isLocal } = entry
-    const bytes = entry.bytes - from.length + to.length
+    const flags = isLocal ? SetFlag.local : 0
+    if ((keyspace.trie.mask & beforeBits) === 0) {
+      const bytes = entry.bytes - from.length + to.length
+      if (bytes > keyspace.maxBytes) return client.fail(RespError.tooLarge(bytes, keyspace.maxBytes))
+      keyspace.delete(from)
+      keyspace.set(to, value, expiresAtMs, meta, flags)
+      return succeed()
+    }
+    const refusal = keyspace.gateDelete(from)
+    const write = refusal ?? keyspace.gateWrite(to, value, expiresAtMs, meta, flags)
+    if (typeof write === "string") return client.reject(write)
+    const bytes = entryBytes + to.length + byteSize(write.value) + metaByteSize(write.meta)
     if (bytes > keyspace.maxBytes) return client.fail(RespError.tooLarge(bytes, keyspace.maxBytes))
-    keyspace.delete(from)
-    keyspace.set(to, value, expiresAtMs, meta, isLocal ? SetFlag.local : 0)
+    const { value: newValue, expiresAtMs: newExpiresAtMs, meta: newMeta } = write
+    keyspace.delete(from, Cause.delete, true)
+    keyspace.set(to, newValue, newExpiresAtMs, newMeta, flags | SetFlag.passed)
     succeed()
-  }
+  })
 
 /** OBJECT ENCODING: Redis' word for how such bytes would lie in its memory; "structured" for what it has not. */
 const objectEncoding: Handler = (client, args) => {
@@ -201,6 +295,16 @@ const memoryUsage: Handler = (client, args) => {
   else client.reply.integer(entry.bytes)
 }
 
+const globBytesMax = 1024 // with a key of the usual length, 10 to 100 µs at worst
+const stepsMax = 64 * 1024 * 1024 // steps of a glob on one key, 0.2 s at worst: a pattern of 1 KB on a key of 64 KB
+const slotsPerLook = 64
+const stepsPerWork = 32 // steps of a glob that take as long as looking at a key
+const bulkBytes = 16 // what a key costs in a reply beside its name, rounded up
+const scanSlotsMax = 1_000 // slots; what Redis recommends at most
+const scanStepsMax = 1_000_000 // steps of a glob; 2 to 5 ms
+const scanBytesMax = 1024 * 1024
+const beforeDeleteBit = causeBit(Cause.beforeDelete)
+const beforeBits = beforeDeleteBit | causeBit(Cause.beforeWrite)
 const cursorPattern = /^\d{1,20}$/
 const randomTriesMax = 100 // as Redis; a table with less than a hundredth of its slots taken is walked instead
 const embeddedBytesMax = 44 // Redis' OBJ_ENCODING_EMBSTR_SIZE_LIMIT
@@ -332,7 +436,7 @@ export const keyCommands: CommandFamily = {
     {
       name: "keys",
       arity: 2,
-      flags: ["readonly"],
+      flags: ["no_multi", "readonly"],
       syntax: "pattern",
       summary: "Returns all keys that match a glob.",
       since: "1.0.0",

@@ -6,10 +6,12 @@ import { RespError } from "../RespError.ts"
 const subscribe: Handler = (client, args) => {
   for (let i = 1; i < args.length; i++) {
     const channel = args[i] as string
-    if (!hasRoom(client, channel, client.channels)) return client.fail(RespError.tooManySubscriptions(subscriptionsMax))
-    client.channels.add(channel)
-    client.server.bus.subscribe(channel, client)
-    confirm(client, "subscribe", channel)
+    const refusal = client.subscribe(channel)
+    if (refusal === undefined) confirm(client, "subscribe", channel)
+    else {
+      client.fail(refusal)
+      break
+    }
   }
   client.settleSubscribed()
 }
@@ -17,10 +19,12 @@ const subscribe: Handler = (client, args) => {
 const psubscribe: Handler = (client, args) => {
   for (let i = 1; i < args.length; i++) {
     const pattern = args[i] as string
-    if (!hasRoom(client, pattern, client.patterns)) return client.fail(RespError.tooManySubscriptions(subscriptionsMax))
-    client.patterns.add(pattern)
-    client.server.bus.psubscribe(pattern, client)
-    confirm(client, "psubscribe", pattern)
+    const refusal = client.psubscribe(pattern)
+    if (refusal === undefined) confirm(client, "psubscribe", pattern)
+    else {
+      client.fail(refusal)
+      break
+    }
   }
   client.settleSubscribed()
 }
@@ -28,7 +32,7 @@ const psubscribe: Handler = (client, args) => {
 const unsubscribe: Handler = (client, args) => {
   const channels = args.length > 1 ? args.slice(1) : [...client.channels]
   for (const channel of channels) {
-    if (client.channels.delete(channel)) client.server.bus.unsubscribe(channel, client)
+    client.unsubscribe(channel)
     confirm(client, "unsubscribe", channel)
   }
   if (channels.length === 0) confirm(client, "unsubscribe", undefined)
@@ -38,17 +42,29 @@ const unsubscribe: Handler = (client, args) => {
 const punsubscribe: Handler = (client, args) => {
   const patterns = args.length > 1 ? args.slice(1) : [...client.patterns]
   for (const pattern of patterns) {
-    if (client.patterns.delete(pattern)) client.server.bus.punsubscribe(pattern, client)
+    client.punsubscribe(pattern)
     confirm(client, "punsubscribe", pattern)
   }
   if (patterns.length === 0) confirm(client, "punsubscribe", undefined)
   client.settleSubscribed()
 }
 
-const publish: Handler = ({ server, reply }, args) =>
-  reply.integer(server.bus.publish(args[1] as string, args[2] as string))
+const publish: Handler = (client, args) => {
+  const { bus, settings, turns } = client.server
+  const channel = args[1] as string
+  if (channel.length > settings.channelBytesMax) return client.fail(RespError.channelTooLong(settings.channelBytesMax))
+  const receivers = bus.publish(channel, args[2] as string)
+  turns.count(receivers + bus.patternCount)
+  client.reply.integer(receivers)
+}
 
-const pubsubChannels: Handler = ({ server, reply }, args) => reply.bulks(server.bus.channels(args[2]))
+const pubsubChannels: Handler = (client, args) => {
+  const { bus, settings } = client.server
+  const glob = args[2]
+  if (glob !== undefined && glob.length > settings.channelBytesMax) {
+    client.fail(RespError.channelTooLong(settings.channelBytesMax))
+  } else client.reply.bulks(bus.channels(glob))
+}
 
 const pubsubNumsub: Handler = ({ server, reply }, args) => {
   reply.array((args.length - 2) * 2)
@@ -68,11 +84,6 @@ const confirm = ({ reply, subscriptionCount }: Client, what: string, name: strin
   else reply.bulk(name)
   reply.integer(subscriptionCount)
 }
-
-const hasRoom = (client: Client, name: string, among: ReadonlySet<string>): boolean =>
-  client.subscriptionCount < subscriptionsMax || among.has(name)
-
-const subscriptionsMax = 65_536 // channels and patterns of one client; keeps what one connection holds bounded
 
 export const pubsub: CommandFamily = {
   group: "pubsub",

@@ -4,19 +4,32 @@ import type { Command, CommandFamily, Handler } from "../Command.ts"
 import { RespError } from "../RespError.ts"
 import type { RespWriter } from "../RespWriter.ts"
 import type { ServerState } from "../ServerState.ts"
+import { workPerLook } from "../Turns.ts"
 import { info } from "./info.ts"
 
 const dbSize: Handler = ({ keyspace, reply }) => reply.integer(keyspace.size)
 
-/** FLUSHALL and FLUSHDB [ASYNC | SYNC] */
+/**
+ * FLUSHALL and FLUSHDB [ASYNC | SYNC]. What is overdue expires first, in as many turns as that takes; the rest then goes
+ * at once. ASYNC is the same: memory is given back in the background anyway.
+ */
 const flush: Handler = (client, args) => {
   const mode = args[1]?.toLowerCase()
   if (args.length > 2 || (mode !== undefined && mode !== "async" && mode !== "sync")) {
     return client.fail(RespError.syntax)
   }
-  client.keyspace.flush()
-  client.reply.ok()
+  const { keyspace, reply, server } = client
+  return client.inTurns(() => {
+    while (keyspace.advance(server.clock.nowMs(), expiredPerLook) === expiredPerLook) {
+      if (server.turns.spend(workPerLook)) return false
+    }
+    keyspace.flush()
+    reply.ok()
+    return true
+  })
 }
+
+const expiredPerLook = 4 // entries; each may set off a cascade of triggers
 
 const time: Handler = ({ server, reply }) => {
   const nowMs = server.clock.nowMs()
@@ -172,22 +185,24 @@ const simples = (reply: RespWriter, words: readonly string[]): void => {
 // CONFIG
 
 /** What CONFIG GET shows. Everything is given to the server when it starts. */
-const configOf = ({ keyspace, settings, port }: ServerState): Readonly<Record<string, string>> => {
+const configOf = ({ keyspace, settings, port, debug }: ServerState): Readonly<Record<string, string>> => {
   const { hardBytes, softBytes, softMs } = settings.subscriberLimit
   return {
     maxmemory: String(keyspace.maxBytes),
     "maxmemory-policy": "allkeys-lru",
     "max-entries": String(keyspace.maxEntries),
     maxclients: String(settings.clientsMax),
+    "maxmemory-clients": String(settings.clientBytesMax),
     timeout: String(Math.floor(settings.idleTimeoutMs / 1000)),
     databases: "1",
     bind: settings.host,
     port: String(port),
     save: "",
     appendonly: "no",
+    "enable-debug-command": debug === undefined ? "no" : "yes",
     "notify-keyspace-events": "",
     "proto-max-bulk-len": String(settings.limits.bulkBytesMax),
-    "client-output-buffer-limit": `normal 0 0 0 slave 0 0 0 pubsub ${hardBytes} ${softBytes} ${Math.floor(softMs / 1000)}`
+    "client-output-buffer-limit": `normal ${settings.replyBytesMax} 0 0 slave 0 0 0 pubsub ${hardBytes} ${softBytes} ${Math.floor(softMs / 1000)}`
   }
 }
 

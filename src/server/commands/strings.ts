@@ -3,19 +3,22 @@
  *
  * Metadata, tags, cost and TTL: SET replaces them unless told otherwise, what changes a value in place keeps them.
  */
-import { toText, valueAsBytes } from "../../cache/Values.ts"
+import { appendBytes, onePiece, toText, valueAsBytes } from "../../cache/Values.ts"
 import {
   byteSize,
+  Cause,
+  causeBit,
   type Entry,
   entryBytes,
   type Meta,
+  metaByteSize,
   noMeta,
   SetFlag,
   type Value,
   type ValueObject
 } from "../../kernel/index.ts"
 import type { Client } from "../Client.ts"
-import type { CommandFamily, Handler } from "../Command.ts"
+import { asOne, type CommandFamily, type Handler } from "../Command.ts"
 import { addInt64, type Int64, parseInt64, parseNumber } from "../Int64.ts"
 import { addDecimal, parseDecimal } from "../LongDouble.ts"
 import { type ExpiryUnit, expiryUnits, parseExpiry, parseMetadata } from "../Options.ts"
@@ -30,14 +33,14 @@ const get: Handler = ({ keyspace, reply }, args) => {
 const set: Handler = (client, args) => {
   if (args.length > 3) return setWithOptions(client, args)
   if (client.keyspace.set(args[1] as string, args[2] as string)) client.reply.ok()
-  else refuseTooLarge(client, args[1] as string, args[2] as string)
+  else refuse(client, args[1] as string, args[2] as string)
 }
 
 /**
  * SET key value [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL] [NX | XX] [GET] [META json | KEEPMETA] [TAGS n tag …]
  * [COST n] [LOCAL]. Up to GET as Redis 7.0, t_string.c, parseExtendedStringArgumentsOrReply.
  */
-const setWithOptions = (client: Client, args: readonly string[]) => {
+const setWithOptions = asOne((client, args) => {
   const { keyspace, reply } = client
   let expiry: ExpiryUnit | undefined
   let expiryText = ""
@@ -94,15 +97,22 @@ const setWithOptions = (client: Client, args: readonly string[]) => {
   if (!isHeld) {
     const isPlain = metadata === null && tags.length === 0 && cost === 0
     const meta: Meta = isPlain ? noMeta : Object.freeze({ metadata, tags, cost })
-    if (!keyspace.set(key, value, expiresAtMs, meta, flags)) return refuseTooLarge(client, key, value)
+    if (!keyspace.set(key, value, expiresAtMs, meta, flags)) return refuse(client, key, value)
   }
   if (answersOld) answer(client, oldBytes)
   else if (isHeld) reply.nil()
   else reply.ok()
-}
+})
 
 const answer = ({ reply }: Client, bytes: string | undefined): void =>
   bytes === undefined ? reply.nil() : reply.bulk(bytes)
+
+/** Says why the keyspace did not take a value. */
+const refuse = (client: Client, key: string, value: Value): void => {
+  const { refusal } = client.keyspace
+  if (refusal === null) refuseTooLarge(client, key, value)
+  else client.reject(refusal)
+}
 
 const refuseTooLarge = (client: Client, key: string, value: Value): void =>
   client.fail(RespError.tooLarge(entryBytes + key.length + byteSize(value), client.keyspace.maxBytes))
@@ -111,7 +121,7 @@ const setNx: Handler = (client, args) => {
   const [key, value] = [args[1] as string, args[2] as string]
   if (client.keyspace.peek(key) !== undefined) client.reply.integer(0)
   else if (client.keyspace.set(key, value)) client.reply.integer(1)
-  else refuseTooLarge(client, key, value)
+  else refuse(client, key, value)
 }
 
 const setFor =
@@ -121,26 +131,27 @@ const setFor =
     const expiresAtMs = parseExpiry(client, args[2] as string, unit, command)
     if (expiresAtMs === undefined) return
     if (client.keyspace.set(key, value, expiresAtMs)) client.reply.ok()
-    else refuseTooLarge(client, key, value)
+    else refuse(client, key, value)
   }
 
-const getSet: Handler = (client, args) => {
+const getSet = asOne((client, args) => {
   const [key, value] = [args[1] as string, args[2] as string]
   const old = client.keyspace.get(key)
   const oldBytes = old === undefined ? undefined : valueAsBytes(old)
   if (client.keyspace.set(key, value)) answer(client, oldBytes)
-  else refuseTooLarge(client, key, value)
-}
+  else refuse(client, key, value)
+})
 
-const getDel: Handler = (client, args) => {
+const getDel = asOne((client, args) => {
   const value = client.keyspace.get(args[1] as string)
   if (value === undefined) return client.reply.nil()
-  client.reply.bulk(valueAsBytes(value))
   client.keyspace.delete(args[1] as string)
-}
+  if (client.keyspace.refusal === null) client.reply.bulk(valueAsBytes(value))
+  else client.reject(client.keyspace.refusal)
+})
 
 /** GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST] */
-const getEx: Handler = (client, args) => {
+const getEx = asOne((client, args) => {
   let unit: ExpiryUnit | undefined
   let text = ""
   let persists = false
@@ -165,23 +176,37 @@ const getEx: Handler = (client, args) => {
     client.keyspace.expireAt(key, expiresAtMs)
   } else if (persists) client.keyspace.expireAt(key, 0)
   client.reply.bulk(bytes)
+})
+
+/** The bytes are counted before the reply is put together: a few short commands may ask for more than memory holds. */
+const mget: Handler = (client, args) => {
+  const { keyspace, reply, server } = client
+  const { replyBytesMax } = server.settings
+  const found: Array<string | undefined> = []
+  let bytes = 0
+  return client.overKeys(
+    args,
+    (key) => {
+      const value = bytes > replyBytesMax ? undefined : keyspace.get(key)
+      const shown = value === undefined ? undefined : valueAsBytes(value)
+      if (shown !== undefined) bytes += shown.length
+      found.push(shown)
+    },
+    () => {
+      if (bytes > replyBytesMax) return client.fail(RespError.replyTooLarge(replyBytesMax))
+      reply.array(found.length)
+      for (const each of found) answer(client, each)
+    }
+  )
 }
 
-const mget: Handler = ({ keyspace, reply }, args) => {
-  reply.array(args.length - 1)
-  for (let i = 1; i < args.length; i++) {
-    const value = keyspace.get(args[i] as string)
-    if (value === undefined) reply.nil()
-    else reply.bulk(valueAsBytes(value))
-  }
-}
-
-/** All or nothing: a pair that is too large refuses them all before the first is stored. */
+/** All or nothing: what is too large or rejected refuses them all before the first is stored. */
 const storePairs = (client: Client, args: readonly string[]): boolean => {
   const { keyspace } = client
+  if ((keyspace.trie.mask & beforeWriteBit) !== 0) return storePairsThroughGate(client, args)
   for (let i = 1; i < args.length; i += 2) {
     const [key, value] = [args[i] as string, args[i + 1] as string]
-    if (entryBytes + key.length + value.length <= keyspace.maxBytes) continue
+    if (entryBytes + key.length + byteSize(value) <= keyspace.maxBytes) continue
     refuseTooLarge(client, key, value)
     return false
   }
@@ -189,28 +214,86 @@ const storePairs = (client: Client, args: readonly string[]): boolean => {
   return true
 }
 
-const mset: Handler = (client, args) => {
-  if (args.length % 2 === 0) client.fail(RespError.arity("mset"))
-  else if (storePairs(client, args)) client.reply.ok()
+const storePairsThroughGate = (client: Client, args: readonly string[]): boolean => {
+  const { keyspace } = client
+  const writes: Array<readonly [key: string, value: Value, expiresAtMs: number, meta: Meta]> = []
+  for (let i = 1; i < args.length; i += 2) {
+    const key = args[i] as string
+    const write = keyspace.gateWrite(key, args[i + 1] as string)
+    if (typeof write === "string") {
+      client.reject(write)
+      return false
+    }
+    const { value, expiresAtMs, meta } = write
+    if (entryBytes + key.length + byteSize(value) + metaByteSize(meta) > keyspace.maxBytes) {
+      refuseTooLarge(client, key, value)
+      return false
+    }
+    writes.push([key, value, expiresAtMs, meta])
+  }
+  for (const [key, value, expiresAtMs, meta] of writes) keyspace.set(key, value, expiresAtMs, meta, SetFlag.passed)
+  return true
 }
 
-const msetNx: Handler = (client, args) => {
+/** Answers an error and returns false where there are more pairs than are stored in one turn. */
+const isWithinTurn = (client: Client, args: readonly string[]): boolean => {
+  const { atomicKeysMax } = client.server.settings
+  if ((args.length - 1) / 2 <= atomicKeysMax) return true
+  client.fail(RespError.tooManyKeys(atomicKeysMax))
+  return false
+}
+
+const mset = asOne((client, args) => {
+  if (args.length % 2 === 0) client.fail(RespError.arity("mset"))
+  else if (isWithinTurn(client, args) && storePairs(client, args)) client.reply.ok()
+})
+
+const msetNx = asOne((client, args) => {
   if (args.length % 2 === 0) return client.fail(RespError.arity("msetnx"))
+  if (!isWithinTurn(client, args)) return
   for (let i = 1; i < args.length; i += 2) {
     if (client.keyspace.peek(args[i] as string) !== undefined) return client.reply.integer(0)
   }
   if (storePairs(client, args)) client.reply.integer(1)
-}
+})
 
 // What changes a value in place
 
-/** Stores a new value under the entry's metadata and deadline, or a new entry. False when it was refused as too large. */
-const replaceValue = (client: Client, key: string, entry: Entry | undefined, value: Value): boolean => {
+/**
+ * Stores a new value under the entry's metadata and deadline, or a new entry. Returns what was stored, which is another
+ * value where a gate rewrote it; undefined when it was refused, which is answered then.
+ */
+const replaceValue = (client: Client, key: string, entry: Entry | undefined, value: Value): Value | undefined => {
   const { keyspace } = client
-  const flags = entry === undefined ? 0 : SetFlag.keepTtl | SetFlag.keepMeta | (entry.isLocal ? SetFlag.local : 0)
-  if (keyspace.set(key, value, 0, noMeta, flags)) return true
-  refuseTooLarge(client, key, value)
-  return false
+  const local = entry?.isLocal === true ? SetFlag.local : 0
+  const flags = entry === undefined ? 0 : SetFlag.keepTtl | SetFlag.keepMeta | local
+  if ((keyspace.trie.mask & beforeWriteBit) === 0) {
+    if (keyspace.set(key, value, 0, noMeta, flags)) return value
+  } else {
+    const wasHeld = keyspace.hold() // what is asked and what is stored are one operation
+    try {
+      const write = keyspace.gateWrite(key, value, 0, noMeta, flags)
+      if (typeof write === "string") {
+        client.reject(write)
+        return undefined
+      }
+      const stored = write.value
+      if (keyspace.set(key, stored, write.expiresAtMs, write.meta, local | SetFlag.passed)) return stored
+      refuseTooLarge(client, key, stored)
+      return undefined
+    } finally {
+      keyspace.release(wasHeld)
+    }
+  }
+  refuse(client, key, value)
+  return undefined
+}
+
+/** What was stored in the place of an integer, as the integer that it is; as bytes where a gate made it something else. */
+const answerInteger = ({ reply }: Client, stored: Value): void => {
+  const integer = asInt64(stored)
+  if (integer === undefined) reply.bulk(valueAsBytes(stored))
+  else reply.integer(integer)
 }
 
 /** The integer that a value is, as bytes or as a structured number. */
@@ -227,7 +310,8 @@ const increment = (client: Client, key: string, by: Int64) => {
   const sum = addInt64(old, by)
   if (sum === undefined) return client.fail(RespError.overflow)
   const isBytes = entry === undefined || typeof entry.value === "string"
-  if (replaceValue(client, key, entry, isBytes ? String(sum) : sum)) client.reply.integer(sum)
+  const stored = replaceValue(client, key, entry, isBytes ? String(sum) : sum)
+  if (stored !== undefined) answerInteger(client, stored)
 }
 
 const incr: Handler = (client, args) => increment(client, args[1] as string, 1)
@@ -256,16 +340,19 @@ const incrByFloat: Handler = (client, args) => {
   const sum = addDecimal(old, by)
   if (sum === undefined) return client.fail(RespError.notFinite)
   const isBytes = entry === undefined || typeof entry.value === "string"
-  if (replaceValue(client, key, entry, isBytes ? sum : Number(sum))) client.reply.bulk(sum)
+  const value = isBytes ? sum : Number(sum)
+  const stored = replaceValue(client, key, entry, value)
+  if (stored !== undefined) client.reply.bulk(stored === value ? sum : valueAsBytes(stored))
 }
 
 const append: Handler = (client, args) => {
   const [key, addition] = [args[1] as string, args[2] as string]
   const entry = client.keyspace.peek(key)
   if (entry !== undefined && typeof entry.value !== "string") return client.fail(RespError.wrongType)
-  const value = entry === undefined ? addition : (entry.value as string) + addition
+  const value = entry === undefined ? addition : appendBytes(entry.value as string, addition)
   if (value.length > client.server.settings.limits.bulkBytesMax) return client.fail(RespError.stringTooLong)
-  if (replaceValue(client, key, entry, value)) client.reply.integer(value.length)
+  const stored = replaceValue(client, key, entry, value)
+  if (stored !== undefined) client.reply.integer(valueAsBytes(stored).length)
 }
 
 const setRange: Handler = (client, args) => {
@@ -279,8 +366,9 @@ const setRange: Handler = (client, args) => {
   if (part.length === 0) return client.reply.integer(old.length)
   if (offset + part.length > client.server.settings.limits.bulkBytesMax) return client.fail(RespError.stringTooLong)
   const head = old.length < offset ? old + "\0".repeat(offset - old.length) : old.slice(0, offset)
-  const value = head + part + old.slice(offset + part.length)
-  if (replaceValue(client, key, entry, value)) client.reply.integer(value.length)
+  const value = onePiece(head + part + old.slice(offset + part.length))
+  const stored = replaceValue(client, key, entry, value)
+  if (stored !== undefined) client.reply.integer(valueAsBytes(stored).length)
 }
 
 const strLen: Handler = ({ keyspace, reply }, args) => {
@@ -314,6 +402,7 @@ const readMeta: Handler = ({ keyspace, reply }, args) => {
   reply.bulk(valueAsBytes(shown))
 }
 
+const beforeWriteBit = causeBit(Cause.beforeWrite)
 const isCost = /^\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/
 const tagsMax = 64 // tags of one entry: each will cost a place in an index
 

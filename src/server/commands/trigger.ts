@@ -3,11 +3,22 @@
  *
  * Maps are answered as flat arrays of fields and values, as Redis does over RESP2, so that every client can read them.
  */
+import { createHash } from "node:crypto"
 import { globMatches } from "../../cache/Glob.ts"
 import { toBytes, toJson, toText } from "../../cache/Values.ts"
 import type { Nested, ValueObject } from "../../kernel/index.ts"
 import type { DryRunReport, TestEvent } from "../../triggers/DryRun.ts"
-import { type TriggerEventName, type TriggerInput, triggerEventNames } from "../../triggers/Trigger.ts"
+import type { HistoryReport } from "../../triggers/History.ts"
+import {
+  type RegisteredTrigger,
+  type TriggerDefinition,
+  type TriggerEventName,
+  type TriggerFigures,
+  type TriggerOptions,
+  type TriggerScope,
+  triggerEventNames
+} from "../../triggers/Trigger.ts"
+import type { TestSubject } from "../../triggers/Triggers.ts"
 import type { Client } from "../Client.ts"
 import type { CommandFamily, Handler } from "../Command.ts"
 import { parseNumber } from "../Int64.ts"
@@ -16,35 +27,170 @@ import { RespError } from "../RespError.ts"
 import type { RespWriter } from "../RespWriter.ts"
 import type { TriggerPort } from "./TriggerPort.ts"
 
-/** TRIGGER SET name pattern event[,event…] [TIMEOUT µs] [MEMORY bytes] [PRIORITY n] source */
-const setTrigger: Handler = (client, args) => {
+/** TRIGGER SET name pattern event[,event…] [options] source */
+const setTrigger: Handler = (client, args) =>
+  register(client, args, 3, (pattern, events, options, source, port) =>
+    port.set({ name: args[2] as string, pattern, events, ...options, source }).then(() => client.reply.ok())
+  )
+
+/** TRIGGER REGISTER pattern event[,event…] [options] source: SET under a name made from pattern and events, answered. */
+const registerTrigger: Handler = (client, args) =>
+  register(client, args, 2, (pattern, events, options, source, port) => {
+    const name = madeName(pattern, events)
+    return port.set({ name, pattern, events, ...options, source }).then(() => client.reply.bulk(name))
+  })
+
+type Register = (
+  pattern: string,
+  events: TriggerEventName[],
+  options: TriggerOptions,
+  source: string,
+  port: TriggerPort
+) => Promise<void>
+
+/** Reads pattern, events, options and source, of which the pattern stands at `at` and the source last. */
+const register = (client: Client, args: readonly string[], at: number, go: Register) => {
   const port = enginePort(client)
   if (port === undefined) return
   const last = args.length - 1
-  const options: Record<string, number> = {}
-  for (let at = 5; at < last; at += 2) {
-    const option = (args[at] as string).toLowerCase()
-    const field = Object.hasOwn(numericOptions, option) ? numericOptions[option] : undefined
-    if (field === undefined) return client.fail(RespError.triggerOption(args[at] as string))
-    const value = at + 1 < last ? parseNumber(args[at + 1] as string) : undefined
-    if (value === undefined) return client.fail(RespError.triggerNumber(option.toUpperCase()))
-    options[field] = value
-  }
-  const [pattern, source] = [toText(args[3] as string), toText(args[last] as string)]
+  const options = parseOptions(args, at + 2, last)
+  if (typeof options === "string") return client.fail(options)
+  const [pattern, source] = [toText(args[at] as string), toText(args[last] as string)]
   if (pattern === undefined) return client.fail(RespError.trigger("pattern: is not UTF-8"))
   if (source === undefined) return client.fail(RespError.trigger("source: is not UTF-8"))
-  const events = (args[4] as string).split(",").map((name) => name.trim().toUpperCase() as TriggerEventName)
-  const input: TriggerInput = { name: args[2] as string, pattern, events, source, ...options }
-  return port.set(input).then(
-    () => client.reply.ok(),
-    (error) => client.fail(RespError.trigger(messageOf(error)))
-  )
+  const events = (args[at + 1] as string).split(",").map((name) => name.trim().toUpperCase() as TriggerEventName)
+  return answered(client, go(pattern, events, options, source, port))
 }
 
-const numericOptions: Readonly<Record<string, "timeoutUs" | "memoryBytes" | "priority">> = {
+/** What the engine refuses is the answer. */
+const answered = (client: Client, answer: Promise<void>): Promise<void> =>
+  answer.catch((error) => client.fail(RespError.trigger(messageOf(error))))
+
+/** The same for the same pattern and events, and another for others: what a name may not hold is spelt as hex. */
+const madeName = (pattern: string, events: readonly string[]): string => {
+  const spelt = toBytes(pattern).replace(/[^A-Za-z0-9:.-]/g, (byte) =>
+    byte === "*" ? "_all" : `_${byte.charCodeAt(0).toString(16).padStart(2, "0")}`
+  )
+  const name = `${spelt}:${[...events].sort().join(".")}`
+  return name.length <= nameMax ? name : `${name.slice(0, nameMax - 41)}:${sha1(name)}`
+}
+
+const nameMax = 128 // characters of a trigger's name
+const sha1 = (text: string): string => createHash("sha1").update(text).digest("hex")
+
+/** The options from `from` up to the last argument, in any order; or why they are none, as an answer. */
+const parseOptions = (args: readonly string[], from: number, last: number): TriggerOptions | string => {
+  const options: { -readonly [Name in keyof TriggerOptions]: TriggerOptions[Name] } = {}
+  for (let at = from; at < last; ) {
+    const given = args[at++] as string
+    const option = given.toLowerCase()
+    const field = Object.hasOwn(numericOptions, option) ? numericOptions[option] : undefined
+    const flag = Object.hasOwn(flagOptions, option) ? flagOptions[option] : undefined
+    if (flag !== undefined) {
+      options[flag] = true
+      continue
+    }
+    const word = at < last ? (args[at++] as string) : undefined
+    if (field !== undefined) {
+      const value = word === undefined ? undefined : parseNumber(word)
+      if (value === undefined) return RespError.triggerNumber(option.toUpperCase())
+      options[field] = value
+    } else if (option === "when" && word?.toLowerCase() === "changed") options.whenChanged = true
+    else if (option === "include" && word?.toLowerCase() === "fill") options.includeFill = true
+    else if (option === "include" && word?.toLowerCase() === "flush") options.includeFlush = true
+    else if (option === "scope" && word !== undefined) options.scope = word.toLowerCase() as TriggerScope
+    else return optionError(given, option)
+  }
+  return options
+}
+
+const optionError = (given: string, option: string): string => {
+  const takes: Record<string, string> = {
+    when: "WHEN takes CHANGED, then the source follows",
+    include: "INCLUDE takes fill or flush, then the source follows",
+    scope: "SCOPE takes local or all, then the source follows"
+  }
+  return Object.hasOwn(takes, option) ? RespError.trigger(takes[option] as string) : RespError.triggerOption(given)
+}
+
+const numericOptions: Readonly<Record<string, "timeoutUs" | "memoryBytes" | "priority" | "sample">> = {
   timeout: "timeoutUs",
   memory: "memoryBytes",
-  priority: "priority"
+  priority: "priority",
+  sample: "sample"
+}
+
+const flagOptions: Readonly<Record<string, "failClosed" | "isolate">> = { failclosed: "failClosed", isolate: "isolate" }
+
+/** TRIGGER ENABLE|DISABLE name */
+const enableTrigger =
+  (isEnabled: boolean): Handler =>
+  (client, args) => {
+    const port = enginePort(client)
+    if (port === undefined) return
+    return answered(
+      client,
+      port.enable(args[2] as string, isEnabled).then(() => client.reply.ok())
+    )
+  }
+
+/** TRIGGER VERSIONS name: those that are kept, newest first. */
+const triggerVersions: Handler = (client, args) => {
+  const port = enginePort(client)
+  if (port === undefined) return
+  const answer = port.versions(args[2] as string).then(({ live, versions }) => {
+    client.reply.array(versions.length)
+    for (const { version, registeredAtMs, definition } of [...versions].reverse()) {
+      writeFields(client.reply, {
+        version,
+        live: version === live ? 1 : 0,
+        registered_at_ms: registeredAtMs,
+        ...shownOptions(definition),
+        source: toBytes(definition.source)
+      })
+    }
+  })
+  return answered(client, answer)
+}
+
+/** TRIGGER ROLLBACK name [version]: answers the version that runs. */
+const rollbackTrigger: Handler = (client, args) => {
+  const port = enginePort(client)
+  if (port === undefined) return
+  if (args.length > 4) return client.fail(RespError.syntax)
+  const version = args[3] === undefined ? undefined : parseNumber(args[3])
+  if (args[3] !== undefined && version === undefined) return client.fail(RespError.notInteger)
+  const answer = port.rollback(args[2] as string, version).then((trigger) => client.reply.integer(trigger.version))
+  return answered(client, answer)
+}
+
+/** TRIGGER SHADOW name [options] source | DROP | PROMOTE */
+const shadowTrigger: Handler = (client, args) => {
+  const port = enginePort(client)
+  if (port === undefined) return
+  const name = args[2] as string
+  const last = args.length - 1
+  const word = args.length === 4 ? (args[3] as string).toLowerCase() : ""
+  if (word === "drop") {
+    return answered(
+      client,
+      port.dropShadow(name).then((wasThere) => client.reply.integer(wasThere ? 1 : 0))
+    )
+  }
+  if (word === "promote") {
+    return answered(
+      client,
+      port.promote(name).then(() => client.reply.ok())
+    )
+  }
+  const options = parseOptions(args, 3, last)
+  if (typeof options === "string") return client.fail(options)
+  const source = toText(args[last] as string)
+  if (source === undefined) return client.fail(RespError.trigger("source: is not UTF-8"))
+  return answered(
+    client,
+    port.shadow(name, { ...options, source }).then(() => client.reply.ok())
+  )
 }
 
 /** TRIGGER DEL name: 1 when it was there, else 0. */
@@ -65,59 +211,95 @@ const listTriggers: Handler = (client, args) => {
   const triggers = port.list().filter(({ name }) => globMatches(glob, name))
   client.reply.array(triggers.length)
   for (const trigger of triggers) {
-    writeFields(client.reply, {
-      name: trigger.name,
-      pattern: toBytes(trigger.pattern),
-      events: trigger.events.join(","),
-      status: trigger.status,
-      priority: trigger.priority,
-      timeout_us: trigger.timeoutUs,
-      memory_bytes: trigger.memoryBytes,
-      runs: trigger.runs,
-      errors: sum(trigger.failures)
-    })
+    writeFields(client.reply, { ...shown(trigger), runs: trigger.runs, errors: sum(trigger.failures) })
   }
 }
+
+/** What LIST shows of a trigger, and INFO begins with. */
+const shown = (trigger: RegisteredTrigger): Fields => ({
+  name: trigger.name,
+  pattern: toBytes(trigger.pattern),
+  events: trigger.events.join(","),
+  status: trigger.status,
+  version: trigger.version,
+  ...(trigger.isSlower ? { slower: 1 } : {}),
+  ...(trigger.quarantine === null ? {} : { quarantine: toBytes(trigger.quarantine) }),
+  ...shownOptions(trigger)
+})
+
+/** Limits, and what was asked for beyond the defaults. */
+const shownOptions = (definition: TriggerDefinition): Fields => ({
+  priority: definition.priority,
+  timeout_us: definition.timeoutUs,
+  memory_bytes: definition.memoryBytes,
+  options: optionsText(definition)
+})
+
+const optionsText = (definition: TriggerDefinition): string =>
+  [
+    definition.whenChanged ? "WHEN CHANGED" : "",
+    definition.sample > 1 ? `SAMPLE ${definition.sample}` : "",
+    definition.includeFill ? "INCLUDE fill" : "",
+    definition.includeFlush ? "INCLUDE flush" : "",
+    definition.scope === "all" ? "" : `SCOPE ${definition.scope}`,
+    definition.failClosed ? "FAILCLOSED" : "",
+    definition.isolate ? "ISOLATE" : ""
+  ]
+    .filter((option) => option !== "")
+    .join(" ")
 
 const triggerInfo: Handler = (client, args) => {
   const port = enginePort(client)
   if (port === undefined) return
   const trigger = port.info(args[2] as string)
   if (trigger === undefined) return client.fail(RespError.trigger(`no trigger is named '${args[2]}'`))
+  const { shadow } = trigger
   writeFields(client.reply, {
-    name: trigger.name,
-    pattern: toBytes(trigger.pattern),
-    events: trigger.events.join(","),
-    status: trigger.status,
+    ...shown(trigger),
     quarantine: trigger.quarantine === null ? null : toBytes(trigger.quarantine),
+    probe_at_ms: trigger.probeAtMs,
     registered_at_ms: trigger.registeredAtMs,
-    priority: trigger.priority,
-    timeout_us: trigger.timeoutUs,
-    memory_bytes: trigger.memoryBytes,
-    runs: trigger.runs,
-    errors: sum(trigger.failures),
-    ...prefixed("failed_", trigger.failures),
-    skipped: sum(trigger.skips),
-    ...prefixed("skipped_", trigger.skips),
-    us_mean: trigger.usMean.toFixed(1),
-    us_max: trigger.usMax.toFixed(1),
-    fuel: trigger.fuel,
-    writes: trigger.writes,
-    deletes: trigger.deletes,
-    emits: trigger.emits,
-    webhooks: trigger.webhooks,
-    logs: trigger.logs,
+    ...shownFigures(trigger),
+    ...(shadow === null ? {} : prefixed("shadow_", { ...shownFigures(shadow), source: toBytes(shadow.source) })),
     source: toBytes(trigger.source)
   })
 }
 
-/** TRIGGER TEST name | SOURCE source, event key value [OLD value] [META json] */
+const shownFigures = (figures: TriggerFigures): Fields => ({
+  runs: figures.runs,
+  errors: sum(figures.failures),
+  ...prefixed("failed_", figures.failures),
+  skipped: sum(figures.skips),
+  ...prefixed("skipped_", figures.skips),
+  us_mean: figures.usMean.toFixed(1),
+  us_p50: figures.usP50.toFixed(1),
+  us_p99: figures.usP99.toFixed(1),
+  us_max: figures.usMax.toFixed(1),
+  fuel: figures.fuel,
+  bytes_max: figures.bytesMax,
+  writes: figures.writes,
+  deletes: figures.deletes,
+  emits: figures.emits,
+  webhooks: figures.webhooks,
+  logs: figures.logs,
+  rejects: figures.rejects
+})
+
+/** TRIGGER TEST name|SOURCE source|name SOURCE source, event key value [OLD value] [META json] | HISTORY count */
 const testTrigger: Handler = (client, args) => {
   const port = enginePort(client)
   if (port === undefined) return
-  // A trigger may be called "source": then an event stands where the source would.
-  const isSource = (args[2] as string).toLowerCase() === "source" && eventNamed(args[3] as string) === undefined
-  let at = isSource ? 4 : 3
+  const subject = subjectOf(args)
+  if (typeof subject === "string") return client.fail(subject)
+  const { tested, at: from } = subject
+  if (args[from]?.toLowerCase() === "history" && args.length === from + 2) {
+    const count = parseNumber(args[from + 1] as string)
+    if (count === undefined || count < 1) return client.fail(RespError.notPositive)
+    const report = port.testHistory(tested, count)
+    if ("_tag" in report) return client.fail(RespError.trigger(messageOf(report)))
+    return writeHistory(client.reply, report)
+  }
+  let at = from
   if (args.length < at + 3) return client.fail(RespError.arity("trigger|test"))
   const event = eventNamed(args[at] as string)
   if (event === undefined) {
@@ -139,11 +321,35 @@ const testTrigger: Handler = (client, args) => {
       test.metadata = metadata
     } else return client.fail(RespError.syntax)
   }
-  const source = isSource ? toText(args[3] as string) : ""
-  if (source === undefined) return client.fail(RespError.trigger("source: is not UTF-8"))
-  const report = port.test(isSource ? { source } : { name: args[2] as string }, test)
+  const report = port.test(tested, test)
   if ("_tag" in report) client.fail(RespError.trigger(messageOf(report)))
   else writeReport(client.reply, report)
+}
+
+/** What TEST is about, and where the rest of its arguments begins; or an error. */
+const subjectOf = (args: readonly string[]): { readonly tested: TestSubject; readonly at: number } | string => {
+  const isSource = (at: number) => args[at]?.toLowerCase() === "source"
+  // A trigger may be called "source": then an event, or HISTORY, stands where the source would.
+  const isNoName = isSource(2) && eventNamed(args[3] ?? "") === undefined && args[3]?.toLowerCase() !== "history"
+  const at = isNoName ? 3 : isSource(3) ? 4 : undefined
+  if (at === undefined) return { tested: { name: args[2] as string }, at: 3 }
+  const source = toText(args[at] ?? "")
+  if (source === undefined) return RespError.trigger("source: is not UTF-8")
+  return { tested: isNoName ? { source } : { name: args[2] as string, source }, at: at + 1 }
+}
+
+/** One array a run, then what they come to, and what the running version would. */
+const writeHistory = (reply: RespWriter, { events, matched, runs, sum, current }: HistoryReport): void => {
+  writeFields(reply, {
+    events,
+    matched,
+    sum: json(sum),
+    current: current === null ? null : json(current),
+    differ: current === null ? null : runs.filter((run) => run.current !== null).length,
+    runs: runs.map(({ sequence, event, key, report, current }) =>
+      json({ sequence, event, key: toText(key) ?? key, ...report, current })
+    )
+  })
 }
 
 const writeReport = (reply: RespWriter, report: DryRunReport): void =>
@@ -170,7 +376,7 @@ const triggerLog: Handler = (client, args) => {
   if (count === undefined || count < 0) return client.fail(RespError.notPositive)
   const records = port.log(count)
   client.reply.array(records.length)
-  for (const { id, atMs, trigger, event, sequence, key, kind, message } of records) {
+  for (const { id, atMs, trigger, event, sequence, key, kind, count, message } of records) {
     writeFields(client.reply, {
       id,
       at_ms: atMs,
@@ -179,6 +385,7 @@ const triggerLog: Handler = (client, args) => {
       sequence,
       key,
       kind,
+      count,
       message: toBytes(message)
     })
   }
@@ -195,9 +402,10 @@ const eventNamed = (text: string): TriggerEventName | undefined =>
   triggerEventNames.find((name) => name === text.toUpperCase())
 
 type Field = string | number | null | readonly string[]
+type Fields = Readonly<Record<string, Field>>
 
 /** Bytes as bulks, whole numbers as integers, null as nil, lists as arrays of bulks. */
-const writeFields = (reply: RespWriter, fields: Readonly<Record<string, Field>>): void => {
+const writeFields = (reply: RespWriter, fields: Fields): void => {
   const pairs = Object.entries(fields)
   reply.map(pairs.length)
   for (const [name, value] of pairs) {
@@ -209,8 +417,8 @@ const writeFields = (reply: RespWriter, fields: Readonly<Record<string, Field>>)
   }
 }
 
-const prefixed = (prefix: string, counts: Readonly<Record<string, number>>): Record<string, number> =>
-  Object.fromEntries(Object.entries(counts).map(([name, count]) => [prefix + name, count]))
+const prefixed = (prefix: string, fields: Fields): Fields =>
+  Object.fromEntries(Object.entries(fields).map(([name, value]) => [prefix + name, value]))
 
 const sum = (counts: Readonly<Record<string, number>>): number =>
   Object.values(counts).reduce((total, count) => total + count, 0)
@@ -235,10 +443,65 @@ export const triggers: CommandFamily = {
           name: "set",
           arity: -6,
           flags: ["admin", "no_multi"],
-          syntax: "<name> <pattern> <EVENT>[,<EVENT>...] [TIMEOUT <us>] [MEMORY <bytes>] [PRIORITY <n>] <source>",
+          syntax:
+            "<name> <pattern> <EVENT>[,<EVENT>...] [TIMEOUT <us>] [MEMORY <bytes>] [PRIORITY <n>] [WHEN CHANGED] [SAMPLE <n>] [INCLUDE fill|flush] [SCOPE local|all] [FAILCLOSED] [ISOLATE] <source>",
           summary: "Registers a trigger, or replaces the one of that name.",
           since: "mimosa",
           run: setTrigger
+        },
+        {
+          name: "register",
+          arity: -5,
+          flags: ["admin", "no_multi"],
+          syntax: "<pattern> <EVENT>[,<EVENT>...] [options of SET] <source>",
+          summary: "Registers a trigger under a name made from pattern and events, and returns it.",
+          since: "mimosa",
+          run: registerTrigger
+        },
+        {
+          name: "enable",
+          arity: 3,
+          flags: ["admin", "no_multi"],
+          syntax: "<name>",
+          summary: "Has a disabled or quarantined trigger run again.",
+          since: "mimosa",
+          run: enableTrigger(true)
+        },
+        {
+          name: "disable",
+          arity: 3,
+          flags: ["admin", "no_multi"],
+          syntax: "<name>",
+          summary: "Has a trigger run on nothing until it is enabled.",
+          since: "mimosa",
+          run: enableTrigger(false)
+        },
+        {
+          name: "versions",
+          arity: 3,
+          flags: ["admin", "no_multi"],
+          syntax: "<name>",
+          summary: "Returns the versions of a trigger that are kept, newest first.",
+          since: "mimosa",
+          run: triggerVersions
+        },
+        {
+          name: "rollback",
+          arity: -3,
+          flags: ["admin", "no_multi"],
+          syntax: "<name> [<version>]",
+          summary: "Has an earlier version run again; returns its number.",
+          since: "mimosa",
+          run: rollbackTrigger
+        },
+        {
+          name: "shadow",
+          arity: -4,
+          flags: ["admin", "no_multi"],
+          syntax: "<name> [options of SET] <source>|DROP|PROMOTE",
+          summary: "Runs a version beside the live one, and drops all that it would do.",
+          since: "mimosa",
+          run: shadowTrigger
         },
         {
           name: "list",
@@ -278,10 +541,11 @@ export const triggers: CommandFamily = {
         },
         {
           name: "test",
-          arity: -6,
+          arity: -5,
           flags: ["admin"],
-          syntax: "<name>|SOURCE <source> <EVENT> <key> <value> [OLD <value>] [META <json>]",
-          summary: "Runs a trigger on a made-up event and shows what it would do; nothing happens.",
+          syntax:
+            "<name>|SOURCE <source>|<name> SOURCE <source> <EVENT> <key> <value> [OLD <value>] [META <json>]|HISTORY <n>",
+          summary: "Runs a trigger on a made-up event, or on the last ones that happened, and shows what it would do.",
           since: "mimosa",
           run: testTrigger
         },

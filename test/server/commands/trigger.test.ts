@@ -1,6 +1,7 @@
 /** TRIGGER … as a client sees it, over an engine that records what it is asked. */
 import { afterEach, beforeEach, expect, it } from "vitest"
 import type { TriggerPort } from "../../../src/server/commands/TriggerPort.ts"
+import { LogStreams } from "../../../src/triggers/LogStreams.ts"
 import type { RegisteredTrigger } from "../../../src/triggers/Trigger.ts"
 import { RawClient } from "../RawClient.ts"
 import { startServer, type TestServer } from "../TestServer.ts"
@@ -17,8 +18,14 @@ const registered: RegisteredTrigger = {
   quarantine: null,
   registeredAtMs: 5,
   runs: 7,
-  failures: { error: 1, timeout: 2, memory: 0, killed: 0 },
-  skips: { repeat: 0, depth: 0, budget: 1, quarantined: 0, no_vm: 0 },
+  ...{ whenChanged: true, sample: 2, includeFill: true, includeFlush: false, scope: "local" },
+  ...{ failClosed: false, isolate: false, isEnabled: true, probeAtMs: null, isSlower: true, version: 3, shadow: null },
+  failures: { error: 1, timeout: 2, memory: 0, killed: 0, rejected: 0 },
+  skips: { repeat: 0, depth: 0, budget: 1, quarantined: 0, no_vm: 0, sampled: 0 },
+  bytesMax: 12,
+  rejects: 0,
+  usP50: 1,
+  usP99: 2,
   fuel: 10,
   writes: 1,
   deletes: 0,
@@ -37,6 +44,30 @@ const port: TriggerPort = {
     return registered
   },
   remove: async (name) => name === "t1",
+  enable: async (...enabled) => {
+    asked.push(enabled)
+    return registered
+  },
+  versions: async () => ({
+    live: 2,
+    versions: [1, 2].map((version) => ({ version, registeredAtMs: 5, definition: registered }))
+  }),
+  rollback: async (name, version) => {
+    asked.push([name, version])
+    if (version === 9) throw new Error("trigger 't1' has no version 9; there are 1, 2")
+    return { ...registered, version: version ?? 1 }
+  },
+  shadow: async (...shadow) => {
+    asked.push(shadow)
+    return registered
+  },
+  dropShadow: async (name) => name === "t1",
+  promote: async () => registered,
+  testHistory: (...subject) => {
+    asked.push(subject)
+    const sum = { ok: 0, failed: 0, writes: 0, deletes: 0, emits: 0, webhooks: 0, logs: 0, fuel: 0 }
+    return { events: 3, matched: 0, runs: [], sum, current: sum }
+  },
   list: () => [registered, { ...registered, name: "u2" }],
   info: (name) => (name === "t1" ? registered : undefined),
   test: (...subject) => {
@@ -57,9 +88,10 @@ const port: TriggerPort = {
   },
   log: (count) => {
     asked.push(count)
-    const failed = { trigger: "t1", event: "ON_WRITE", sequence: 4, kind: "timeout", message: "é" } as const
+    const failed = { trigger: "t1", event: "ON_WRITE", sequence: 4, kind: "timeout", count: 1, message: "é" } as const
     return [{ id: 3, atMs: 6, key: "k\0", ...failed }]
-  }
+  },
+  logs: new LogStreams()
 }
 
 let server: TestServer
@@ -90,8 +122,8 @@ it("TRIGGER SET hands the definition over, its source as text", async () => {
 it.each([
   [["t1", "a", "ON_WRITE", "bad"], "-ERR trigger: source: t1:1:1: \xc3\xa9 is wrong\r\n"],
   [
-    ["t1", "a", "ON_WRITE", "SAMPLE", "3", "x"],
-    "-ERR trigger: 'SAMPLE' is no option; use TIMEOUT <us>, MEMORY <bytes> or PRIORITY <n>, then the source\r\n"
+    ["t1", "a", "ON_WRITE", "SIMPLE", "3", "x"],
+    "-ERR trigger: 'SIMPLE' is no option; use TIMEOUT, MEMORY, PRIORITY, WHEN CHANGED, SAMPLE, INCLUDE, SCOPE, FAILCLOSED or ISOLATE, then the source\r\n"
   ],
   [
     ["t1", "a", "ON_WRITE", "TIMEOUT", "x", "x"],
@@ -115,7 +147,10 @@ it("TRIGGER LIST shows those whose name matches", async () => {
   const all = await client.send("TRIGGER", "LIST")
   expect(all.slice(0, 4)).toBe("*2\r\n")
   const listed = ["name", "u2", "pattern", "session:*", "events", "ON_WRITE,ON_EXPIRE", "status", "active"]
-  const numbers = ["priority", ":2", "timeout_us", ":100", "memory_bytes", ":65536", "runs", ":7", "errors", ":3"]
+  listed.push("version", ":3", "slower", ":1")
+  const numbers = ["priority", ":2", "timeout_us", ":100", "memory_bytes", ":65536"]
+  const options = ["options", "WHEN CHANGED SAMPLE 2 INCLUDE fill SCOPE local"]
+  numbers.push(...options, "runs", ":7", "errors", ":3")
   expect(words(await client.send("TRIGGER", "LIST", "u*"))).toEqual([...listed, ...numbers])
 })
 
@@ -178,6 +213,8 @@ it("TRIGGER LOG shows the last records", async () => {
     "k\0",
     "kind",
     "timeout",
+    "count",
+    ":1",
     "message",
     "\xc3\xa9"
   ])
@@ -195,4 +232,59 @@ it("says so where the server runs without triggers", async () => {
   expect(await other.send("TRIGGER", "LIST")).toBe("-ERR trigger: this server runs without triggers\r\n")
   await other.close()
   await bare.stop()
+})
+
+it("TRIGGER SET takes its options in any order, and says which word is wrong", async () => {
+  const send = (...options: string[]) => client.send("TRIGGER", "SET", "t", "a*", "ON_WRITE", ...options, "return")
+  expect(
+    await send("isolate", "scope", "LOCAL", "WHEN", "changed", "SAMPLE", "3", "INCLUDE", "fill", "FAILCLOSED")
+  ).toBe("+OK\r\n")
+  const options = { isolate: true, scope: "local", whenChanged: true, sample: 3, includeFill: true, failClosed: true }
+  expect(asked).toEqual([{ name: "t", pattern: "a*", events: ["ON_WRITE"], source: "return", ...options }])
+  expect(await send("WHEN", "always")).toBe("-ERR trigger: WHEN takes CHANGED, then the source follows\r\n")
+  expect(await send("INCLUDE")).toBe("-ERR trigger: INCLUDE takes fill or flush, then the source follows\r\n")
+})
+
+it("TRIGGER REGISTER makes a name of pattern and events, the same for the same", async () => {
+  const register = (pattern: string, events: string) => client.send("TRIGGER", "REGISTER", pattern, events, "return")
+  const name = await register("session:*", "ON_EXPIRE")
+  expect(words(name)).toEqual(["session:_all:ON_EXPIRE"])
+  expect(await register("session:*", "on_expire")).toBe(name)
+  const others = [await register("session:_*", "ON_EXPIRE"), await register("session:*", "ON_WRITE")]
+  expect(new Set([name, ...others]).size).toBe(3)
+  expect(words(await register("k".repeat(300), "ON_READ"))[0]?.length).toBe(128)
+})
+
+it("TRIGGER ENABLE, DISABLE, VERSIONS, ROLLBACK and SHADOW ask the engine", async () => {
+  expect(await client.send("TRIGGER", "ENABLE", "t1")).toBe("+OK\r\n")
+  expect(await client.send("TRIGGER", "DISABLE", "t1")).toBe("+OK\r\n")
+  expect(await client.send("TRIGGER", "ROLLBACK", "t1")).toBe(":1\r\n")
+  expect(await client.send("TRIGGER", "ROLLBACK", "t1", "2")).toBe(":2\r\n")
+  const missing = "-ERR trigger: trigger 't1' has no version 9; there are 1, 2\r\n"
+  expect(await client.send("TRIGGER", "ROLLBACK", "t1", "9")).toBe(missing)
+  expect(await client.send("TRIGGER", "SHADOW", "t1", "TIMEOUT", "50", "return 2")).toBe("+OK\r\n")
+  expect(await client.send("TRIGGER", "SHADOW", "t1", "drop")).toBe(":1\r\n")
+  expect(await client.send("TRIGGER", "SHADOW", "t1", "PROMOTE")).toBe("+OK\r\n")
+  expect(asked).toEqual([
+    ["t1", true],
+    ["t1", false],
+    ["t1", undefined],
+    ["t1", 2],
+    ["t1", 9],
+    ["t1", { timeoutUs: 50, source: "return 2" }]
+  ])
+  const versions = words(await client.send("TRIGGER", "VERSIONS", "t1"))
+  expect(versions.slice(0, 4)).toEqual(["version", ":2", "live", ":1"])
+})
+
+it("TRIGGER TEST … HISTORY tries a trigger, a source, or one in the place of the other", async () => {
+  const tested = async (...args: string[]) => words(await client.send("TRIGGER", "TEST", ...args, "HISTORY", "20"))
+  expect((await tested("t1")).slice(0, 4)).toEqual(["events", ":3", "matched", ":0"])
+  await tested("SOURCE", "return")
+  await tested("t1", "SOURCE", "return")
+  expect(asked).toEqual([
+    [{ name: "t1" }, 20],
+    [{ source: "return" }, 20],
+    [{ name: "t1", source: "return" }, 20]
+  ])
 })

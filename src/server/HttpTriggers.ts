@@ -1,0 +1,176 @@
+/**
+ * Triggers and what they log, as JSON for the HTTP API. Field names are those of the library (`timeoutUs`, `atMs`).
+ *
+ * What is tried by `POST /v1/triggers/test` is a JSON object: `name` of a trigger, or `source`, or both for another source
+ * in a trigger's place; and either the event (`event`, `key`, `value`, `oldValue`, `metadata`, `tags`, `cost`) or
+ * `history`, the number of the last events that happened. A value that is a string is the bytes that SET stores, any other is
+ * structured data.
+ */
+import { InvalidValue } from "../cache/CacheError.ts"
+import { toBytes, toJson, toMetadata, toText, toValue } from "../cache/Values.ts"
+import type { Nested, ValueObject } from "../kernel/index.ts"
+import type { TestEvent } from "../triggers/DryRun.ts"
+import { historyMax } from "../triggers/History.ts"
+import { linesReadDefault } from "../triggers/LogStreams.ts"
+import { type RegisteredTrigger, type TriggerEventName, triggerEventNames } from "../triggers/Trigger.ts"
+import { TriggerNotFound, type TriggerSyntaxError } from "../triggers/TriggerError.ts"
+import { triggerGraph } from "../triggers/TriggerGraph.ts"
+import type { TestSubject } from "../triggers/Triggers.ts"
+import type { TriggerPort } from "./commands/TriggerPort.ts"
+
+/** What the API asks of the engine. */
+export type HttpTriggers = Pick<TriggerPort, "list" | "test" | "testHistory" | "logs">
+
+/** JSON text and its status; where it is not 200 the text is an object with an `error`. */
+export interface Answer {
+  readonly status: number
+  readonly json: string
+}
+
+/** All triggers with their figures; their sources are in TRIGGER INFO alone, for together they may have 32 MiB. */
+export const list = (triggers: HttpTriggers): Answer => ok(triggers.list().map(shown))
+
+const shown = ({ source: _, shadow, ...trigger }: RegisteredTrigger) => {
+  if (shadow === null) return { ...trigger, shadow }
+  const { source: __, ...figures } = shadow
+  return { ...trigger, shadow: figures }
+}
+
+export const graph = (triggers: HttpTriggers): Answer => ok(triggerGraph(triggers.list()))
+
+/** The log streams by name. */
+export const streams = ({ logs }: HttpTriggers): Answer => ok(logs.list())
+
+/**
+ * Lines of a stream, oldest first: the first `count` behind number `after`, or the last `count`. A stream in which nothing
+ * has been logged has none, so whoever asks again and again may begin before the first line.
+ */
+export const lines = ({ logs }: HttpTriggers, stream: string, search: URLSearchParams): Answer => {
+  const unknown = [...search.keys()].find((name) => name !== "after" && name !== "count")
+  if (unknown !== undefined) return refusal(400, `'${brief(unknown)}' is no parameter here; there are after and count`)
+  const [after, count] = [numberOf(search, "after"), numberOf(search, "count")]
+  if (typeof after === "string") return refusal(400, after)
+  if (typeof count === "string") return refusal(400, count)
+  const read = logs.read(stream, { ...(after === undefined ? {} : { after }), count: count ?? linesReadDefault })
+  const info = logs.list().find((each) => each.stream === stream)
+  return ok({
+    stream,
+    first: info?.first ?? 0,
+    last: info?.last ?? 0,
+    dropped: info?.dropped ?? 0,
+    lines: read.map(({ fields, key, ...line }) => ({
+      ...line,
+      fields: fields === null ? null : JSON.parse(fields),
+      key: toText(key) ?? key
+    }))
+  })
+}
+
+const numberOf = (search: URLSearchParams, name: string): number | undefined | string => {
+  const text = search.get(name)
+  if (text === null) return undefined
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : undefined
+  return value ?? `${name} is a whole number of zero or more, not '${brief(text)}'`
+}
+
+/** A dry run, of what `body` says. Changes nothing. */
+export const test = (triggers: HttpTriggers, body: string): Answer => {
+  const question = questionOf(body)
+  if (typeof question === "string") return refusal(400, question)
+  const { subject, event, history } = question
+  if (event !== undefined) {
+    const report = triggers.test(subject, event)
+    return "_tag" in report ? refused(report) : ok(report)
+  }
+  const report = triggers.testHistory(subject, history)
+  if ("_tag" in report) return refused(report)
+  const { events, matched, runs, sum, current } = report
+  return ok({
+    events,
+    matched,
+    differ: current === null ? null : runs.filter((run) => run.current !== null).length,
+    sum,
+    current,
+    runs: runs.map(({ report, key, ...run }) => ({ ...run, key: toText(key) ?? key, ...report, current: run.current }))
+  })
+}
+
+type Question = { readonly subject: TestSubject } & (
+  | { readonly event: TestEvent; readonly history?: never }
+  | { readonly event?: never; readonly history: number }
+)
+
+/** What a body asks; or what is wrong with it. */
+const questionOf = (body: string): Question | string => {
+  let asked: unknown
+  try {
+    asked = JSON.parse(body)
+  } catch (error) {
+    return `the body is no JSON: ${(error as Error).message}`
+  }
+  if (typeof asked !== "object" || asked === null || Array.isArray(asked)) return "the body is no JSON object"
+  const fields = asked as Readonly<Record<string, unknown>>
+  const unknown = Object.keys(fields).find((name) => !known.includes(name))
+  if (unknown !== undefined) return `'${brief(unknown)}' is no field here; there are ${known.join(", ")}`
+  const { name, source, history } = fields
+  if (name === undefined && source === undefined) return "give name, the trigger's, or source, or both"
+  for (const [field, value] of Object.entries({ name, source })) {
+    if (value !== undefined && typeof value !== "string") return `${field} is a text`
+  }
+  const subject = {
+    ...(name === undefined ? {} : { name }),
+    ...(source === undefined ? {} : { source })
+  } as TestSubject
+  if (history === undefined) {
+    const event = eventOf(fields)
+    return typeof event === "string" ? event : { subject, event }
+  }
+  const others = ofEvent.filter((field) => fields[field] !== undefined)
+  if (others.length > 0) return `history is about events that happened; leave out ${others.join(", ")}`
+  if (!Number.isSafeInteger(history) || (history as number) < 1) {
+    return `history is a whole number from 1; the log has the last ${historyMax} events`
+  }
+  return { subject, history: history as number }
+}
+
+/** The event that a body makes up; or what is wrong with it. */
+const eventOf = (fields: Readonly<Record<string, unknown>>): TestEvent | string => {
+  const { event: given, key = "", value = "", oldValue, metadata, tags = [], cost = 0 } = fields
+  const event = triggerEventNames.find((name) => name === given) as TriggerEventName | undefined
+  if (event === undefined) return `event is one of ${triggerEventNames.join(", ")}; or give history, a number of events`
+  if (typeof key !== "string") return "key is a text"
+  if (fields.key === undefined && event !== "ON_FLUSH") return "give key, which the event is about"
+  if (!Array.isArray(tags) || tags.some((tag) => typeof tag !== "string")) return "tags is a list of texts"
+  if (typeof cost !== "number" || cost < 0) return "cost is a number of zero or more"
+  const [now, old] = [toValue(value), oldValue === undefined ? undefined : toValue(oldValue)]
+  if (now instanceof InvalidValue) return `value: ${now.reason}`
+  if (old instanceof InvalidValue) return `oldValue: ${old.reason}`
+  const meta = metadata === undefined ? undefined : toMetadata(metadata)
+  if (meta instanceof InvalidValue) return `metadata: ${meta.reason}`
+  return {
+    event,
+    key: toBytes(key),
+    value: now,
+    ...(old === undefined ? {} : { oldValue: old }),
+    ...(meta === undefined ? {} : { metadata: meta }),
+    tags: tags.map(toBytes),
+    cost
+  }
+}
+
+const ofEvent = ["event", "key", "value", "oldValue", "metadata", "tags", "cost"]
+const known = ["name", "source", "history", ...ofEvent]
+
+const refused = (error: TriggerNotFound | TriggerSyntaxError): Answer => {
+  if (error instanceof TriggerNotFound) return refusal(404, error.message)
+  const { message, line, column } = error
+  return { status: 400, json: JSON.stringify({ error: message, line, column }) }
+}
+
+const refusal = (status: number, error: string): Answer => ({ status, json: JSON.stringify({ error }) })
+
+/** Plain data that may have the kernel's values in it, which JSON.stringify does not know (big integers, maps, bytes). */
+const ok = (value: object): Answer => ({ status: 200, json: toJson(value as Nested | ValueObject as Nested) })
+
+/** As much of what somebody sent as an answer repeats. */
+const brief = (text: string): string => text.slice(0, 40)
