@@ -16,7 +16,7 @@ import {
   rmSync,
   writeFileSync
 } from "node:fs"
-import { basename, delimiter, dirname, join, relative, resolve } from "node:path"
+import { basename, delimiter, dirname, join, relative, resolve, sep } from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { install } from "./install.mjs"
@@ -42,12 +42,13 @@ const cache = inRoot(".cache", "servers")
 const launchers = join(cache, "bin")
 
 /**
- * Fetches the servers that are not there. What cannot be fetched is said loudly, with the test files that it leaves out.
- * Answers how many are missing where none may be.
+ * Fetches the servers that are not there and that the test files on these paths need (all of them without a path). What
+ * cannot be fetched is said loudly, with the test files that it leaves out. Answers how many are missing where none may be.
  */
-export const fetchServers = async () => {
+export const fetchServers = async (paths = []) => {
   let missing = 0
   for (const server of servers) {
+    if (filesThatNeed(server, paths).length === 0) continue
     if (server.programs.every(isOnPath) || server.programs.every((program) => existsSync(join(launchers, program))))
       continue
     try {
@@ -57,7 +58,7 @@ export const fetchServers = async () => {
       missing += isRequired ? 1 : 0
       say(`${isRequired ? "FAILED" : "LEFT OUT"}: ${server.name} is neither on PATH nor could it be fetched`)
       say(`  ${error.message.trim().split("\n").join("\n  ")}`)
-      say(`  without it these do not run: ${filesGuardedBy(server.guard).join(", ") || "no test file yet"}`)
+      say(`  without it these do not run: ${filesThatNeed(server, paths).join(", ")}`)
     }
   }
   return missing
@@ -73,10 +74,23 @@ const isOnPath = (program) =>
     }
   })
 
-const filesGuardedBy = (guard) =>
+/** Test files that say so by the server's guard, or by `describeWith` and one of its programs. */
+const filesThatNeed = ({ guard, programs }, paths) =>
   readdirSync(inRoot("test"), { recursive: true })
-    .filter((name) => name.endsWith(".test.ts") && readFileSync(inRoot("test", name), "utf8").includes(`${guard}(`))
-    .map((name) => `test/${name}`)
+    .map((name) => `test/${name.split(sep).join("/")}`)
+    .filter((name) => name.endsWith(".test.ts") && isMeant(name, paths))
+    .filter((name) => {
+      const text = readFileSync(inRoot(name), "utf8")
+      const named = [...text.matchAll(/describeWith\(\[([^\]]*)\]/g)].map(([, names]) => names)
+      return (
+        text.includes(`${guard}(`) || named.some((names) => programs.some((program) => names.includes(`"${program}"`)))
+      )
+    })
+
+/** Whether vitest runs the file when it is given these paths: each is a part of those that it means, or a whole one. */
+const isMeant = (name, paths) =>
+  paths.length === 0 ||
+  paths.some((path) => inRoot(name).includes(relative(inRoot(), resolve(path.replace(/:\d+$/, "")))))
 
 const fetchServer = async ({ name, packages, programs }) => {
   const work = join(cache, `.${name}-${process.pid}`)

@@ -1,6 +1,7 @@
 // npm test [-- paths or vitest flags]: everything that must hold, and as the very last line alone `N passed, N failed`.
 //
-// Without a path the type check and the linter count as one test each. What could not even run counts as failed: a build
+// Without a path the type check and the linter count as one test each. With one, only the servers that its tests need are
+// fetched. What could not even run counts as failed: a build
 // that breaks, a test file that does not load, a server that may not be left out, a vitest that ends badly for no test.
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -10,14 +11,15 @@ import { inRoot, root, runNode, say, tools } from "./project.mjs"
 import { fetchServers } from "./servers.mjs"
 
 const flags = process.argv.slice(2)
-const isWhole = flags.every((flag) => flag.startsWith("-"))
+const paths = flags.filter((flag, at) => !flag.startsWith("-") && flags[at - 1] !== "-t") // what -t takes is a name
+const isWhole = paths.length === 0
 let passed = 0
 let failed = 0
 
 const main = async () => {
   await install()
   if (!(await build())) failed++
-  failed += await fetchServers()
+  failed += await fetchServers(paths)
   if (isWhole) {
     await step("type check", [tools.tsc, "--noEmit", "-p", "tsconfig.json"])
     await step("lint", [tools.biome, "check", "."])

@@ -6,7 +6,7 @@
  */
 import { randomBytes } from "node:crypto"
 import { Context, Effect, Layer } from "effect"
-import { type ActorError, GenServer, type Process, Registry, Supervisor } from "./actor/index.ts"
+import { type ActorError, GenServer, type Process, ProcessMetrics, Registry, Supervisor } from "./actor/index.ts"
 import { Bus, Cache, CacheClock, type KeyspaceLimits, Keyspaces, Scheduler, Wakeups } from "./cache/index.ts"
 import { Sandbox } from "./sandbox/index.ts"
 import { DataDirectory, type StorageError } from "./storage/index.ts"
@@ -133,13 +133,7 @@ const layerMetrics = Layer.effect(
     const { workers } = yield* Sandbox
     const webhooks = yield* Webhooks.Webhooks
     const triggers = yield* Triggers
-    const tree = yield* ProcessTree
-    const sumOfTree = (of: (node: Supervisor.TreeNode) => number): number => {
-      const sum = (node: Supervisor.TreeNode): number =>
-        node.children.reduce((total, child) => total + sum(child), of(node))
-      const root = tree.read()
-      return root === null ? 0 : sum(root)
-    }
+    const journal = yield* Journal
     const { stats } = main
     const keyspace: readonly MetricReader[] = [
       { ...metric.keyspaceHits, read: () => stats.hits },
@@ -154,17 +148,23 @@ const layerMetrics = Layer.effect(
           [{ cause: "evict" }, stats.evictions] as const
         ]
       },
+      { ...metric.keyspaceFlushes, read: () => stats.flushes },
+      { ...metric.keyspaceSinkErrors, read: () => stats.sinkErrors },
       { ...metric.keyspaceEntries, read: () => main.size },
       { ...metric.keyspaceBytes, read: () => main.bytes }
     ]
+    const startedAtMs = Date.now()
     const registry = new MetricRegistry()
     registry.register(
+      { ...metric.buildInfo, read: () => [[{ version }, 1] as const] },
+      { ...metric.startTime, read: () => startedAtMs / 1000 },
       ...keyspace,
       ...triggers.metrics,
       ...webhooks.metrics,
       { ...metric.sandboxKills, read: () => workers().reduce((sum, { kills }) => sum + kills, 0) },
-      { ...metric.processes, read: () => sumOfTree(({ pid }) => (pid === null ? 0 : 1)) },
-      { ...metric.processRestarts, read: () => sumOfTree(({ restarts }) => restarts) }
+      { ...metric.journalDropped, read: journal.dropped },
+      { ...metric.residentMemory, read: () => process.memoryUsage.rss() },
+      ...ProcessMetrics.readers
     )
     return registry
   })

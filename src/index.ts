@@ -18,6 +18,7 @@ export {
   InvalidValue,
   type KeyspaceLimits,
   type Output,
+  Rejected,
   type SetOptions,
   type Subscriber
 } from "./cache/index.ts"

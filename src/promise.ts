@@ -35,7 +35,7 @@ import { Triggers } from "./triggers/index.ts"
 
 export type { Settings } from "./App.ts"
 export type { CacheStats, EntryView, Input, Output, SetOptions } from "./cache/index.ts"
-export { EntryTooLarge, InvalidTtl, InvalidValue } from "./cache/index.ts"
+export { EntryTooLarge, InvalidTtl, InvalidValue, Rejected } from "./cache/index.ts"
 export type { DryRunReport, RegisteredTrigger, TriggerInput, TriggerLogRecord } from "./triggers/index.ts"
 export {
   InvalidTrigger,
@@ -56,6 +56,28 @@ export interface TriedEvent {
 
 /**
  * A cache that reacts when it is touched.
+ *
+ * | method | answers |
+ * |---|---|
+ * | `get(key)` | the value or undefined; fires ON_READ |
+ * | `set(key, value, { ttl, metadata, tags, cost })` | when its triggers have run |
+ * | `del(key)`, `has(key)`, `expire(key, ttl)` | whether there was such an entry |
+ * | `clear()` | how many entries there were |
+ * | `stats()` | counts of the cache |
+ * | `unsafeGet(key)`, `peek(key)` | at once, without a promise; `peek` has no consequences |
+ * | `trigger(trigger)` | the trigger as it is registered, once it is saved |
+ * | `triggers()`, `triggerLog(count)` | what is registered; what failed or was skipped |
+ * | `removeTrigger(name)` | whether there was such a trigger |
+ * | `tryTrigger(subject, event)` | what a run would do; nothing happens |
+ * | `on(channel, listener)` | a function that takes the listener back |
+ * | `processes()` | the supervision tree |
+ * | `ready`, `close()` | when everything runs; when everything has stopped |
+ *
+ * Keys are text; values are text, numbers, bigints, booleans, null, bytes, arrays, Maps and plain objects. A `ttl` is a
+ * duration (`"30 minutes"`) or milliseconds. Methods reject with the library's errors (docs/errors.md), or because the cache is closed.
+ *
+ * What runs in the cache's own name runs in its supervision tree. The fiber of a call of a method is the caller's: it ends with
+ * the promise.
  *
  * @example
  * const cache = new Mimosa({ maxEntries: 10_000 })

@@ -1,9 +1,28 @@
-/** docs/errors.md against the code: every error that a client can meet is on the page. */
-import { readFileSync } from "node:fs"
-import { expect, it } from "vitest"
+/**
+ * The pages of docs/ and the README against the code: every error that a client can meet is on its page, snippets compile and print
+ * what stands below them, the README's session goes as it says, and as many behaviours are ported from OTP as the page of
+ * differences counts.
+ */
+import { spawn } from "node:child_process"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { mkdir, rm, writeFile } from "node:fs/promises"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+import { describe, expect, it } from "vitest"
+import * as actor from "../src/actor/index.ts"
+import { commands } from "../src/cli/commands.ts"
 import * as mimosa from "../src/index.ts"
+import { triggers } from "../src/server/commands/trigger.ts"
 import { RespError } from "../src/server/RespError.ts"
-import { failureKinds, skipKinds } from "../src/triggers/Trigger.ts"
+import { makeCacheApi, Run } from "../src/triggers/CacheApi.ts"
+import { eventFields } from "../src/triggers/EventFields.ts"
+import { triggerEventNames } from "../src/triggers/Trigger.ts"
+import * as triggerErrors from "../src/triggers/TriggerError.ts"
+import { failureKinds, skipKinds } from "../src/triggers/TriggerStats.ts"
+import { describeBuilt, mimosa as runMimosa, type Served, serve, temporaryFolder } from "./cli/Mimosa.ts"
+import { endWithUs, path as pathOf } from "./servers/Binary.ts"
+import { describeWith } from "./servers/describeWith.ts"
+import { complaints, printedBy, programOf } from "./support/Snippets.ts"
 
 const page = readFileSync(new URL("../docs/errors.md", import.meta.url), "utf8").replaceAll("\\|", "|")
 
@@ -18,7 +37,7 @@ it.each(Object.entries(RespError))("docs/errors.md has the answer %s", (_name, e
   expect(page).toContain(`| \`${shown(error)}\` |`)
 })
 
-const errors = Object.entries(mimosa).filter(
+const errors = Object.entries({ ...mimosa, ...triggerErrors }).filter(
   ([, value]) => (value as { prototype?: unknown }).prototype instanceof Error
 )
 
@@ -26,9 +45,242 @@ it.each(errors.map(([name]) => name))("docs/errors.md has the library's %s", (na
   expect(page).toContain(`| \`${name}\` |`)
 })
 
-it.each([...failureKinds, ...skipKinds.map((kind) => `skipped:${kind}`)])(
+it.each([...failureKinds, ...skipKinds.map((kind) => `skipped:${kind}`), "refused:webhook", "refused:emit"])(
   "docs/errors.md has %s of TRIGGER LOG",
   (kind) => {
     expect(page).toMatch(new RegExp(`^\\|[^|]*\`${kind}\`[^|]*\\|`, "m"))
   }
 )
+
+describe("README.md", () => {
+  const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8")
+
+  it("names every event, field of an event, function of cache and TRIGGER command", () => {
+    const [container] = triggers.commands
+    const names = [
+      ...triggerEventNames,
+      ...(container?.subcommands ?? []).map(({ name }) => `TRIGGER ${name.toUpperCase()}`),
+      ...Object.keys(makeCacheApi(new Run(""))).map((name) => `${name}(`)
+    ]
+    const said = readme.replaceAll("DEL|REMOVE", "DEL|TRIGGER REMOVE")
+    expect(names.filter((name) => !said.includes(name))).toEqual([])
+    const [, fields = ""] = /\*\*`event`\*\* has `([^`]*)`/.exec(readme) ?? []
+    expect(fields.split(/\s+/)).toEqual(eventFields)
+  })
+
+  it("has the options of mimosa serve with their variables and defaults", () => {
+    const rows = [...readme.matchAll(/^\| `--([\w-]+)` \| (?:`(\w+)`)? ?\| (?:`(\S+)`|none|off|by the terminal) \|/gm)]
+    const options = Object.values(commands.find(({ path }) => path.join(" ") === "serve")?.options ?? {})
+    const isInWords = ["log-format"]
+    const facts = options.map(({ name, variable, byDefault }) => [
+      name,
+      variable ?? undefined,
+      byDefault === "" || isInWords.includes(name) ? undefined : byDefault
+    ])
+    expect(rows.map(([, ...cells]) => cells).sort()).toEqual(facts.sort())
+  })
+
+  it("calls commands of mimosa by their names", () => {
+    const known = new Set(commands.map(({ path }) => path[0]))
+    const called = [...readme.matchAll(/\bmimosa ([a-z]+)\b(?=[^\n]*`)|npx mimosa ([a-z]+)/g)]
+    const names = called.map(([, quoted, typed]) => quoted ?? typed)
+    expect(names.filter((name) => !known.has(name as string))).toEqual([])
+    expect(names.length).toBeGreaterThan(5)
+  })
+
+  it("has snippets that the compiler accepts, and that print what stands below them", async () => {
+    const blocks = [...readme.matchAll(/^```ts\n[\s\S]*?^```\n\n```text\n[\s\S]*?^```$/gm)].map(([block]) => block)
+    expect(blocks.length).toBe([...readme.matchAll(/^```ts$/gm)].length)
+    await mkdir(inRoot(".cache"), { recursive: true })
+    for (const [at, block] of blocks.entries()) {
+      const snippet = `.cache/readme-${process.pid}-${at}.md`
+      await writeFile(inRoot(snippet), block)
+      try {
+        expect(await complaints(snippet)).toBe("")
+        const { did, said } = await printedBy(snippet)
+        expect(did).toEqual(said)
+      } finally {
+        await rm(inRoot(snippet))
+      }
+    }
+  })
+
+  describeBuilt("with a server", () => {
+    describeWith(["redis-cli"])("and redis-cli", () => {
+      it("has a first session that goes as it says", async () => {
+        const folder = await temporaryFolder()
+        const served = await serve(folder.path)
+        const session = new Session(served)
+        try {
+          for (const step of stepsOf(
+            readme.slice(readme.indexOf("## A first session"), readme.indexOf("## The library"))
+          )) {
+            expect([step.command, ...(await session.run(step))]).toEqual([step.command, ...step.output])
+          }
+        } finally {
+          session.end()
+          await served.stop()
+          await folder.remove()
+        }
+      })
+    })
+  })
+})
+
+interface Step {
+  readonly command: string
+  /** What stands below it, up to the next one. */
+  readonly output: readonly string[]
+}
+
+/** The commands of a page's consoles. */
+const stepsOf = (page: string): Step[] => {
+  const consoles = [...page.matchAll(/^```console\n([\s\S]*?)^```$/gm)].map(([, lines]) => lines as string)
+  return consoles.flatMap((lines) =>
+    lines
+      .split(/^\$ /m)
+      .slice(1)
+      .map((step) => {
+        const [command = "", ...output] = step.trimEnd().split("\n")
+        return { command, output: output.map(withoutTime) }
+      })
+  )
+}
+
+const withoutTime = (line: string): string => line.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/, "<time>")
+
+/** Somebody at a terminal, who types what the README says. */
+class Session {
+  private readonly inBackground: ReturnType<typeof spawn>[] = []
+  private lines: AsyncIterator<string> | undefined
+
+  constructor(private readonly served: Served) {}
+
+  /** What appears until the next command, of this one and of what was sent to the background before. */
+  async run({ command, output }: Step): Promise<string[]> {
+    if (command.startsWith("npx mimosa ")) return this.mimosa(command.slice("npx mimosa ".length).split(" "))
+    const isInBackground = command.endsWith(" &")
+    const shell = spawn("sh", ["-c", this.typed(command), pathOf("redis-cli")], {
+      stdio: ["ignore", "pipe", "inherit"]
+    })
+    endWithUs(shell)
+    const lines = createInterface({ input: shell.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]()
+    if (isInBackground) {
+      this.inBackground.push(shell)
+      this.lines = lines
+      return next(lines, output.length)
+    }
+    const own = await next(lines, Number.POSITIVE_INFINITY)
+    return this.lines === undefined ? own : [...own, ...(await next(this.lines, output.length - own.length))]
+  }
+
+  end(): void {
+    for (const shell of this.inBackground) shell.kill()
+  }
+
+  private async mimosa(words: readonly string[]): Promise<string[]> {
+    const { stdout } = await runMimosa(words, { env: { MIMOSA_PORT: `${this.served.port}` } })
+    return stdout.trimEnd().split("\n").map(withoutTime)
+  }
+
+  /** On the port of this server, and with answers as they are shown on a terminal. */
+  private typed(command: string): string {
+    const words = command.replace(/ &$/, "").replace("redis-cli -p 6380", `"$0" --no-raw -p ${this.served.port}`)
+    return `exec ${words}`
+  }
+}
+
+const next = async (lines: AsyncIterator<string>, count: number): Promise<string[]> => {
+  const read: string[] = []
+  while (read.length < count) {
+    const line = await lines.next()
+    if (line.done === true) break
+    read.push(line.value)
+  }
+  return read
+}
+
+const inRoot = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url))
+
+describe("docs/features/actors.md", () => {
+  const guide = "docs/features/actors.md"
+
+  it("has snippets that the compiler accepts, as one program", async () => {
+    expect(await complaints(guide)).toBe("")
+  })
+
+  it("has snippets that print what stands below them", async () => {
+    const { did, said } = await printedBy(guide)
+    expect(did).toEqual(said)
+    expect(said.filter(({ output }) => output !== "").length).toBeGreaterThan(20)
+  })
+
+  it("names for those who know Elixir only what there is", () => {
+    const page = readFileSync(new URL(`../${guide}`, import.meta.url), "utf8")
+    const table = page.slice(page.indexOf("| in Elixir | here |"))
+    const here = [...table.matchAll(/^\|.*?[^\\]\|(.*)\|$/gm)].map(([, cell]) => cell).join("\n")
+    const modules = new Map<string, object>(Object.entries(actor))
+    const named = [...here.matchAll(/\b([A-Z]\w+)\.([a-z]\w+)/g)] as unknown as [string, string, string][]
+    const missing = named.filter(
+      ([, module, name]) => modules.has(module) && !(name in (modules.get(module) as object))
+    )
+    expect(missing.map(([whole]) => whole)).toEqual([])
+    expect(named.length).toBeGreaterThan(30)
+  })
+})
+
+it("a page's snippets keep its lines, and know what each of them says that it prints", () => {
+  const page = [
+    "Prose.",
+    "```ts",
+    'import { x } from "mimosa-cache/actor"',
+    "```",
+    "```text",
+    "hello",
+    "```",
+    "```ts",
+    "```"
+  ]
+  const { printed, source } = programOf(page.join("\n"), new Map([["mimosa-cache/actor", "../actor.ts"]]))
+  expect(source.split("\n")[2]).toBe('import { x } from "../actor.ts"')
+  expect(printed).toEqual([
+    { line: 4, output: "hello\n" },
+    { line: 9, output: "" }
+  ])
+})
+
+describe("docs/features/actors-differences.md", () => {
+  const differences = readFileSync(new URL("../docs/features/actors-differences.md", import.meta.url), "utf8")
+  const rows = [...differences.matchAll(/^\| (?:`(\w+)`|all) \| (\d+) \|/gm)].map(([, name, count]) => [
+    name ?? "all",
+    Number(count)
+  ])
+
+  it("counts the behaviours of each module that are ported, and there are at least 150", () => {
+    const ported = portedBehaviours()
+    const all = [...ported.values()].reduce((sum, count) => sum + count, 0)
+    expect(Object.fromEntries(rows)).toEqual({ ...Object.fromEntries(ported), all })
+    expect(all).toBeGreaterThanOrEqual(150)
+  })
+})
+
+/**
+ * Sentences in test/actor that end with the letters of their origins, by module: that of the `describe` around them if there is one of its
+ * name, else that of the file.
+ */
+function portedBehaviours(): ReadonlyMap<string, number> {
+  const isModule = (name: string) => existsSync(new URL(`../src/actor/${name}.ts`, import.meta.url))
+  const folder = new URL("actor/", import.meta.url)
+  const counts = new Map<string, number>()
+  for (const file of readdirSync(folder).filter((name) => name.endsWith(".test.ts"))) {
+    let group = ""
+    const source = readFileSync(new URL(file, folder), "utf8")
+    for (const [, title, origin] of source.matchAll(/^describe\("([^"]*)"|\(((?:[A-Z], )*[A-Z])\)["`],/gm)) {
+      if (title !== undefined) group = title
+      if (origin === undefined) continue
+      const module = isModule(group) ? group : file.replace(".test.ts", "")
+      counts.set(module, (counts.get(module) ?? 0) + 1)
+    }
+  }
+  return counts
+}

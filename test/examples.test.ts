@@ -26,6 +26,47 @@ const printed: Readonly<Record<string, readonly (string | RegExp)[]>> = {
     "it wrote:   3",
     "a dry run:  [ { channel: 'price:changed', payload: 'price:pear 1 -> 2' } ] and nothing changed: true",
     "statistics: { runs: 2, writes: 1, emits: 1 }"
+  ],
+  "04-counter": [
+    "clicks:  3",
+    "  refused:  not so fast",
+    "  crashed:  crash: RangeError: NaN cannot be added",
+    "  after it: 0",
+    "visits:  3",
+    "  refused:  not so fast",
+    "  crashed:  crash: RangeError: NaN cannot be added",
+    "  after it: 3",
+    "restarts: { clicks: 1, visits: 1 }"
+  ],
+  "05-chat-room": [
+    "ada | host: welcome ada",
+    "ada | host: welcome joe",
+    "joe | host: welcome joe",
+    "ada | host: welcome mike",
+    "joe | host: welcome mike",
+    "mike| host: welcome mike",
+    "in the room: [ 'ada', 'joe', 'mike' ]",
+    "joe | ada: hello all",
+    "mike| ada: hello all",
+    "in the room: [ 'ada', 'mike' ]",
+    "ada | host: joe is gone (normal)",
+    "mike| host: joe is gone (normal)",
+    "ada | host: mike is gone (crash: Error: nothing to say)",
+    "in the room: [ 'ada' ]",
+    "subscribers: 1"
+  ],
+  "06-worker-pool": [
+    "3 workers, restarts 0,0,0; pool 1",
+    "3 squared is 9",
+    "2000: too big",
+    "13: ProcessExited (crash: Error: 13 is unlucky)",
+    "4 squared is 16",
+    "3 workers, restarts 0,0,1; pool 1",
+    "13: ProcessExited (crash: Error: 13 is unlucky)",
+    "13: ProcessExited (crash: Error: 13 is unlucky)",
+    "13: ProcessExited (crash: Error: 13 is unlucky)",
+    "3 workers, restarts 0,0,0; pool 2",
+    "5 squared is 25"
   ]
 }
 

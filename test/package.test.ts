@@ -1,7 +1,7 @@
 /** The package as npm would publish it: packed once from dist, and looked at from outside. */
 import { execFile } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"
-import { mkdtemp, readFile, rm } from "node:fs/promises"
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -13,6 +13,19 @@ const root = fileURLToPath(new URL("..", import.meta.url))
 const run = promisify(execFile)
 
 const isBuilt = existsSync(join(root, "dist/.inputs"))
+/** As strict as a user can be: no ambient types, and every declaration checked. */
+const compilerOptions = {
+  target: "ES2022",
+  lib: ["ES2022", "DOM"], // effect's declarations need DOM's AbortSignal and ReadableStream
+  module: "NodeNext",
+  types: [],
+  strict: true,
+  exactOptionalPropertyTypes: true,
+  skipLibCheck: false,
+  outDir: "out",
+  rootDir: "."
+}
+
 const describeBuilt = isBuilt || process.env.CI ? describe : describe.skip
 const why = isBuilt ? "" : " (left out: dist is not built; npm run build)"
 
@@ -63,6 +76,50 @@ describeBuilt(`the packed package${why}`, () => {
     )
     expect(problems).toBe("none")
   })
+
+  describe("in a project that has only effect beside it", () => {
+    let project: string
+
+    beforeAll(async () => {
+      project = join(folder, "outside")
+      const modules = join(project, "node_modules")
+      await mkdir(join(modules, "mimosa-cache"), { recursive: true })
+      await run("tar", ["-xzf", tarball, "-C", join(modules, "mimosa-cache"), "--strip-components=1"])
+      // By its real path effect finds its own dependencies; from the project nothing but effect can be seen.
+      await symlink(join(root, "node_modules/effect"), join(modules, "effect"), "junction")
+      await writeFile(join(project, "package.json"), JSON.stringify({ name: "outside", type: "module" }))
+      await writeFile(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions, include: ["*.ts"] }))
+      await writeFile(join(project, "counter.ts"), counterProgram)
+      await writeFile(join(project, "whole.js"), 'import "mimosa-cache"')
+    })
+
+    const node = (file: string) => run(process.execPath, [join(project, file)], { cwd: project })
+
+    it("type-checks strictly against mimosa-cache/actor and mimosa-cache/testing, their declarations and effect's included", async () => {
+      const tsc = [join(root, "node_modules/typescript/bin/tsc"), "-p", project]
+      const problems = await run(process.execPath, tsc, { cwd: project }).then(
+        () => "none",
+        (error) => error.stdout
+      )
+      expect(problems).toBe("none")
+    })
+
+    it("runs with plain node", async () => {
+      expect((await node("out/counter.js")).stdout.split("\n")).toEqual([
+        "2 clicks",
+        "gone: crash: Error: overflow",
+        "0 clicks, 1 restart",
+        "refused: BadRequest",
+        "an hour at once: 3600000 ms",
+        ""
+      ])
+    })
+
+    it("needs nothing else for that, and the whole package does", async () => {
+      expect(await readdir(join(project, "node_modules"))).toEqual(["effect", "mimosa-cache"])
+      await expect(node("whole.js")).rejects.toMatchObject({ stderr: expect.stringMatching(/ERR_MODULE_NOT_FOUND/) })
+    })
+  })
 })
 
 describe("the lockfile", () => {
@@ -70,3 +127,60 @@ describe("the lockfile", () => {
     expect(readFileSync(join(root, "package-lock.json"), "utf8")).not.toMatch(/"resolved":\s*"https?:/)
   })
 })
+
+const counterProgram = `
+import { Effect, Logger, LogLevel, Request, Schema } from "effect"
+import { ExitReason, GenServer, Process, Registry, Supervisor, Wire } from "mimosa-cache/actor"
+import { Simulation } from "mimosa-cache/testing"
+
+class Get extends Request.TaggedClass("Get")<number, never, object> {}
+class Add extends Schema.TaggedRequest<Add>()("Add", {
+  failure: Schema.Never,
+  success: Schema.Number,
+  payload: { amount: Schema.Number }
+}) {}
+
+interface CounterProtocol extends GenServer.Protocol {
+  readonly call: Get | Add
+  readonly cast: "overflow"
+}
+type CounterRef = GenServer.RefOf<CounterProtocol>
+
+const Counter = GenServer.define<CounterProtocol>()({
+  name: "counter",
+  init: (first: number) => GenServer.Ok(first),
+  handleCall: {
+    Get: (_, count) => GenServer.Reply(count, count),
+    Add: ({ amount }, count) => Effect.succeed(GenServer.Reply(count + amount, count + amount))
+  },
+  handleCast: () => Effect.die(new Error("overflow"))
+})
+
+const program = Effect.gen(function* () {
+  const names = yield* Registry.make({ keys: "unique" })
+  const clicks = Registry.via<CounterRef>(names, "clicks")
+  const tree = yield* Supervisor.start({ children: [GenServer.childSpec(Counter, 0, { name: clicks })] })
+  yield* Wire.callEncoded(clicks, Add, { _tag: "Add", amount: 2 })
+  const count: number = yield* GenServer.call(clicks, new Get())
+  console.log(\`\${count} clicks\`)
+
+  const first = GenServer.whereis(clicks)
+  yield* GenServer.cast(clicks, "overflow")
+  if (first !== null) console.log(\`gone: \${ExitReason.format(yield* Process.awaitExit(first))}\`)
+  yield* Effect.sleep(10)
+  const restarts = Supervisor.unsafeTree(tree)?.children[0]?.restarts
+  console.log(\`\${yield* GenServer.call(clicks, new Get())} clicks, \${restarts} restart\`)
+
+  const refused = yield* Effect.flip(Wire.callEncoded(clicks, Add, { _tag: "Add", amount: "2" }))
+  console.log(\`refused: \${refused._tag}\`)
+})
+
+await Effect.runPromise(Logger.withMinimumLogLevel(Effect.scoped(program), LogLevel.None))
+
+const simulation = Simulation.make({ seed: 42 })
+simulation.run(Effect.sleep("1 hour"))
+console.log(\`an hour at once: \${simulation.nowMs} ms\`)
+
+// @ts-expect-error: the counter takes no such cast
+export const wrong = (counter: CounterRef) => GenServer.cast(counter, "reset")
+`

@@ -1,4 +1,5 @@
 /** Mimosa without Effect: one class. */
+import { readFileSync } from "node:fs"
 import * as fs from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -81,8 +82,21 @@ describe("a cache", () => {
     expect(await rejection(cache.set("k", 1, { ttl: 0 }))).toBeInstanceOf(InvalidTtl)
     expect(await rejection(cache.set("k", "x".repeat(1_000)))).toBeInstanceOf(EntryTooLarge)
     expect(await rejection(cache.expire("k", "soon" as never))).toBeInstanceOf(InvalidTtl)
-    expect(await rejection(cache.trigger({ ...hello, pattern: "a*b" }))).toBeInstanceOf(InvalidTrigger)
+    expect(await rejection(cache.trigger({ ...hello, pattern: "a[b" }))).toBeInstanceOf(InvalidTrigger)
     expect(await rejection(cache.trigger({ ...hello, source: "return (" }))).toBeInstanceOf(TriggerSyntaxError)
+  })
+
+  it("has a table of its methods that leaves none out", () => {
+    const text = readFileSync(new URL("../src/promise.ts", import.meta.url), "utf8")
+    const table = text
+      .split("\n")
+      .filter((line) => line.startsWith(" * | `"))
+      .join("\n")
+    const named = [...table.matchAll(/`(\w+)(?=[(`])/g)].map(([, name]) => name as string)
+    const internal = ["constructor", "open", "run", "settle"]
+    const methods = Object.getOwnPropertyNames(Mimosa.prototype).filter((name) => !internal.includes(name))
+    expect(methods.filter((name) => !named.includes(name))).toEqual([])
+    expect(named.filter((name) => ![...methods, "ready"].includes(name))).toEqual([])
   })
 
   it("shows its processes", async () => {

@@ -1,7 +1,6 @@
 /**
  * A command as data: its name, arguments and options, from which the parser and the help are made, and what it does.
  */
-import { Config, Effect, Option } from "effect"
 import { CliError } from "./CliError.ts"
 import type { OptionRow } from "./Option.ts"
 
@@ -29,8 +28,8 @@ export interface CommandRow {
   readonly options: OptionRows
   /** Lines below the options: what cannot be said in one of them, and examples. */
   readonly notes: readonly string[]
-  /** Loads what it needs when it is called. */
-  readonly run: (values: never, args: readonly string[]) => Effect.Effect<void, CliError>
+  /** Loads what it needs when it is called. Rejects with a `CliError` when it cannot do what it was asked. */
+  readonly run: (values: never, args: readonly string[]) => Promise<void>
 }
 
 export const command = <const Rows extends OptionRows>(row: {
@@ -40,7 +39,7 @@ export const command = <const Rows extends OptionRows>(row: {
   readonly argumentsMin?: number
   readonly options: Rows
   readonly notes?: readonly string[]
-  readonly run: (values: OptionValues<Rows>, args: readonly string[]) => Effect.Effect<void, CliError>
+  readonly run: (values: OptionValues<Rows>, args: readonly string[]) => Promise<void>
 }): CommandRow => {
   const rows = row.arguments ?? []
   return {
@@ -103,24 +102,21 @@ export const parse = (row: CommandRow, words: readonly string[]): Parsed | Mista
 }
 
 /** Reads the options, what is not given from the environment, and runs the command. */
-export const run = (row: CommandRow, { options, args }: Parsed): Effect.Effect<void, CliError> =>
-  Effect.gen(function* () {
-    const values: Record<string, unknown> = {}
-    for (const [field, option] of Object.entries(row.options)) {
-      const value = yield* readOption(option, options.get(option.name) ?? [])
-      if (value instanceof CliError) return yield* value
-      values[field] = value
-    }
-    yield* row.run(values as never, args)
-  })
+export const run = async (row: CommandRow, { options, args }: Parsed): Promise<void> => {
+  const values: Record<string, unknown> = {}
+  for (const [field, option] of Object.entries(row.options)) {
+    const value = readOption(option, options.get(option.name) ?? [])
+    if (value instanceof CliError) throw value
+    values[field] = value
+  }
+  await row.run(values as never, args)
+}
 
-const readOption = (option: OptionRow<unknown>, given: readonly string[]): Effect.Effect<unknown> =>
-  given.length > 0 || option.variable === null
-    ? Effect.succeed(option.read(given, `--${option.name}`))
-    : Config.option(Config.nonEmptyString(option.variable)).pipe(
-        Effect.orElseSucceed(Option.none), // set, but empty: as good as not set
-        Effect.map((text) => option.read(Option.toArray(text), option.variable as string))
-      )
+const readOption = (option: OptionRow<unknown>, given: readonly string[]): unknown => {
+  if (given.length > 0 || option.variable === null) return option.read(given, `--${option.name}`)
+  const text = process.env[option.variable] || undefined // set, but empty: as good as not set
+  return option.read(text === undefined ? [] : [text], option.variable)
+}
 
 const namesOf = (row: CommandRow): string => row.arguments.map(({ name }) => name).join(" ")
 

@@ -62,6 +62,48 @@ export const integer: {
   }
 })
 
+/**
+ * Bytes, as Redis' configuration counts them: `64mb` (1024 * 1024 each), `64m` (1000 * 1000 each), and the same for k and g;
+ * a number alone is bytes. Source: Redis, util.c, memtoull.
+ */
+export const bytes = (
+  name: string,
+  placeholder: string,
+  described: Bounds & { readonly byDefault: number }
+): OptionRow<number> => ({
+  ...row(name, placeholder, sizeOf(described.byDefault), described),
+  read: ([text], source) => {
+    if (text === undefined) return described.byDefault
+    const { min, max } = described
+    const [, digits, unit = ""] = /^(\d+)([a-z]*)$/.exec(text.toLowerCase()) ?? []
+    const value = Number(digits) * (units[unit] ?? Number.NaN)
+    if (value >= min && value <= max) return value
+    return refuse(
+      `${source} is a number of bytes such as 67108864, 64mb or 1gb, from ${sizeOf(min)} to ${sizeOf(max)}, not '${text.slice(0, 40)}'`
+    )
+  }
+})
+
+const units: Readonly<Record<string, number>> = {
+  "": 1,
+  b: 1,
+  k: 1_000,
+  kb: 1_024,
+  m: 1_000 ** 2,
+  mb: 1_024 ** 2,
+  g: 1_000 ** 3,
+  gb: 1_024 ** 3
+}
+
+/** The shortest exact way to say it. */
+const sizeOf = (bytes: number): string => {
+  for (const unit of ["gb", "mb", "kb"]) {
+    const size = bytes / (units[unit] as number)
+    if (Number.isInteger(size)) return `${size}${unit}`
+  }
+  return String(bytes)
+}
+
 interface Bounds extends Described {
   readonly min: number
   readonly max: number
@@ -91,4 +133,4 @@ const row = (name: string, placeholder: string | null, byDefault: string, { mean
   isRepeatable: false
 })
 
-const refuse = (message: string): CliError => new CliError({ message })
+const refuse = (message: string): CliError => new CliError(message)

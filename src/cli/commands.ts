@@ -1,13 +1,17 @@
 /**
- * The commands of `mimosa`. What a command does is loaded when it runs: `serve` needs no Redis client, a client no
- * server, and help nothing at all.
+ * The commands of `mimosa`, one row each: a new one is a row here and a file that its `run` loads. What a command does is
+ * loaded when it runs, and only `serve` loads Effect, which alone takes 0.3 s: a command that a person types, or a script
+ * calls in a loop, is to answer at once.
  */
-import { Effect } from "effect"
-import type { CliError } from "./CliError.ts"
+import { CliError } from "./CliError.ts"
 import { type CommandRow, command } from "./Command.ts"
-import { choice, flag, integer, text, texts } from "./Option.ts"
+import { bytes, choice, flag, integer, text, texts } from "./Option.ts"
 
 const portMax = 65_535
+const password = text("password", "<text>", {
+  meaning: "The server's password; ps shows it, and not the variable.",
+  variable: "MIMOSA_PASSWORD"
+})
 const clientOptions = {
   host: text("host", "<address>", { meaning: "Where the server is.", variable: "MIMOSA_HOST", byDefault: "127.0.0.1" }),
   port: integer("port", "<port>", {
@@ -17,6 +21,7 @@ const clientOptions = {
     min: 1,
     max: portMax
   }),
+  password,
   json: flag("json", { meaning: "Print JSON, for programs." })
 }
 
@@ -26,6 +31,10 @@ const source = {
 }
 
 const events = "ON_WRITE, ON_READ, ON_DELETE, ON_EXPIRE, ON_EVICT"
+
+const folder = { name: "<folder>", meaning: "Its .lua files, and those of the folders in it: one a trigger." }
+const prune = flag("prune", { meaning: "Remove the triggers that no file says." })
+const followArgument = { name: "[-f]", meaning: "As --follow." }
 
 export const commands: readonly CommandRow[] = [
   command({
@@ -63,12 +72,19 @@ export const commands: readonly CommandRow[] = [
         min: 1,
         max: 2 ** 24 // what the kernel's slot table can number
       }),
-      maxBytes: integer("max-bytes", "<n>", {
-        meaning: "Bytes of keys, values and metadata at most.",
+      maxBytes: bytes("max-bytes", "<size>", {
+        meaning: "Bytes of keys, values and metadata at most: 64mb, 1gb.",
         variable: "MIMOSA_MAX_BYTES",
         byDefault: 512 * 1024 * 1024,
         min: 64 * 1024,
         max: Number.MAX_SAFE_INTEGER
+      }),
+      password: text("password", "<text>", {
+        meaning: "Asked of clients on both ports; ps shows it, and not the variable.",
+        variable: "MIMOSA_PASSWORD"
+      }),
+      enableDebugCommand: flag("enable-debug-command", {
+        meaning: "Allow DEBUG CRASH, which crashes a process to show that it comes back."
       }),
       egressAllow: texts("egress-allow", "<list>", {
         meaning: "Private addresses that webhooks may reach; may be repeated.",
@@ -86,41 +102,34 @@ export const commands: readonly CommandRow[] = [
       "",
       "Ends with 0 after SIGINT or SIGTERM, 1 when it cannot start, 70 when its processes cannot be kept running."
     ],
-    run: (options) =>
-      Effect.flatMap(
-        load(() => import("./serve.ts")),
-        ({ serve }) => serve(options)
-      )
+    run: async (options) => (await import("./serve.ts")).serve(options)
   }),
   command({
     path: "ping",
     summary: "Ask a server whether it is there.",
     options: clientOptions,
-    run: (options) =>
-      Effect.flatMap(
-        load(() => import("./ping.ts")),
-        ({ ping }) => ping(options)
-      )
+    run: async (options) => (await import("./ping.ts")).ping(options)
   }),
   command({
-    path: "processes",
-    summary: "Print a server's supervision tree.",
+    path: "top",
+    summary: "Watch a server: its supervision tree, what each process does, and how busy it is.",
     options: {
       host: clientOptions.host,
-      httpPort: integer("http-port", "<port>", {
+      port: integer("http-port", "<port>", {
         meaning: "The server's HTTP port.",
         variable: "MIMOSA_HTTP_PORT",
         byDefault: 6381,
         min: 1,
         max: portMax
       }),
-      json: clientOptions.json
+      password,
+      once: flag("once", { meaning: "Print one picture and end; so it is where stdout is no terminal." }),
+      json: flag("json", { meaning: "Print the tree once, as JSON, for programs." })
     },
-    run: (options) =>
-      Effect.flatMap(
-        load(() => import("./processes.ts")),
-        ({ processes }) => processes(options)
-      )
+    notes: [
+      "Refreshed each second; q or Ctrl-C leaves. Rates are those of the last second, unknown in the first picture."
+    ],
+    run: async (options) => (await import("./top.ts")).top(options)
   }),
   command({
     path: "trigger set",
@@ -156,56 +165,124 @@ export const commands: readonly CommandRow[] = [
       "  mimosa trigger set ended 'session:*' ON_EXPIRE --source 'cache.emit(\"ended\", event.key)'",
       "  mimosa trigger set ended 'session:*' ON_EXPIRE < ended.lua"
     ],
-    run: (options, args) => Effect.flatMap(triggers, ({ set }) => set(options, args))
+    run: async (options, args) => (await import("./trigger.ts")).set(options, args)
   }),
   command({
     path: "trigger list",
     summary: "List the triggers.",
     arguments: [{ name: "[glob]", meaning: "Only those whose name matches." }],
     options: clientOptions,
-    run: (options, args) => Effect.flatMap(triggers, ({ list }) => list(options, args))
+    run: async (options, args) => (await import("./trigger.ts")).list(options, args)
   }),
   command({
     path: "trigger info",
     summary: "Show a trigger: limits, runs, errors by kind, microseconds, source.",
     arguments: [{ name: "<name>", meaning: "The trigger." }],
     options: clientOptions,
-    run: (options, args) => Effect.flatMap(triggers, ({ info }) => info(options, args))
+    run: async (options, args) => (await import("./trigger.ts")).info(options, args)
   }),
   command({
     path: "trigger test",
-    summary: "Run a trigger, or a source, on a made-up event. Nothing happens.",
+    summary: "Run a folder's inline tests; or a trigger, or a source, on a made-up event. Nothing happens.",
     arguments: [
+      { name: "[folder]", meaning: "Alone: its files' tests are run here, without a server." },
       { name: "[name]", meaning: "A registered trigger; leave it out with --file or --source." },
       { name: "<EVENT>", meaning: `One of ${events}.` },
       { name: "<key>", meaning: "The key that the event is about." },
       { name: "<value>", meaning: "The value; of a delete, expiry or eviction the one that goes." }
     ],
+    argumentsMin: 1,
     options: {
       ...source,
       old: text("old", "<value>", { meaning: "The value before a write." }),
       meta: text("meta", "<json>", { meaning: "The metadata, a JSON object." }),
       ...clientOptions
     },
-    notes: ["  mimosa trigger test ON_WRITE price:apple 4 --old 3 --source 'return event.value - event.old_value'"],
-    run: (options, args) => Effect.flatMap(triggers, ({ test }) => test(options, args))
+    notes: [
+      "  mimosa trigger test triggers/",
+      "  mimosa trigger test ON_WRITE price:apple 4 --old 3 --source 'return event.value - event.old_value'"
+    ],
+    run: async (options, args) => {
+      if (args.length > 2 && args.length < 5) return (await import("./trigger.ts")).test(options, args)
+      if (args.length === 1 && options.file === undefined && options.source === undefined) {
+        return (await import("./triggerFiles.ts")).test(options, args)
+      }
+      throw new CliError("mimosa trigger test takes a folder alone, or [name] <EVENT> <key> <value>")
+    }
+  }),
+  command({
+    path: "trigger apply",
+    summary: "Bring a server to what a folder of trigger files says, showing the difference first.",
+    arguments: [folder],
+    options: {
+      prune,
+      yes: flag("yes", { meaning: "Ask nobody." }),
+      dryRun: flag("dry-run", { meaning: "Show what would be done, and do nothing." }),
+      ...clientOptions
+    },
+    run: async (options, args) => (await import("./triggerFiles.ts")).apply(options, args)
+  }),
+  command({
+    path: "trigger diff",
+    summary: "Show how a server differs from a folder of trigger files; ends with 1 when it does.",
+    arguments: [folder],
+    options: { prune, ...clientOptions },
+    run: async (options, args) => (await import("./triggerFiles.ts")).diff(options, args)
   }),
   command({
     path: "trigger remove",
     summary: "Remove a trigger.",
     arguments: [{ name: "<name>", meaning: "The trigger." }],
     options: clientOptions,
-    run: (options, args) => Effect.flatMap(triggers, ({ remove }) => remove(options, args))
+    run: async (options, args) => (await import("./trigger.ts")).remove(options, args)
   }),
   command({
     path: "trigger log",
     summary: "Show what failed and what did not run, newest first.",
     arguments: [{ name: "[count]", meaning: "How many records; 10 by default." }],
     options: clientOptions,
-    run: (options, args) => Effect.flatMap(triggers, ({ log }) => log(options, args))
+    run: async (options, args) => (await import("./trigger.ts")).log(options, args)
+  }),
+  command({
+    path: "logs",
+    summary: "Show what triggers have logged: the streams, or the last lines of one.",
+    arguments: [
+      { name: "[stream]", meaning: "As cache.log names it; what print says is in 'default'." },
+      followArgument
+    ],
+    options: {
+      follow: flag("follow", {
+        meaning: "Go on with what is logged from now on, of one stream or of all; so does -f."
+      }),
+      count: integer("count", "<n>", {
+        meaning: "How many of a stream's last lines.",
+        byDefault: 10,
+        min: 0,
+        max: 10_000
+      }),
+      ...clientOptions
+    },
+    notes: ["  mimosa logs", "  mimosa logs audit --count 100", "  mimosa logs -f"],
+    run: async (options, args) => (await import("./logs.ts")).logs(options, args)
+  }),
+  command({
+    path: "shell",
+    summary: "A prompt for Redis commands, and for Lua over several lines; reads from a pipe, too.",
+    options: {
+      host: clientOptions.host,
+      port: clientOptions.port,
+      password,
+      raw: flag("raw", { meaning: "Print replies without quotes, numbers and types, for programs." })
+    },
+    notes: [
+      "A last word <<LUA takes the lines that follow for a text, up to one that says LUA:",
+      "",
+      "  127.0.0.1:6380> TRIGGER REGISTER 'session:*' ON_EXPIRE <<LUA",
+      "  LUA> cache.emit('ended', event.key)",
+      "  LUA> LUA",
+      "",
+      "Where stdin is no terminal it runs the lines and ends with 1 when one of them failed."
+    ],
+    run: async (options) => (await import("./shell.ts")).shell(options)
   })
 ]
-
-const load = <Module>(module: () => Promise<Module>): Effect.Effect<Module, CliError> => Effect.promise(module)
-
-const triggers = load(() => import("./trigger.ts"))

@@ -3,7 +3,6 @@
  * The command `mimosa`: finds the command that is meant, runs it, and ends the process, with one line on stderr when
  * something is wrong.
  */
-import { Cause, Effect, Exit } from "effect"
 import { version } from "../version.ts"
 import { CliError, exitDefect } from "./CliError.ts"
 import { Mistake, parse, run } from "./Command.ts"
@@ -20,12 +19,13 @@ const main = async (words: readonly string[]): Promise<number> => {
   if (row === undefined) return rest.length === 0 ? print(helpOf(path)) : complain(unknown(path, rest[0] as string), 1)
   const parsed = parse(row, rest)
   if (parsed instanceof Mistake) return complain(parsed.message, 1)
-  const exit = await Effect.runPromiseExit(run(row, parsed))
-  if (Exit.isSuccess(exit)) return 0
-  const error = Cause.squash(exit.cause)
-  return error instanceof CliError
-    ? complain(error.message, error.exitCode ?? 1)
-    : complain(Cause.pretty(exit.cause), exitDefect)
+  try {
+    await run(row, parsed)
+    return 0
+  } catch (error) {
+    if (error instanceof CliError) return complain(error.message, error.exitCode)
+    return complain(error instanceof Error ? (error.stack ?? error.message) : String(error), exitDefect)
+  }
 }
 
 const groups = [...new Set(commands.filter(({ path }) => path.length > 1).map(({ path }) => path[0] as string))]

@@ -1,13 +1,17 @@
 /** `mimosa ping` */
-import { Effect } from "effect"
-import { type Address, connect } from "./Client.ts"
+import type { Address } from "./Address.ts"
 import { print } from "./print.ts"
+import { withClient } from "./RespClient.ts"
 
-export const ping = ({ json, ...address }: Address & { readonly json: boolean }) =>
-  Effect.gen(function* () {
-    const send = yield* connect(address)
+export interface ClientOptions extends Address {
+  readonly password: string | undefined
+  readonly json: boolean
+}
+
+export const ping = (options: ClientOptions): Promise<void> =>
+  withClient(options, async (client) => {
     const beganMs = performance.now()
-    const answer = yield* send("PING")
+    const answer = await client.send("PING")
     const ms = performance.now() - beganMs
-    print(json ? { answer, ms } : `${answer} from ${address.host}:${address.port} in ${ms.toFixed(1)} ms`)
-  }).pipe(Effect.scoped)
+    print(options.json ? { answer, ms } : `${answer} from ${options.host}:${options.port} in ${ms.toFixed(1)} ms`)
+  })

@@ -1,7 +1,8 @@
 /**
  * `mimosa serve`: the whole program with its listeners, until a signal ends it.
  */
-import { Cause, Effect, Layer, Option } from "effect"
+import { resolve } from "node:path"
+import { Cause, Effect, Exit, Layer, Option } from "effect"
 import { layerWith, Metrics, ProcessTree, type Settings, type StartError } from "../App.ts"
 import { ExitReason, GenServer, type Pid, Process } from "../actor/index.ts"
 import { CacheClock, TurnClock } from "../cache/index.ts"
@@ -9,6 +10,7 @@ import { listenerName as httpName } from "../server/HttpListener.ts"
 import { Readiness } from "../server/Readiness.ts"
 import { listenerName as respName } from "../server/RespListener.ts"
 import { metricsOf, ServerStats } from "../server/ServerState.ts"
+import { Triggers } from "../triggers/index.ts"
 import { version } from "../version.ts"
 import { CliError, exitDefect } from "./CliError.ts"
 import { listeners } from "./listeners.ts"
@@ -19,6 +21,8 @@ export interface ServeOptions extends Settings {
   /** Ports; 0 takes a free one. */
   readonly port: number
   readonly httpPort: number
+  readonly password: string | undefined
+  readonly enableDebugCommand: boolean
   readonly dataDir: string
   readonly maxEntries: number
   readonly maxBytes: number
@@ -27,31 +31,39 @@ export interface ServeOptions extends Settings {
 }
 
 /**
- * Serves until SIGINT or SIGTERM, then stops the tree in order and succeeds. Fails with exit code 1 when it cannot
- * start, and 70 when the root supervisor gives up.
+ * Serves until SIGINT or SIGTERM, then stops the tree in order and is fulfilled. Rejects with a `CliError`: exit code 1
+ * when it cannot start, 70 when the root supervisor gives up.
  */
-export const serve = (options: ServeOptions): Effect.Effect<void, CliError> => {
+export const serve = async (options: ServeOptions): Promise<void> => {
+  const exit = await Effect.runPromiseExit(serving({ ...options, dataDir: resolve(options.dataDir) }))
+  if (Exit.isSuccess(exit)) return say("stopped")
+  const failure = Cause.failureOption(exit.cause)
+  throw Option.isSome(failure) ? failure.value : new Error(Cause.pretty(exit.cause))
+}
+
+const serving = (options: ServeOptions): Effect.Effect<void, CliError> => {
   const clock = new TurnClock()
-  const password = process.env.MIMOSA_PASSWORD || undefined // no option: everybody on the machine can read those
   const readiness = new Readiness([httpName, respName])
   const stats = new ServerStats()
   const log = new HeldLog(options.logFormat ?? (process.stderr.isTTY ? "pretty" : "json"))
   const program = layerWith(
     options,
-    [listeners({ ...options, password, clock, readiness, stats })],
+    [listeners({ ...options, clock, readiness, stats })],
     Layer.succeed(CacheClock, clock)
   )
-  const serving = Effect.gen(function* () {
+  const untilTheEnd = Effect.gen(function* () {
     ;(yield* Metrics).register(...metricsOf(stats))
     const root = GenServer.whereis((yield* ProcessTree).root)
+    const restored = yield* (yield* Triggers).list
     log.release()
-    process.stdout.write(`${welcome(options, readiness)}\n`)
+    say(welcome(options, readiness, restored.length))
+    if (options.password === undefined && !isLoopback(options.host)) yield* openToAll(options.host)
     if (root !== null) yield* Process.awaitExit(root)
-    return yield* new CliError({ message: whyGaveUp(root), exitCode: exitDefect })
+    return yield* Effect.fail(new CliError(whyGaveUp(root), exitDefect))
   })
-  return serving.pipe(
+  return untilTheEnd.pipe(
     Effect.provide(program),
-    Effect.catchAll((error) => (error instanceof CliError ? error : new CliError({ message: whyNotStarted(error) }))),
+    Effect.catchAll((error) => Effect.fail(error instanceof CliError ? error : new CliError(whyNotStarted(error)))),
     Effect.tapDefect(() => Effect.sync(() => log.release())),
     Effect.raceFirst(stopSignal),
     Effect.provide(log.layer)
@@ -62,6 +74,7 @@ export const serve = (options: ServeOptions): Effect.Effect<void, CliError> => {
 const stopSignal = Effect.async<void>((resume) => {
   const stop = () => {
     forget()
+    say("stopping…")
     resume(Effect.void)
   }
   const forget = () => {
@@ -73,22 +86,38 @@ const stopSignal = Effect.async<void>((resume) => {
 
 const stopSignals = ["SIGINT", "SIGTERM"] as const
 
-const welcome = ({ host, dataDir, maxEntries, maxBytes }: ServeOptions, readiness: Readiness): string => {
+const say = (text: string): void => void process.stdout.write(`${text}\n`)
+
+const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || /^127(\.\d+){3}$/.test(host)
+
+const openToAll = (host: string): Effect.Effect<void> =>
+  Effect.logWarning(
+    `everybody who reaches ${host} can read and change everything: set MIMOSA_PASSWORD, or leave --host at 127.0.0.1`
+  )
+
+const welcome = (options: ServeOptions, readiness: Readiness, restored: number): string => {
+  const { host, dataDir, maxEntries, maxBytes, password } = options
   const mebibytes = (maxBytes / (1024 * 1024)).toLocaleString("en", { maximumFractionDigits: 1 })
   const isEverywhere = host === "0.0.0.0" || host === "::"
-  const address = host === "127.0.0.1" || host === "localhost" || isEverywhere ? "" : `-h ${host} `
-  const cli = `redis-cli ${address}-p ${readiness.portOf(respName)}`
-  const http = `http://${isEverywhere ? "127.0.0.1" : host}:${readiness.portOf(httpName)}`
-  return `Mimosa ${version} is ready: up to ${maxEntries.toLocaleString("en")} entries and ${mebibytes} MiB, triggers kept in ${dataDir}
-
+  const isDefault = host === "127.0.0.1" || host === "localhost" || isEverywhere
+  const cli = `redis-cli ${isDefault ? "" : `-h ${host} `}-p ${readiness.portOf(respName)}`
+  const httpPort = readiness.portOf(httpName)
+  const curl = `curl ${password === undefined ? "" : "-u mimosa "}'http://${isEverywhere ? "127.0.0.1" : urlHost(host)}:${httpPort}`
+  const says = `
+  password      asked for on both ports: redis-cli takes it from REDISCLI_AUTH, mimosa from MIMOSA_PASSWORD`
+  return `Mimosa ${version} is ready: up to ${maxEntries.toLocaleString("en")} entries and ${mebibytes} MiB, triggers kept in ${dataDir} (${restored} restored)
+${password === undefined ? "" : says}
   talk to it    ${cli}
   react         ${cli} TRIGGER SET hello 'greeting:*' ON_WRITE 'cache.emit("news", event.value)'
   listen        ${cli} SUBSCRIBE news
   touch         ${cli} SET greeting:en hello
-  look inside   curl '${http}/v1/processes?format=text'
+  look inside   mimosa top ${isDefault ? "" : `--host ${host} `}--http-port ${httpPort}
+  measure       ${curl}/metrics'
   stop          Ctrl-C
 `
 }
+
+const urlHost = (host: string): string => (host.includes(":") ? `[${host}]` : host)
 
 /** The error at the bottom: supervisors wrap the one that kept their child from starting. */
 const whyNotStarted = (error: StartError): string => {

@@ -1,14 +1,10 @@
 /** `mimosa trigger …`: TRIGGER, with files, tables and JSON around it. */
 import { readFile } from "node:fs/promises"
 import { text as textOf } from "node:stream/consumers"
-import { Effect } from "effect"
 import { CliError } from "./CliError.ts"
-import { type Address, connect, type Reply, type Send } from "./Client.ts"
+import type { ClientOptions } from "./ping.ts"
 import { print, table } from "./print.ts"
-
-interface ClientOptions extends Address {
-  readonly json: boolean
-}
+import { type Reply, type RespClient, withClient } from "./RespClient.ts"
 
 interface SourceOptions {
   readonly file: string | undefined
@@ -29,43 +25,40 @@ export interface TestOptions extends ClientOptions, SourceOptions {
 type Arguments = readonly string[]
 
 export const set = (options: SetOptions, [name = "", pattern = "", events = ""]: Arguments) =>
-  Effect.gen(function* () {
-    const source = yield* sourceOf(options, true)
+  withClient(options, async (client) => {
+    const source = await sourceOf(options, true)
     const limits = [
       ...(options.timeout === undefined ? [] : ["TIMEOUT", `${options.timeout}`]),
       ...(options.memory === undefined ? [] : ["MEMORY", `${options.memory}`]),
       ...(options.priority === 0 ? [] : ["PRIORITY", `${options.priority}`])
     ]
-    const send = yield* connect(options)
-    yield* send("TRIGGER", "SET", name, pattern, events, ...limits, source as string)
-    if (options.json) print(shownAsJson(yield* infoOf(send, name)))
+    await client.send("TRIGGER", "SET", name, pattern, events, ...limits, source as string)
+    if (options.json) print(shownAsJson(await infoOf(client, name)))
     else print(`${name} is active on ${pattern} for ${events}`)
-  }).pipe(Effect.scoped)
+  })
 
 export const list = (options: ClientOptions, glob: Arguments) =>
-  Effect.gen(function* () {
-    const send = yield* connect(options)
-    const triggers = recordsOf(yield* send("TRIGGER", "LIST", ...glob))
+  withClient(options, async (client) => {
+    const triggers = recordsOf(await client.send("TRIGGER", "LIST", ...glob))
     if (options.json) return print(triggers)
     if (triggers.length === 0) return print("no triggers; mimosa trigger set --help shows how to register one")
     const columns = ["name", "pattern", "events", "status", "priority", "runs", "errors"]
     print(tableOf(columns, triggers))
-  }).pipe(Effect.scoped)
+  })
 
 export const info = (options: ClientOptions, [name = ""]: Arguments) =>
-  Effect.gen(function* () {
-    const send = yield* connect(options)
-    const trigger = shownAsJson(yield* infoOf(send, name))
+  withClient(options, async (client) => {
+    const trigger = shownAsJson(await infoOf(client, name))
     if (options.json) return print(trigger)
     const { source, ...facts } = trigger
     print(`${factsOf(facts)}\n\n${source}`)
-  }).pipe(Effect.scoped)
+  })
 
 export const test = (options: TestOptions, args: Arguments) =>
-  Effect.gen(function* () {
-    const source = yield* sourceOf(options, args.length === 3)
+  withClient(options, async (client) => {
+    const source = await sourceOf(options, args.length === 3)
     if (source !== undefined && args.length === 4) {
-      return yield* new CliError({ message: "give either the name of a trigger, or --file or --source" })
+      throw new CliError("give either the name of a trigger, or --file or --source")
     }
     const subject = source === undefined ? args.slice(0, 1) : ["SOURCE", source]
     const event = [
@@ -73,62 +66,56 @@ export const test = (options: TestOptions, args: Arguments) =>
       ...(options.old === undefined ? [] : ["OLD", options.old]),
       ...(options.meta === undefined ? [] : ["META", options.meta])
     ]
-    const send = yield* connect(options)
-    const report = reportOf(yield* send("TRIGGER", "TEST", ...subject, ...event))
+    const report = reportOf(await client.send("TRIGGER", "TEST", ...subject, ...event))
     if (options.json) print(report)
     else print(factsOf(report))
-  }).pipe(Effect.scoped)
+  })
 
 export const remove = (options: ClientOptions, [name = ""]: Arguments) =>
-  Effect.gen(function* () {
-    const send = yield* connect(options)
-    const removed = yield* send("TRIGGER", "REMOVE", name)
-    if (removed === 0) return yield* new CliError({ message: `no trigger is named '${name}'` })
+  withClient(options, async (client) => {
+    const removed = await client.send("TRIGGER", "REMOVE", name)
+    if (removed === 0) throw new CliError(`no trigger is named '${name}'`)
     print(options.json ? { removed: name } : `${name} is removed`)
-  }).pipe(Effect.scoped)
+  })
 
 export const log = (options: ClientOptions, count: Arguments) =>
-  Effect.gen(function* () {
-    const send = yield* connect(options)
-    const records = recordsOf(yield* send("TRIGGER", "LOG", ...count))
+  withClient(options, async (client) => {
+    const records = recordsOf(await client.send("TRIGGER", "LOG", ...count))
     if (options.json) return print(records)
     if (records.length === 0) return print("nothing failed, and nothing was skipped")
     const timed = records.map((record) => ({ ...record, time: new Date(Number(record.at_ms)).toISOString() }))
     print(tableOf(["time", "trigger", "event", "key", "kind", "message"], timed))
-  }).pipe(Effect.scoped)
+  })
 
 /** The Lua source that the options name; from stdin where neither does and it is needed. */
-const sourceOf = ({ file, source }: SourceOptions, isNeeded: boolean): Effect.Effect<string | undefined, CliError> => {
-  if (file !== undefined && source !== undefined) {
-    return new CliError({ message: "give --file or --source, not both" })
-  }
-  if (source !== undefined) return Effect.succeed(source)
+const sourceOf = async ({ file, source }: SourceOptions, isNeeded: boolean): Promise<string | undefined> => {
+  if (file !== undefined && source !== undefined) throw new CliError("give --file or --source, not both")
+  if (source !== undefined) return source
   if (file !== undefined) {
-    return Effect.tryPromise({
-      try: () => readFile(file, "utf8"),
-      catch: (error) => new CliError({ message: `--file ${file} cannot be read: ${(error as Error).message}` })
+    return readFile(file, "utf8").catch((error: Error) => {
+      throw new CliError(`--file ${file} cannot be read: ${error.message}`)
     })
   }
-  if (!isNeeded) return Effect.succeed(undefined)
+  if (!isNeeded) return undefined
   if (process.stdin.isTTY) {
-    return new CliError({ message: "the Lua source is missing: --file script.lua, --source '...', or on stdin" })
+    throw new CliError("the Lua source is missing: --file script.lua, --source '...', or on stdin")
   }
-  return Effect.promise(() => textOf(process.stdin))
+  return textOf(process.stdin)
 }
 
-const infoOf = (send: Send, name: string) => Effect.map(send("TRIGGER", "INFO", name), recordOf)
+const infoOf = async (client: RespClient, name: string) => recordOf(await client.send("TRIGGER", "INFO", name))
 
-type Fields = Readonly<Record<string, Reply>>
+export type Fields = Readonly<Record<string, Reply>>
 
 /** A flat list of fields and values, as servers answer maps over RESP2. */
-const recordOf = (reply: Reply): Fields => {
+export const recordOf = (reply: Reply): Fields => {
   const list = reply as readonly Reply[]
   return Object.fromEntries(
     Array.from({ length: list.length / 2 }, (_, at) => [list[2 * at] as string, list[2 * at + 1] as Reply])
   )
 }
 
-const recordsOf = (reply: Reply): readonly Fields[] => (reply as readonly Reply[]).map(recordOf)
+export const recordsOf = (reply: Reply): readonly Fields[] => (reply as readonly Reply[]).map(recordOf)
 
 /** Fractions come as text over the wire. */
 const shownAsJson = ({ us_mean, us_max, ...rest }: Fields): Record<string, unknown> => ({

@@ -23,6 +23,9 @@ export interface VersionedDocument<A, I> {
   /** A whole number from 1, raised with each change of the schema. */
   readonly version: number
   readonly schema: Schema.Schema<A, I>
+  /** Formats of before, which are still read; the next `replace` writes the current one. */
+  // biome-ignore lint/suspicious/noExplicitAny: each has an encoding of its own, which nobody looks at
+  readonly earlier?: ReadonlyArray<{ readonly version: number; readonly schema: Schema.Schema<A, any> }>
 }
 
 export interface DocumentFile<A> {
@@ -68,10 +71,11 @@ const decode = <A, I>(
     })
     const { kind, version, data } = yield* Effect.mapError(decodeEnvelope(json), (error) => corrupt(oneLine(error)))
     if (kind !== document.kind) return yield* corrupt(`it holds "${kind}", not "${document.kind}"`)
-    if (version !== document.version) {
+    const format = version === document.version ? document : document.earlier?.find((each) => each.version === version)
+    if (format === undefined) {
       return yield* new FileVersionUnknown({ path, found: version, supported: document.version })
     }
-    return yield* Effect.mapError(Schema.decodeUnknown(document.schema)(data), (error) => corrupt(oneLine(error)))
+    return yield* Effect.mapError(Schema.decodeUnknown(format.schema)(data), (error) => corrupt(oneLine(error)))
   })
 
 const oneLine = (error: ParseResult.ParseError): string =>

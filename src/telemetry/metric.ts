@@ -11,21 +11,46 @@ const gauge = (name: string, help: string): Metric<"gauge"> => ({ name, help, ty
 const histogram = (name: string, help: string): Metric<"histogram"> => ({ name, help, type: "histogram" })
 
 export const metric = {
+  buildInfo: gauge("mimosa_build_info", "Always 1; its label is the version that runs."),
+  startTime: gauge("mimosa_start_time_seconds", "When it started, in seconds since the epoch."),
+
   keyspaceHits: counter("mimosa_keyspace_hits_total", "Reads that found their key."),
   keyspaceMisses: counter("mimosa_keyspace_misses_total", "Reads that did not find their key."),
   keyspaceWrites: counter("mimosa_keyspace_writes_total", "Entries created or overwritten."),
   keyspaceRefused: counter("mimosa_keyspace_refused_total", "Writes refused because the entry was over the limit."),
   keyspaceRemovals: counter("mimosa_keyspace_removals_total", "Entries removed, by cause."),
+  keyspaceSinkErrors: counter("mimosa_keyspace_sink_errors_total", "Times that what reacts to events has thrown."),
+  keyspaceFlushes: counter("mimosa_keyspace_flushes_total", "Times that a whole keyspace was emptied."),
   keyspaceEntries: gauge("mimosa_keyspace_entries", "Entries held."),
   keyspaceBytes: gauge("mimosa_keyspace_bytes", "Bytes of keys, values and metadata held."),
 
   triggersRegistered: gauge("mimosa_triggers", "Triggers registered."),
   triggerRuns: counter("mimosa_trigger_runs_total", "Trigger runs that ended, by outcome."),
   triggerSkips: counter("mimosa_trigger_skips_total", "Trigger runs that did not happen, by reason."),
+  logLines: counter("mimosa_log_lines_total", "Lines that triggers logged."),
+  logLimits: counter("mimosa_log_limits_total", "Bounds of the log streams that were met, by what was done about it."),
   sandboxKills: counter("mimosa_sandbox_kills_total", "Lua machines ended at their hard limit."),
 
-  processes: gauge("mimosa_processes", "Processes alive in the supervision tree."),
+  journalDropped: counter(
+    "mimosa_journal_lines_dropped_total",
+    "Log lines pushed out by newer ones before they were written."
+  ),
+
+  residentMemory: gauge("process_resident_memory_bytes", "Memory of the whole program."),
+  processes: gauge("mimosa_processes", "Processes alive."),
+  processZombies: gauge("mimosa_process_zombies", "Processes killed whose fibers cannot be interrupted yet."),
+  processesSpawned: counter("mimosa_processes_spawned_total", "Processes started."),
+  processesEnded: counter(
+    "mimosa_processes_ended_total",
+    "Processes ended, by reason; failure and defect are crashes."
+  ),
   processRestarts: counter("mimosa_process_restarts_total", "Processes started again by their supervisors."),
+  supervisorEscalations: counter(
+    "mimosa_supervisor_escalations_total",
+    "Supervisors that gave up because of too many restarts."
+  ),
+  callTimeouts: counter("mimosa_call_timeouts_total", "Calls between processes that got no answer in time."),
+  mailboxLosses: counter("mimosa_mailbox_losses_total", "Messages that found no room in a mailbox, by its policy."),
 
   webhooksOffered: counter("mimosa_webhooks_offered_total", "Webhooks taken into the outbox."),
   webhooksDelivered: counter("mimosa_webhooks_delivered_total", "Webhooks answered with a 2xx status."),
@@ -41,6 +66,7 @@ export const metric = {
   webhooksInFlight: gauge("mimosa_webhooks_in_flight", "Webhooks that are being sent."),
   webhookAttempt: histogram("mimosa_webhook_attempt_seconds", "Seconds from the start of an attempt to its outcome."),
 
+  clientsConnected: gauge("mimosa_clients", "Clients connected."),
   connectionsAccepted: counter("mimosa_connections_total", "Client connections accepted."),
   commands: counter("mimosa_commands_total", "Commands answered."),
   commandErrors: counter("mimosa_command_errors_total", "Commands answered with an error.")

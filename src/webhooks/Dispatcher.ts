@@ -73,6 +73,7 @@ export const Dispatcher = GenServer.define<{ readonly cast: "wake"; readonly con
     return Effect.zipRight(settleIfCutOff(state, flight, message.reason), sendDue(state))
   },
   terminate: (reason, state) => (ExitReason.isAbnormal(reason) ? undefined : drain(state)),
+  memoryBytes: ({ outbox }) => outbox.stats.pendingBytes,
   inspect: ({ outbox }) => ({ ...outbox.stats })
 })
 

@@ -73,7 +73,7 @@ export class EgressPolicy {
     if (range === publicRange || this.rules.some((rule) => allows(rule, host, ip, port))) return undefined
     const item = ip.kind() === "ipv6" ? `[${ip}]:${port}` : `${ip}:${port}`
     const led = host === address || host === ip.toString() ? ip.toString() : `${host} leads to ${ip}, which`
-    return `${led} is not a public address (${range}); --egress-allow ${item} would allow it`
+    return `${led} is not a public address (${range}); egressAllow: ["${item}"] (--egress-allow ${item}) would allow it`
   }
 }
 

@@ -4,7 +4,7 @@
  * The outbox and the port belong to the layer's scope, the dispatcher to the supervision tree, into which whoever builds
  * it puts `child`. So a crash of the dispatcher loses nothing; the end of the process loses what is pending.
  */
-import { Config, Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { GenServer, type Process, Supervisor } from "../actor/index.ts"
 import { Histogram, type MetricReader, metric } from "../telemetry/index.ts"
 import { Dispatcher, type DispatcherSettings } from "./Dispatcher.ts"
@@ -47,29 +47,6 @@ export const defaultSettings: Omit<WebhooksSettings, "userAgent"> = {
   drainTimeoutMs: 3_000, // within what service managers grant to a whole program
   retry: { attemptsMax: 5, baseMs: 1_000, growth: 4, maxMs: 5 * 60_000 } // about 1, 4, 16 and 64 s after a failure
 }
-
-const positive = (name: string, byDefault: number): Config.Config<number> =>
-  Config.integer(name).pipe(
-    Config.validate({ message: "must be at least 1", validation: (value) => value >= 1 }),
-    Config.withDefault(byDefault)
-  )
-
-/** The settings that operators have reason to change, from the environment; the others keep their defaults. */
-export const config: Config.Config<Omit<WebhooksSettings, "userAgent">> = Config.all({
-  egressAllow: Config.string("MIMOSA_EGRESS_ALLOW").pipe(
-    Config.map((text) => [text]),
-    Config.withDefault(defaultSettings.egressAllow)
-  ),
-  maxPending: positive("MIMOSA_WEBHOOKS_MAX_PENDING", defaultSettings.maxPending),
-  attemptTimeoutMs: positive("MIMOSA_WEBHOOKS_TIMEOUT_MS", defaultSettings.attemptTimeoutMs),
-  attemptsMax: positive("MIMOSA_WEBHOOKS_ATTEMPTS", defaultSettings.retry.attemptsMax)
-}).pipe(
-  Config.map(({ attemptsMax, ...read }) => ({
-    ...defaultSettings,
-    ...read,
-    retry: { ...defaultSettings.retry, attemptsMax }
-  }))
-)
 
 /**
  * The service with an outbox in memory. Fails with `EgressAllowInvalid` when an item of the allow list cannot be read.

@@ -11,12 +11,12 @@ export class EgressRefused extends Data.TaggedError("EgressRefused")<{
   }
 }
 
-/** An item of `--egress-allow` that cannot be read. */
+/** An item of the setting `egressAllow`, `--egress-allow` on the command line, that cannot be read. */
 export class EgressAllowInvalid extends Data.TaggedError("EgressAllowInvalid")<{
   readonly item: string
   readonly reason: string
 }> {
   override get message() {
-    return `--egress-allow: "${this.item}" ${this.reason}; an item is host[:port], ip[:port], [ipv6]:port, ip/bits or *`
+    return `egressAllow (--egress-allow): "${this.item}" ${this.reason}; an item is host[:port], ip[:port], [ipv6]:port, ip/bits or *`
   }
 }

@@ -1,8 +1,14 @@
 /**
- * What the actor runtime costs beside bare Effect: Queue, Deferred and fork. Run by `npx tsx test/bench/actor.bench.ts`.
+ * What the actor runtime costs beside bare Effect (Queue, Deferred and fork), and beside XState's actors.
  *
- * Peers alternate in one run and the ratio is the median of the pairs', so that a busy machine slows both. For memory without
- * garbage run it with `node --expose-gc --import tsx`.
+ * Peers alternate in one run and the ratio is the median of the pairs', so that a busy machine slows both. Against bare Effect a call
+ * is measured with its time-out (5 s, as always) and the bare round trip without one; a spawn has a mailbox, a scope and an end that
+ * others learn of, and the bare fork nothing of that.
+ *
+ * XState is there for orientation and answers another question: its `send` runs the transition at once, in the sender's turn, with no
+ * mailbox, no bound and nobody to restart it, as a method call does; what answers is a promise over snapshots (`waitFor`), and a start makes
+ * an object, where ours forks a fiber, links it and waits for `init`. The nearest that we have to its `send` is the synchronous
+ * `unsafeOffer`, whose message is handled in a later turn, which is measured too.
  */
 import { fileURLToPath } from "node:url"
 import * as Deferred from "effect/Deferred"
@@ -10,6 +16,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Request from "effect/Request"
+import { createActor, fromTransition, waitFor } from "xstate"
 import * as GenServer from "../../src/actor/GenServer.ts"
 import * as Process from "../../src/actor/Process.ts"
 import { ascending, type Figure, quantile, type Suite } from "./Figure.ts"
@@ -133,7 +140,7 @@ const unsafeCast = Effect.scoped(
   })
 )
 
-/** Forked, run, and awaited. */
+/** Forked and run to the end. */
 const bareSpawn = timed(
   Effect.gen(function* () {
     for (let i = 0; i < n; i++) yield* Effect.forkDaemon(Effect.void)
@@ -184,6 +191,37 @@ const startLink = Effect.scoped(
   })
 )
 
+const xstateCounter = fromTransition(
+  (count: number, { by }: { readonly type: "add"; readonly by: number }) => count + by,
+  0
+)
+
+const xstateSend = Effect.sync(() => {
+  const actor = createActor(xstateCounter).start()
+  const startMs = performance.now()
+  for (let i = 0; i < n; i++) actor.send({ type: "add", by: 1 })
+  if (actor.getSnapshot().context !== n) throw new Error("xstate has lost messages")
+  return performance.now() - startMs
+})
+
+const xstateAsk = Effect.promise(async () => {
+  const actor = createActor(xstateCounter).start()
+  const startMs = performance.now()
+  for (let i = 1; i <= n; i++) {
+    const answer = waitFor(actor, (snapshot) => snapshot.context === i, { timeout: 5000 })
+    actor.send({ type: "add", by: 1 })
+    await answer
+  }
+  return performance.now() - startMs
+})
+
+const xstateStart = Effect.sync(() => {
+  const actors = new Set<unknown>()
+  const startMs = performance.now()
+  for (let i = 0; i < n; i++) actors.add(createActor(xstateCounter).start())
+  return performance.now() - startMs
+})
+
 type Benchmark = Effect.Effect<number, unknown>
 
 const compare = async (id: string, ours: Benchmark, peer: string, bare: Benchmark): Promise<Figure> => {
@@ -219,7 +257,10 @@ const memory = async (count: number): Promise<Figure> => {
         const holder = yield* Deferred.make<number>()
         yield* Process.spawn(
           Effect.gen(function* () {
+            const others = Process.totals().alive
             for (let i = 0; i < count; i++) yield* GenServer.startLink(Counter, 0)
+            const alive = Process.totals().alive - others
+            if (alive !== count) throw new Error(`${alive} of ${count} processes are alive`)
             globalThis.gc?.()
             yield* Deferred.succeed(holder, process.memoryUsage().heapUsed - before)
             yield* Effect.never
@@ -251,6 +292,9 @@ export const suite: Suite = {
     report(await compare("actor.spawn", spawn, "forkDaemon", bareSpawn))
     report(await compare("actor.start", startLink, "Queue + Deferred + forkDaemon", bareServer))
     report(await memory(100_000))
+    report(await compare("actor.offer.xstate", unsafeCast, "xstate send", xstateSend))
+    report(await compare("actor.call.xstate", call(Counter), "xstate send + waitFor", xstateAsk))
+    report(await compare("actor.start.xstate", startLink, "xstate createActor", xstateStart))
   }
 }
 

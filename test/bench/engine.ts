@@ -17,14 +17,21 @@ export const makeEngine = () => {
   const machines = new Machines(run, () => new VmWorker("bench", pool), pool.take())
   const log = new TriggerLog(1_000)
   const runner = new TriggerRunner({
-    origin: "bench",
     machines,
     log,
     ports: { webhooks: { offer: () => true, lastRefusal: "" }, emits: { publish() {} }, lines: { offer: () => true } },
     cascade: cascadeLimitsDefault,
+    nowMs,
     monotonicMs: () => performance.now()
   })
-  const keyspace = new Keyspace({ maxEntries: 50_000, maxBytes: 1 << 30, clock: { nowMs }, sink: runner, wake() {} })
+  const keyspace = new Keyspace({
+    maxEntries: 50_000,
+    maxBytes: 1 << 30,
+    clock: { nowMs },
+    sink: runner,
+    gate: runner,
+    wake() {}
+  })
   const registry = new TriggerRegistry(keyspace, machines, nowMs)
   const trigger = (input: Partial<TriggerInput> & Pick<TriggerInput, "source">): Trigger => {
     const made = registry.set({ name: `t${registry.size}`, pattern: "session:*", events: ["ON_WRITE"], ...input })

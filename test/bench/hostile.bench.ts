@@ -11,6 +11,14 @@ const scripts: ReadonlyArray<readonly [name: string, source: string]> = [
   ["xpcall", "xpcall(error, function() while true do end end)"],
   ["sort", "table.sort({3, 2, 1, 5, 4}, function() while true do end end)"],
   ["coroutine", "coroutine.wrap(function() while true do end end)()"],
+  ["gsub", 'return ("x"):gsub("x", function() while true do end end)'],
+  ["close", "local x <close> = setmetatable({}, { __close = function() while true do end end })"],
+  ["tostring", "return tostring(setmetatable({}, { __tostring = function() while true do end end }))"],
+  ["compare", "local m = { __lt = function() while true do end end } return setmetatable({}, m) < setmetatable({}, m)"],
+  ["move", "return table.move({}, 1, 1e9, 2)"],
+  ["load", "return load(function() return ' ' end)"],
+  ["recursion", "local function f() return pcall(f) end while true do f() end"],
+  ["decode", "local t = {} for i = 1, 3000 do t[i] = i end while true do cache.emit('c', t) end"],
   ["index", "local t = setmetatable({}, {__index = function(t, k) while true do end end}) return t.x"]
 ]
 

@@ -1,4 +1,7 @@
-/** SET and GET over RESP by redis-benchmark, beside redis-server, in turn; without and with a matching trigger. */
+/**
+ * SET and GET over RESP by redis-benchmark, beside redis-server, in turn; without and with a matching trigger. Then how
+ * long one client waits for its PING while another pipelines a thousand SETs, each into a trigger that computes for long.
+ */
 import { redisBenchmark, startRedis } from "../servers/Redis.ts"
 import { ascending, quantile, type Suite } from "./Figure.ts"
 import { Connection, startMimosa } from "./servers.ts"
@@ -7,6 +10,32 @@ const rounds = 5
 const plain = ["-n", "150000", "-r", "10000", "--csv"]
 const pipelined = ["-n", "600000", "-r", "10000", "-P", "16", "--csv"]
 const react = "if event.value ~= event.old_value and event.key then return 1 end"
+
+const compute = "for i = 1, 20000 do end"
+const pings = 300
+
+/** Milliseconds that PINGs take while another client keeps a long pipeline of slow reactions going. */
+const waitsBeside = async (port: number): Promise<number[]> => {
+  const [busy, other] = [await Connection.open(port), await Connection.open(port)]
+  await other.pipeline([["TRIGGER", "SET", "compute", "slow:*", "ON_WRITE", "TIMEOUT", "1000", compute]])
+  const sets = Array.from({ length: 1_000 }, (_, i) => ["SET", `slow:${i}`, "x"])
+  let isOver = false
+  const work = (async () => {
+    while (!isOver) await busy.pipeline(sets)
+  })()
+  const waits: number[] = []
+  while (waits.length < pings) {
+    const began = performance.now()
+    await other.pipeline([["PING"]])
+    waits.push(performance.now() - began)
+  }
+  isOver = true
+  await work
+  await other.pipeline([["TRIGGER", "DEL", "compute"]])
+  busy.close()
+  other.close()
+  return ascending(waits)
+}
 
 const rate = async (port: number, command: "set" | "get", args: readonly string[]): Promise<number> => {
   const csv = await redisBenchmark(port, ["-t", command, ...args])
@@ -54,6 +83,15 @@ export const suite: Suite = {
           spread: [sorted[0] as number, sorted.at(-1) as number]
         })
       }
+      say("resp.wait: PINGs beside slow reactions")
+      const waits = await waitsBeside(reacting.port)
+      report({
+        id: "resp.wait.p99",
+        value: quantile(waits, 0.99),
+        unit: "ms",
+        samples: waits.length,
+        spread: [quantile(waits, 0.1), quantile(waits, 0.9)]
+      })
     } finally {
       await Promise.all([redis.stop(), bare.stop(), reacting.stop()])
     }

@@ -17,7 +17,8 @@ const sources = {
   field1: "local value = event.value",
   fields3: "if event.value ~= event.old_value and event.key then return 1 end",
   host: "cache.nothing()",
-  get: "local other = cache.get(event.key)"
+  get: "local other = cache.get(event.key)",
+  set: 'cache.set("other:1", event.value)'
 }
 
 const makeVm = (): LuaVm =>
@@ -29,6 +30,10 @@ const makeVm = (): LuaVm =>
           const found = store.get(call.string(1) ?? "")
           if (found === undefined) call.returnNil()
           else call.returnString(found)
+        },
+        set(call) {
+          store.set(call.string(1) ?? "", call.string(2) ?? "")
+          call.returnBoolean(true)
         },
         nothing() {}
       }
@@ -52,7 +57,8 @@ export const suite: Suite = {
       field1: define(vm, sources.field1),
       fields3: define(vm, sources.fields3),
       host: define(vm, sources.host),
-      get: define(vm, sources.get)
+      get: define(vm, sources.get),
+      set: define(vm, sources.set)
     }
     const ours: Readonly<Record<keyof typeof sources, (i: number) => void>> = {
       empty: () => run(programs.empty),
@@ -73,12 +79,21 @@ export const suite: Suite = {
         frame.reset()
         frame.string(keySlot, key(i))
         run(programs.get)
+      },
+      set(i) {
+        frame.reset()
+        frame.string(valueSlot, value(i))
+        run(programs.set)
       }
     }
 
     say("wasmoon's public engine")
     const engine = await new LuaFactory().createEngine()
-    engine.global.set("cache", { get: (name: string) => store.get(name), nothing() {} })
+    engine.global.set("cache", {
+      get: (name: string) => store.get(name),
+      set: (name: string, text: string) => void store.set(name, text),
+      nothing() {}
+    })
     const engineFunction = async (source: string): Promise<(event: object) => unknown> =>
       await engine.doString(`return function(event) ${source} end`)
     const theirs: Readonly<Record<keyof typeof sources, (i: number) => void>> = {
@@ -90,7 +105,8 @@ export const suite: Suite = {
         old_value: value(i + 1)
       })),
       host: await eventCall(engineFunction(sources.host), () => ({})),
-      get: await eventCall(engineFunction(sources.get), (i) => ({ key: key(i) }))
+      get: await eventCall(engineFunction(sources.get), (i) => ({ key: key(i) })),
+      set: await eventCall(engineFunction(sources.set), (i) => ({ value: value(i) }))
     }
     for (const name of Object.keys(sources) as ReadonlyArray<keyof typeof sources>) {
       say(name)
@@ -110,14 +126,29 @@ export const suite: Suite = {
     }
     engine.global.close()
 
-    say("rewind, and a machine from nothing")
-    const rewinds = ascending(timeBatches(() => vm.rewind(), 100, 100))
-    report({
-      id: "sandbox.rewind",
-      value: quantile(rewinds, 0.5),
-      unit: "ns",
-      samples: rewinds.length,
-      spread: [quantile(rewinds, 0.1), quantile(rewinds, 0.9)]
+    say("isolated runs, rewinds, a first run, and a machine from nothing")
+    const isolated = { ...defaultRunLimits, isIsolated: true }
+    const keeping = define(vm, "kept = event.value")
+    const nanoseconds = (id: string, operation: (i: number) => void) => {
+      const samples = ascending(timeBatches(operation, 100, 100))
+      const spread = [quantile(samples, 0.1), quantile(samples, 0.9)] as const
+      report({ id, value: quantile(samples, 0.5), unit: "ns", samples: samples.length, spread })
+    }
+    nanoseconds("sandbox.isolated", (i) => {
+      frame.reset()
+      frame.string(valueSlot, value(i))
+      vm.run(programs.field1, isolated)
+    })
+    nanoseconds("sandbox.isolated.global", (i) => {
+      frame.reset()
+      frame.string(valueSlot, value(i))
+      vm.run(keeping, isolated)
+    })
+    nanoseconds("sandbox.rewind", () => vm.rewind())
+    nanoseconds("sandbox.first", () => {
+      const program = define(vm, sources.fields3)
+      run(program)
+      vm.remove(program)
     })
     const made = ascending(timeBatches(() => void makeVm(), 5, 20))
     report({

@@ -83,6 +83,25 @@ export const suite: Suite = {
       })
     }
 
+    // A trigger that always kills its machine, beside one that works: six kills take it out, and it is probed now and then.
+    const hurt = filled()
+    const well = filled()
+    for (const engine of [hurt, well]) engine.trigger({ source: threeFields })
+    hurt.trigger({ name: "killer", source: "xpcall(error, function() while true do end end)" })
+    for (let i = 0; i < 10; i++) hurt.keyspace.set(key(i), value(i))
+    if (hurt.registry.get("killer")?.quarantine.reason === null) throw new Error("the killer is not quarantined")
+    const after = pair(set(hurt), set(well), { batchSize: 100, batches: 1_000 })
+    report({
+      id: "trigger.quarantined",
+      value: after.value,
+      unit: "ns",
+      peer: "without the killer",
+      peerValue: after.peerValue,
+      ratio: after.ratio,
+      samples: after.samples,
+      spread: after.spread
+    })
+
     const lua = await new LuaFactory().createEngine()
     try {
       const react = (await lua.doString(`return function(event) ${threeFields} end`)) as (event: object) => unknown

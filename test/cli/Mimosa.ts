@@ -52,6 +52,7 @@ export interface Served {
   readonly dataDir: string
   /** What it said when it was ready. */
   readonly welcome: string
+  readonly stdout: () => string
   readonly stderr: () => string
   /** Sends the signal (default SIGTERM) and answers the exit code. A second call answers the same. */
   readonly stop: (signal?: NodeJS.Signals) => Promise<number | null>
@@ -63,13 +64,14 @@ export const temporaryFolder = async () => {
   return { path, remove: () => rm(path, { recursive: true, force: true }) }
 }
 
-/** `mimosa serve` on free ports; answers when it is ready. Fails with what it said when it ends before that. */
+/** `mimosa serve` on free ports, in the folder `cwd`; answers when it is ready. Fails with what it said when it ends before that. */
 export const serve = async (
   dataDir: string,
   args: readonly string[] = [],
-  env: RunOptions["env"] = {}
+  env: RunOptions["env"] = {},
+  cwd?: string
 ): Promise<Served> => {
-  const child = start(["serve", "--port", "0", "--http-port", "0", "--data-dir", dataDir, ...args], env)
+  const child = start(["serve", "--port", "0", "--http-port", "0", "--data-dir", dataDir, ...args], env, { cwd })
   let [stdout, stderr] = ["", ""]
   child.stderr.on("data", (chunk) => {
     stderr += chunk
@@ -81,16 +83,18 @@ export const serve = async (
     })
     void child.ended.then((code) => reject(new Error(`mimosa serve ended with ${code} before it was ready: ${stderr}`)))
   })
-  const port = Number(/redis-cli -p (\d+)/.exec(stdout)?.[1])
-  const httpPort = Number(/http:\/\/127\.0\.0\.1:(\d+)/.exec(stdout)?.[1])
+  const welcome = stdout
+  const port = Number(/redis-cli -p (\d+)/.exec(welcome)?.[1])
+  const httpPort = Number(/http:\/\/127\.0\.0\.1:(\d+)/.exec(welcome)?.[1])
   const stop = (signal: NodeJS.Signals = "SIGTERM") => {
     if (child.exitCode === null) child.kill(signal)
     return child.ended
   }
-  return { port, httpPort, pid: child.pid as number, dataDir, welcome: stdout, stderr: () => stderr, stop }
+  const pid = child.pid as number
+  return { port, httpPort, pid, dataDir, welcome, stdout: () => stdout, stderr: () => stderr, stop }
 }
 
-const start = (
+export const start = (
   args: readonly string[],
   env: Readonly<Record<string, string>>,
   options: SpawnOptionsWithoutStdio = {}

@@ -52,7 +52,7 @@ describe("a command line", () => {
     ["ping", ["--json=yes"], "--json takes no value"],
     ["trigger set", ["a", "b"], "mimosa trigger set takes <name> <pattern> <EVENT,...>; <EVENT,...> is missing"],
     ["trigger list", ["a", "b"], "mimosa trigger list takes [glob], and got 2; quote what has spaces in it"],
-    ["trigger test", ["a", "b"], "mimosa trigger test takes [name] <EVENT> <key> <value>; <value> is missing"]
+    ["trigger apply", [], "mimosa trigger apply takes <folder>; <folder> is missing"]
   ])("of %s with the mistake %j is refused", (name, words, message) => {
     expect(parse(rowOf(name), words)).toEqual(new Mistake(message))
   })
@@ -83,6 +83,23 @@ describe("a command line", () => {
 })
 
 describe("mimosa serve", () => {
+  it.each([
+    ["64mb", 64 * 1024 * 1024],
+    ["1GB", 1024 ** 3],
+    ["100k", 100_000],
+    ["65536", 65_536],
+    ["1000000b", 1_000_000],
+    ["2m", 2_000_000]
+  ])("counts %s as Redis does", (text, bytes) => {
+    expect(rowOf("serve").options.maxBytes?.read([text], "--max-bytes")).toBe(bytes)
+  })
+
+  it.each(["", "mb", "1.5gb", "-1mb", "64 mb", "64mib", "1kb", "9999999999gb"])("refuses %j for bytes", (text) => {
+    expect(rowOf("serve").options.maxBytes?.read([text], "--max-bytes")).toMatchObject({
+      message: `--max-bytes is a number of bytes such as 67108864, 64mb or 1gb, from 64kb to 9007199254740991, not '${text}'`
+    })
+  })
+
   it("has the defaults of the library, written down so that help need not load it", () => {
     const { maxEntries, maxBytes } = rowOf("serve").options
     expect({ maxEntries: maxEntries?.read([], ""), maxBytes: maxBytes?.read([], "") }).toEqual(keyspaceLimitsDefault)
@@ -100,11 +117,21 @@ describeBuilt("mimosa", () => {
   })
 
   it.each([
-    [["sevre"], "mimosa has no command 'sevre'; there are serve, ping, processes, trigger"],
-    [["trigger", "foo"], "mimosa trigger has no command 'foo'; there are set, list, info, test, remove, log"],
+    [["sevre"], "mimosa has no command 'sevre'; there are serve, ping, top, trigger, logs, shell"],
+    [
+      ["trigger", "foo"],
+      "mimosa trigger has no command 'foo'; there are set, list, info, test, apply, diff, remove, log"
+    ],
     [["ping", "--port=x"], "--port is a whole number from 1 to 65535, not 'x'"],
     [["ping"], "MIMOSA_PORT is a whole number from 1 to 65535, not 'many'"],
-    [["ping", "--port", "1"], "no server is on 127.0.0.1:1; start one with: mimosa serve --port 1"]
+    [
+      ["ping", "--port", "1"],
+      "no server is on 127.0.0.1:1; start one with: mimosa serve --port 1, or say where it is: --port or MIMOSA_PORT"
+    ],
+    [
+      ["top", "--http-port", "1"],
+      "no server is on 127.0.0.1:1; start one with: mimosa serve --http-port 1, or say where it is: --http-port or MIMOSA_HTTP_PORT"
+    ]
   ])("%j ends with one line that says what would be right", async (args, line) => {
     const outcome = await mimosa(args, { env: { MIMOSA_PORT: "many" } })
     expect(outcome).toEqual({ code: 1, stdout: "", stderr: `mimosa: ${line}\n` })

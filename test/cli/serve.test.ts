@@ -22,8 +22,9 @@ describeBuilt("mimosa serve", () => {
   })
 
   it("says how to talk to it, and answers there", async () => {
-    const { welcome, port, httpPort } = await started(["--max-entries", "1234", "--max-bytes", "3145728"])
-    expect(welcome).toMatch(/^Mimosa \S+ is ready: up to 1,234 entries and 3 MiB, triggers kept in /)
+    const { welcome, port, httpPort } = await started(["--max-entries", "1234", "--max-bytes", "3mb"])
+    const kept = `triggers kept in ${folder.path} (0 restored)`
+    expect(welcome).toContain(` is ready: up to 1,234 entries and 3 MiB, ${kept}\n`)
     expect(await mimosa(["ping", "--port", String(port)])).toMatchObject({ code: 0 })
     expect((await fetch(`http://127.0.0.1:${httpPort}/readyz`)).status).toBe(200)
     const metrics = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`)).text()
@@ -41,6 +42,7 @@ describeBuilt("mimosa serve", () => {
     expect(await served.stop(signal)).toBe(0)
     await closed
     expect(served.stderr()).toBe("")
+    expect(served.stdout()).toMatch(/\nstopping…\nstopped\n$/)
   })
 
   it("keeps triggers over a restart, and over a kill", async () => {
@@ -52,6 +54,7 @@ describeBuilt("mimosa serve", () => {
     await mimosa(["trigger", "set", "b", "y:*", "ON_READ", "--source", "return 2", "--timeout", "200", ...at(second)])
     await second.stop("SIGKILL")
     const third = await started()
+    expect(third.welcome).toContain("(2 restored)")
     const { stdout } = await mimosa(["trigger", "list", "--json", ...at(third)])
     expect(JSON.parse(stdout)).toMatchObject([
       { name: "a", pattern: "x:*", events: "ON_WRITE" },
@@ -88,7 +91,7 @@ describeBuilt("mimosa serve", () => {
     await writeFile(join(folder.path, "triggers.json"), '{"kind":"triggers","version":99,"data":[]}')
     const { code, stderr } = await mimosa(["serve", "--port", "0", "--http-port", "0", "--data-dir", folder.path])
     expect(code).toBe(1)
-    expect(stderr).toMatch(/has format version 99, this program reads 1: .*\n$/)
+    expect(stderr).toMatch(/has format version 99, this program reads \d+: .*\n$/)
   })
 
   it.each([
@@ -113,7 +116,7 @@ describeBuilt("mimosa serve", () => {
     const { code, stderr } = await mimosa(["serve", "--data-dir", folder.path, "--egress-allow", "http://x"])
     expect([code, stderr]).toEqual([
       1,
-      'mimosa: --egress-allow: "http://x" is not a network; an item is host[:port], ip[:port], [ipv6]:port, ip/bits or *\n'
+      'mimosa: egressAllow (--egress-allow): "http://x" is not a network; an item is host[:port], ip[:port], [ipv6]:port, ip/bits or *\n'
     ])
   })
 
@@ -131,16 +134,41 @@ describeBuilt("mimosa serve", () => {
       .split("\n")
       .map((line) => JSON.parse(line))
     expect(records).toMatchObject([
-      { message: "audit", annotations: { stream: "audit", trigger: "audit", event: "ON_WRITE", key: "greeting" } }
+      { level: "INFO", msg: "audit", stream: "audit", trigger: "audit", event: "ON_WRITE", key: "greeting" }
     ])
   })
 
-  it("asks clients for the password that its environment names", async () => {
+  it("asks clients for the password that its environment names, on both ports, and says so", async () => {
     const env = { MIMOSA_PASSWORD: "open sesame" }
     const served = await serve(folder.path, [], env)
     running.push(served)
+    expect(served.welcome).toContain("password      asked for on both ports: redis-cli takes it from REDISCLI_AUTH")
+    expect(served.welcome).not.toContain("open sesame")
     const ping = ["ping", "--port", String(served.port)]
     expect(await mimosa(ping)).toMatchObject({ code: 1, stderr: "mimosa: NOAUTH Authentication required.\n" })
     expect(await mimosa(ping, { env })).toMatchObject({ code: 0 })
+    expect(await mimosa([...ping, "--password", "open sesame"])).toMatchObject({ code: 0 })
+    const http = `http://127.0.0.1:${served.httpPort}`
+    expect((await fetch(`${http}/metrics`)).status).toBe(401)
+    expect((await fetch(`${http}/metrics`, { headers: { authorization: "Bearer open sesame" } })).status).toBe(200)
+    expect((await fetch(`${http}/healthz`)).status).toBe(200)
+  })
+
+  it("warns when everybody may come in, and not when there is a password", async () => {
+    const open = await started(["--host", "0.0.0.0"])
+    await open.stop()
+    expect(JSON.parse(open.stderr())).toMatchObject({
+      level: "WARN",
+      msg: "everybody who reaches 0.0.0.0 can read and change everything: set MIMOSA_PASSWORD, or leave --host at 127.0.0.1"
+    })
+    const guarded = await started(["--host", "0.0.0.0", "--password", "secret"])
+    await guarded.stop()
+    expect(guarded.stderr()).toBe("")
+  })
+
+  it("shows where its triggers are kept as a path that holds from everywhere", async () => {
+    const served = await serve("kept/here", [], {}, folder.path)
+    running.push(served)
+    expect(served.welcome).toContain(`triggers kept in ${join(folder.path, "kept/here")} (0 restored)`)
   })
 })

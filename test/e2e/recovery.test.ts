@@ -13,6 +13,7 @@ import { listeners } from "../../src/cli/listeners.ts"
 import { Readiness } from "../../src/server/Readiness.ts"
 import { ServerStats } from "../../src/server/ServerState.ts"
 import { Triggers } from "../../src/triggers/index.ts"
+import { RawClient } from "../server/RawClient.ts"
 import { until } from "../webhooks/Receiver.ts"
 
 const clock = new TurnClock()
@@ -25,6 +26,7 @@ const mimosa = layerWith(
       port: 0,
       httpPort: 0,
       password: undefined,
+      enableDebugCommand: false,
       readiness,
       stats: new ServerStats(),
       clock
@@ -42,13 +44,14 @@ const shown = (name: string) =>
     return find((await response.json()) as Supervisor.TreeNode)
   })
 
-/** Crashes the process that is called so, and waits until another has its place. */
-const crash = (label: string) =>
+/** Crashes (or kills) the process that is called so, and waits until another has its place. */
+const crash = (label: string, isKill = false) =>
   Effect.gen(function* () {
     const named = () => Process.list().find((pid) => pid.label === label && Process.isAlive(pid))
     const before = named()
     if (before === undefined) return yield* Effect.dieMessage(`no process is called ${label}`)
-    Process.unsafeExit(before, ExitReason.crashWith(new Error(`${label} was crashed by a test`)))
+    const crashed = ExitReason.crashWith(new Error(`${label} was crashed by a test`))
+    Process.unsafeExit(before, isKill ? ExitReason.killed : crashed)
     yield* until(() => named() !== undefined && named() !== before)
   })
 
@@ -141,6 +144,25 @@ layer(mimosa, { excludeTestServices: true })("a Mimosa with crashing parts", (it
       expect(yield* shown("listener")).toMatchObject({ status: "running", restarts: 1 })
       expect(cache.peek("still")?.value).toBe("here")
     })
+  )
+
+  it.effect(
+    "gets its listeners back on their ports when their supervisors are killed, while clients are connected",
+    () =>
+      Effect.gen(function* () {
+        const ports = [readiness.portOf("RESP"), readiness.portOf("HTTP")]
+        for (const label of ["resp", "listeners"]) {
+          const client = yield* Effect.promise(() => RawClient.connect(readiness.portOf("RESP") as number))
+          yield* Effect.promise(() => client.send("PING"))
+          yield* crash(label, true)
+          yield* Effect.promise(() => client.closed)
+          yield* until(() => readiness.missing().length === 0)
+          expect([readiness.portOf("RESP"), readiness.portOf("HTTP")]).toEqual(ports)
+          expect(yield* Effect.promise(() => respSet(readiness.portOf("RESP") as number, "after", label))).toBe(
+            "+OK\r\n"
+          )
+        }
+      })
   )
 })
 

@@ -68,9 +68,9 @@ describe("MetricRegistry", () => {
 describe("metric names", () => {
   const metrics = Object.values(metric)
 
-  it("are each given once, begin with mimosa_, and end in _total exactly when they only grow", () => {
+  it("are each given once, begin with mimosa_ or are Prometheus' own of a process, and end in _total exactly when they only grow", () => {
     expect(new Set(metrics.map(({ name }) => name)).size).toBe(metrics.length)
-    expect(metrics.filter(({ name }) => !/^mimosa_[a-z_]+[a-z]$/.test(name))).toEqual([])
+    expect(metrics.filter(({ name }) => !/^(mimosa|process)_[a-z_]+[a-z]$/.test(name))).toEqual([])
     expect(metrics.filter(({ name, type }) => name.endsWith("_total") !== (type === "counter"))).toEqual([])
   })
 })

@@ -67,7 +67,9 @@ describe("a URL", () => {
     "http://240.0.0.1/",
     "http://255.255.255.255/"
   ])("to what is not public is refused: %s", (url) => {
-    expect(reasonOf(url)).toMatch(/is not a public address \(\w+\); --egress-allow \S+ would allow it$/)
+    expect(reasonOf(url)).toMatch(
+      /is not a public address \(\w+\); egressAllow: \["(\S+)"\] \(--egress-allow \1\) would allow it$/
+    )
   })
 
   it.each([
@@ -104,7 +106,7 @@ describe("a URL", () => {
   it("says in the refusal where it led and what would allow it, and keeps the path to itself", () => {
     const refusal = EgressPolicy.publicOnly.checkUrl("http://localhost:9000/hook?token=secret") as EgressRefused
     expect(refusal.message).toBe(
-      "request to http://localhost:9000 refused: localhost leads to 127.0.0.1, which is not a public address (loopback); --egress-allow 127.0.0.1:9000 would allow it"
+      'request to http://localhost:9000 refused: localhost leads to 127.0.0.1, which is not a public address (loopback); egressAllow: ["127.0.0.1:9000"] (--egress-allow 127.0.0.1:9000) would allow it'
     )
     expect(JSON.stringify(refusal)).not.toContain("secret")
   })
@@ -189,6 +191,6 @@ describe("--egress-allow", () => {
   ])("names the item it cannot read: %s", (item, reason) => {
     const error = Either.flip(EgressPolicy.parse(["a.example", `b.example,${item}`]))
     expect(Either.getOrThrow(error)).toMatchObject({ _tag: "EgressAllowInvalid", item, reason })
-    expect(Either.getOrThrow(error).message).toContain(`--egress-allow: "${item}" ${reason}`)
+    expect(Either.getOrThrow(error).message).toContain(`egressAllow (--egress-allow): "${item}" ${reason}`)
   })
 })

@@ -1,0 +1,83 @@
+/** `mimosa logs`: what triggers have logged, and what they log from now on. */
+import { setTimeout as wait } from "node:timers/promises"
+import type { ClientOptions } from "./ping.ts"
+import { print, table } from "./print.ts"
+import { type RespClient, withClient } from "./RespClient.ts"
+import { type Fields, recordsOf } from "./trigger.ts"
+import { visible } from "./visible.ts"
+
+export interface LogsOptions extends ClientOptions {
+  /** How many lines of a stream, or of each. */
+  readonly count: number
+  readonly follow: boolean
+}
+
+/** The streams as a table; the last lines of one; or, to follow, lines for as long as nobody ends it. */
+export const logs = (options: LogsOptions, words: readonly string[]): Promise<void> => {
+  const isFollowed = options.follow || words.includes("-f")
+  const [stream] = words.filter((word) => word !== "-f")
+  return withClient(options, (client) => {
+    if (isFollowed) return follow(client, stream, options)
+    return stream === undefined ? list(client, options) : last(client, stream, options)
+  })
+}
+
+const list = async (client: RespClient, { json }: LogsOptions): Promise<void> => {
+  const streams = await streamsOf(client)
+  if (json) return print(streams)
+  if (streams.length === 0) return print("nothing was logged yet; in a trigger: cache.log(stream, fields)")
+  const columns = ["stream", "lines", "first", "last", "dropped"] as const
+  const head = [...columns, "last line"].map((column) => column.toUpperCase())
+  print(
+    table(
+      head,
+      streams.map((stream) => [...columns.map((column) => stream[column]), timeOf(stream.last_at_ms)])
+    )
+  )
+}
+
+const last = async (client: RespClient, stream: string, { count, json }: LogsOptions): Promise<void> => {
+  const lines = recordsOf(await client.send("LOGS", stream, "COUNT", `${count}`))
+  if (json) return print(lines)
+  if (lines.length === 0) return print(`no line in '${stream}'; mimosa logs shows the streams`)
+  for (const line of lines) print(shown(line))
+}
+
+/** Starts with the last `count` lines of each stream, and asks for those behind them again and again. */
+const follow = async (client: RespClient, only: string | undefined, options: LogsOptions): Promise<never> => {
+  process.stdout.on("error", () => process.exit(0)) // whoever read it has seen enough
+  const seen = new Map<string, number>()
+  const show = (lines: readonly Fields[]) => {
+    for (const line of lines) process.stdout.write(`${options.json ? JSON.stringify(line) : shown(line)}\n`)
+  }
+  for (let isFirst = true; ; isFirst = false) {
+    for (const { stream, last } of await streamsOf(client)) {
+      const [name, newest] = [String(stream), Number(last)]
+      if (only !== undefined && name !== only) continue
+      let at = seen.get(name) ?? (isFirst ? Math.max(0, newest - options.count) : 0)
+      if (newest < at) at = 0 // the server was started anew
+      while (at < newest) {
+        const lines = recordsOf(await client.send("LOGS", name, "AFTER", `${at}`, "COUNT", `${pageLines}`))
+        const [first] = lines
+        if (first === undefined) break
+        const missed = Number(first.number) - at - 1
+        if (missed > 0 && seen.has(name)) process.stderr.write(`mimosa: ${missed} lines of '${name}' were dropped\n`)
+        show(lines)
+        at = Number(lines.at(-1)?.number)
+        seen.set(name, at)
+      }
+      seen.set(name, at)
+    }
+    await wait(askMs)
+  }
+}
+
+const streamsOf = async (client: RespClient): Promise<readonly Fields[]> => recordsOf(await client.send("LOGS"))
+
+const shown = ({ number, at_ms, stream, message, fields, trigger, event, key }: Fields): string =>
+  `${timeOf(at_ms)}  ${visible(`${stream} ${number}  ${message ?? fields}  (${trigger}, ${event} ${key})`)}`
+
+const timeOf = (atMs: unknown): string => new Date(Number(atMs)).toISOString()
+
+const pageLines = 1_000 // lines asked for at once
+const askMs = 250 // soon enough for a person, and nothing for a server

@@ -1,0 +1,217 @@
+/** `mimosa trigger apply|diff|test <folder>`: a server's triggers as files in a folder. */
+import { createInterface } from "node:readline/promises"
+import {
+  optionsDefault,
+  type TriggerDefinition,
+  type TriggerEventName,
+  type TriggerScope
+} from "../triggers/Trigger.ts"
+import type { TriggerFile } from "../triggers/TriggerFile.ts"
+import {
+  isDone,
+  plan,
+  read,
+  type TriggerChange,
+  TriggerFolderError,
+  type TriggerPlan
+} from "../triggers/TriggerFolder.ts"
+import { runTest } from "../triggers/TriggerTest.ts"
+import { CliError } from "./CliError.ts"
+import type { ClientOptions } from "./ping.ts"
+import { print } from "./print.ts"
+import { type RespClient, withClient } from "./RespClient.ts"
+import { type Fields, recordOf, recordsOf } from "./trigger.ts"
+import { visible } from "./visible.ts"
+
+export interface ApplyOptions extends ClientOptions {
+  /** Removes what no file says. */
+  readonly prune: boolean
+  /** Asks nobody. */
+  readonly yes: boolean
+  /** Shows what would be done, and does nothing. */
+  readonly dryRun: boolean
+}
+
+/** Brings a server to what the folder says, showing the difference first. Files that cannot be used stop it at once. */
+export const apply = async (options: ApplyOptions, [folder = ""]: readonly string[]): Promise<void> => {
+  const files = await filesOf(folder)
+  await withClient(options, async (client) => {
+    const made = plan(files, await registeredOn(client), options)
+    const isNothing = isDone(made)
+    if (options.json) print(planAsJson(made))
+    else print(shownPlan(made))
+    if (isNothing || options.dryRun) return
+    if (!options.yes) await confirm()
+    const refused = await carryOut(client, made)
+    if (refused.length > 0) throw new CliError(`not everything could be done:\n${refused.join("\n")}`)
+    if (!options.json) print("applied")
+  })
+}
+
+/** Shows the difference; ends with 1 where there is one. */
+export const diff = async (options: ClientOptions & { readonly prune: boolean }, [folder = ""]: readonly string[]) => {
+  const files = await filesOf(folder)
+  await withClient(options, async (client) => {
+    const made = plan(files, await registeredOn(client), options)
+    if (options.json) print(planAsJson(made))
+    else print(shownPlan(made))
+    if (!isDone(made)) throw new CliError("the server differs from the folder; mimosa trigger apply brings it there")
+  })
+}
+
+/** Runs the inline tests of a folder's files, here and without a server; ends with 1 when one fails. */
+export const test = async ({ json }: { readonly json: boolean }, [folder = ""]: readonly string[]): Promise<void> => {
+  const { files, errors } = await read(folder).catch(refuse)
+  const results = files.flatMap((file) =>
+    file.tests.map(({ title, line, ...rest }) => ({
+      file: file.file,
+      line,
+      title,
+      failures: runTest(file.definition, { title, line, ...rest })
+    }))
+  )
+  const failed = results.filter(({ failures }) => failures.length > 0)
+  const untested = files.filter(({ tests }) => tests.length === 0)
+  if (json)
+    print({ results, problems: errors.flatMap(({ file, problems }) => problems.map((each) => ({ file, ...each }))) })
+  else {
+    for (const { message } of errors) print(message)
+    for (const { file, title, failures } of results) {
+      print(`${failures.length === 0 ? "ok  " : "FAIL"}  ${file}  ${title}`)
+      for (const { line, expected, actual } of failures) {
+        print(visible(`      line ${line} expects  ${expected}`))
+        for (const [at, each] of actual.entries())
+          print(`      ${at === 0 ? "but there was" : "             "}  ${each}`)
+      }
+    }
+    for (const { file } of untested) print(`none  ${file}  has no test`)
+    print(`${results.length - failed.length} of ${results.length} tests passed, in ${files.length} files`)
+  }
+  if (errors.length > 0) throw new CliError(`${errors.length} files cannot be used`)
+  if (failed.length > 0) throw new CliError(`${failed.length} of ${results.length} tests failed`)
+}
+
+/** The folder's files, or all that is wrong with them. */
+const filesOf = async (folder: string): Promise<readonly TriggerFile[]> => {
+  const { files, errors } = await read(folder).catch(refuse)
+  if (errors.length === 0) return files
+  throw new CliError(`nothing was compared or changed, because of:\n${errors.map(({ message }) => message).join("\n")}`)
+}
+
+const refuse = (error: unknown): never => {
+  throw error instanceof TriggerFolderError ? new CliError(error.message) : error
+}
+
+const registeredOn = async (client: RespClient): Promise<TriggerDefinition[]> => {
+  const names = recordsOf(await client.send("TRIGGER", "LIST")).map(({ name }) => String(name))
+  const definitions: TriggerDefinition[] = []
+  for (let at = 0; at < names.length; at += askedAtOnce) {
+    const infos = names.slice(at, at + askedAtOnce).map((name) => client.send("TRIGGER", "INFO", name))
+    for (const info of await Promise.all(infos)) definitions.push(definitionOf(recordOf(info)))
+  }
+  return definitions
+}
+
+const askedAtOnce = 500 // commands; as many as an answer of a few megabytes has
+
+/** A definition out of what INFO answers; its options stand there in the words of TRIGGER SET. */
+const definitionOf = (info: Fields): TriggerDefinition => {
+  const words = ` ${info.options} `
+  const has = (option: string): boolean => words.includes(` ${option} `)
+  return {
+    name: String(info.name),
+    pattern: String(info.pattern),
+    events: String(info.events).split(",") as TriggerEventName[],
+    source: String(info.source),
+    timeoutUs: Number(info.timeout_us),
+    memoryBytes: Number(info.memory_bytes),
+    priority: Number(info.priority),
+    whenChanged: has("WHEN CHANGED"),
+    sample: Number(/ SAMPLE (\d+) /.exec(words)?.[1] ?? optionsDefault.sample),
+    includeFill: has("INCLUDE fill"),
+    includeFlush: has("INCLUDE flush"),
+    scope: (/ SCOPE (\w+) /.exec(words)?.[1] ?? optionsDefault.scope) as TriggerScope,
+    failClosed: has("FAILCLOSED"),
+    isolate: has("ISOLATE"),
+    isEnabled: info.status !== "disabled"
+  }
+}
+
+const setCommand = ({ definition }: TriggerFile): readonly string[] => {
+  const { name, pattern, events, source, timeoutUs, memoryBytes, priority, sample, scope } = definition
+  const { whenChanged, includeFill, includeFlush, failClosed, isolate } = definition
+  return [
+    ...["TRIGGER", "SET", name, pattern, events.join(",")],
+    ...["TIMEOUT", `${timeoutUs}`, "MEMORY", `${memoryBytes}`, "PRIORITY", `${priority}`],
+    ...(sample === optionsDefault.sample ? [] : ["SAMPLE", `${sample}`]),
+    ...(scope === optionsDefault.scope ? [] : ["SCOPE", scope]),
+    ...(whenChanged ? ["WHEN", "CHANGED"] : []),
+    ...(includeFill ? ["INCLUDE", "fill"] : []),
+    ...(includeFlush ? ["INCLUDE", "flush"] : []),
+    ...(failClosed ? ["FAILCLOSED"] : []),
+    ...(isolate ? ["ISOLATE"] : []),
+    source
+  ]
+}
+
+/** Does what the plan says; answers what the server refused. Nothing is removed where something was. */
+const carryOut = async (client: RespClient, { create, change, remove }: TriggerPlan): Promise<readonly string[]> => {
+  const refused: string[] = []
+  const attempt = (what: string, commands: ReadonlyArray<readonly string[]>) =>
+    Promise.all(commands.map((words) => client.send(...words))).catch((error: Error) => {
+      if (!(error instanceof CliError)) throw error
+      refused.push(`${what}: ${error.message}`)
+    })
+  for (const file of [...create, ...change.map(({ file }) => file)]) {
+    const { name, isEnabled } = file.definition
+    const commands = isEnabled ? [setCommand(file)] : [setCommand(file), ["TRIGGER", "DISABLE", name]]
+    await attempt(file.file, commands)
+  }
+  if (refused.length > 0) return refused
+  for (const name of remove) await attempt(name, [["TRIGGER", "REMOVE", name]])
+  return refused
+}
+
+const confirm = async (): Promise<void> => {
+  if (!process.stdin.isTTY) throw new CliError("nobody can be asked here: --yes applies it, --dry-run only shows it")
+  const asked = createInterface({ input: process.stdin, output: process.stdout })
+  const answer = await asked.question("Apply this? [y/N] ")
+  asked.close()
+  if (!/^y(es)?$/i.test(answer.trim())) throw new CliError("nothing was changed")
+}
+
+const shownPlan = (made: TriggerPlan): string => {
+  const { create, change, unchanged, remove, keep } = made
+  const lines = [
+    ...create.map(
+      ({ file, definition: { name, pattern, events } }) => `+ ${name}  ${events.join(", ")} of ${pattern}  (${file})`
+    ),
+    ...change.flatMap(shownChange),
+    ...remove.map((name) => `- ${name}`),
+    ...keep.map((name) => `  ${name}  is on the server alone; --prune removes it`)
+  ]
+  const counts = [
+    `${create.length} to create`,
+    `${change.length} to change`,
+    `${remove.length} to remove`,
+    `${unchanged.length} unchanged`
+  ]
+  return [...lines.map(visible), counts.join(", ")].join("\n")
+}
+
+const shownChange = ({ file, fields, source }: TriggerChange): string[] => [
+  `~ ${file.definition.name}  (${file.file})`,
+  ...fields.map(({ field, was, is }) => `    ${field}: ${was} -> ${is}`),
+  ...source.map(([sign, text]) => (sign === "@" ? `    … ${text}` : `    ${sign} ${text}`.trimEnd()))
+]
+
+const planAsJson = ({ create, change, unchanged, remove, keep }: TriggerPlan) => {
+  const nameOf = ({ definition }: TriggerFile) => definition.name
+  return {
+    create: create.map(nameOf),
+    change: change.map(({ file, fields, source }) => ({ name: nameOf(file), fields, source })),
+    unchanged: unchanged.map(nameOf),
+    remove,
+    keep
+  }
+}
