@@ -13,6 +13,7 @@ import { DataDirectory, type StorageError } from "./storage/index.ts"
 import { type MetricReader, MetricRegistry, metric } from "./telemetry/index.ts"
 import {
   type CascadeLimits,
+  type Intensity,
   Journal,
   layerRunner,
   type RegistrationError,
@@ -30,6 +31,13 @@ export interface Settings extends Partial<KeyspaceLimits> {
   readonly egressAllow?: readonly string[]
   /** The bounds of one operation's cascade. */
   readonly cascade?: Partial<CascadeLimits>
+  /** How many failures of a trigger, and within what time, take it out. */
+  readonly intensity?: Partial<Intensity>
+  /**
+   * How many of the last events are kept for `TRIGGER TEST … HISTORY` (16 MiB of values at most). Default 0, none: then no
+   * event is built that no trigger wants. `mimosa serve` keeps 1,000.
+   */
+  readonly eventLog?: number
   /** Names this start in the ids of webhooks and cascades. Default: 64 random bits. */
   readonly origin?: string
 }
@@ -79,7 +87,8 @@ export const layerWith = (
   mounted: ReadonlyArray<Mounted>,
   clock: Layer.Layer<CacheClock> = CacheClock.layer
 ): Layer.Layer<Services, StartError> => {
-  const { dataDir, egressAllow = [], cascade = {}, origin = randomBytes(8).toString("hex") } = settings
+  const { dataDir, egressAllow = [], cascade = {}, intensity = {}, eventLog = 0 } = settings
+  const { origin = randomBytes(8).toString("hex") } = settings
   const store =
     dataDir === undefined ? TriggerStore.layerNone : Layer.provide(TriggerStore.layer, DataDirectory.layer(dataDir))
   const ground = Layer.mergeAll(
@@ -93,8 +102,8 @@ export const layerWith = (
     Webhooks.layer({ egressAllow, userAgent: `mimosa/${version}` })
   )
   const state = Layer.mergeAll(Cache.layer, triggersLayer).pipe(
-    Layer.provideMerge(Keyspaces.layer(settings)),
-    Layer.provideMerge(layerRunner({ origin, cascade })),
+    Layer.provideMerge(Keyspaces.layer(settings, eventLog)),
+    Layer.provideMerge(layerRunner({ origin, cascade, intensity })),
     Layer.provideMerge(ground)
   )
   return Layer.provideMerge(layerTree(mounted), Layer.provideMerge(layerMetrics, state))
@@ -134,24 +143,31 @@ const layerMetrics = Layer.effect(
     const webhooks = yield* Webhooks.Webhooks
     const triggers = yield* Triggers
     const journal = yield* Journal
+    const { stats: messages } = yield* Bus
     const { stats } = main
     const keyspace: readonly MetricReader[] = [
       { ...metric.keyspaceHits, read: () => stats.hits },
       { ...metric.keyspaceMisses, read: () => stats.misses },
       { ...metric.keyspaceWrites, read: () => stats.writes },
       { ...metric.keyspaceRefused, read: () => stats.refused },
+      { ...metric.keyspaceRejected, read: () => stats.rejected },
       {
         ...metric.keyspaceRemovals,
         read: () => [
           [{ cause: "delete" }, stats.deletes] as const,
           [{ cause: "expire" }, stats.expires] as const,
-          [{ cause: "evict" }, stats.evictions] as const
+          [{ cause: "evict" }, stats.evictions] as const,
+          [{ cause: "invalidate" }, stats.invalidations] as const
         ]
       },
       { ...metric.keyspaceFlushes, read: () => stats.flushes },
       { ...metric.keyspaceSinkErrors, read: () => stats.sinkErrors },
       { ...metric.keyspaceEntries, read: () => main.size },
-      { ...metric.keyspaceBytes, read: () => main.bytes }
+      { ...metric.keyspaceBytes, read: () => main.bytes },
+      { ...metric.eventLogOverwritten, read: () => main.log.overwritten },
+      { ...metric.messagesPublished, read: () => messages.published },
+      { ...metric.messagesDelivered, read: () => messages.delivered },
+      { ...metric.messagesFailed, read: () => messages.failed }
     ]
     const startedAtMs = Date.now()
     const registry = new MetricRegistry()

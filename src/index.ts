@@ -22,22 +22,49 @@ export {
   type SetOptions,
   type Subscriber
 } from "./cache/index.ts"
+export type { Value, ValueObject } from "./kernel/index.ts"
 export { DataDirectoryLocked, FileCorrupt, FileVersionUnknown, type StorageError, StorageIo } from "./storage/index.ts"
+export type { Labels, Metric, MetricReader, MetricRegistry, Reading } from "./telemetry/index.ts"
 export {
   type CascadeLimits,
   type DryRunReport,
+  type FailureKind,
+  HistoryOff,
+  type HistoryReport,
+  type HistoryRun,
+  type HistorySum,
+  type Intensity,
   InvalidTrigger,
+  type KeySet,
+  type LogLine,
+  type LogStreamInfo,
+  type LogStreams,
+  NoShadow,
   type RegisteredTrigger,
   type RegistrationError,
+  type ShadowInput,
+  type SkipKind,
   type TestEvent,
+  type TestSubject,
   TooManyTriggers,
+  TooMuchSource,
+  type TriggerDefinition,
+  type TriggerEdge,
   type TriggerEventName,
+  type TriggerFigures,
+  type TriggerGraph,
+  type TriggerHistory,
   type TriggerInput,
   type TriggerLogRecord,
+  type TriggerNode,
   TriggerNotFound,
+  type TriggerOptions,
+  type TriggerScope,
   TriggerSyntaxError,
   Triggers,
   TriggersNotSaved,
-  type TriggersService
+  type TriggersService,
+  type TriggerVersion,
+  VersionNotFound
 } from "./triggers/index.ts"
 export { EgressAllowInvalid } from "./webhooks/index.ts"

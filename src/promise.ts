@@ -23,35 +23,86 @@ import {
   toValue
 } from "./cache/index.ts"
 import type { Value, ValueObject } from "./kernel/index.ts"
-import type {
-  DryRunReport,
-  RegisteredTrigger,
-  TestEvent,
-  TriggerEventName,
-  TriggerInput,
-  TriggerLogRecord
+import {
+  type DryRunReport,
+  type HistoryReport,
+  type LogLine,
+  type LogStreamInfo,
+  type RegisteredTrigger,
+  type ShadowInput,
+  type TestEvent,
+  type TriggerEventName,
+  type TriggerGraph,
+  type TriggerHistory,
+  type TriggerInput,
+  type TriggerLogRecord,
+  Triggers,
+  type TriggersService
 } from "./triggers/index.ts"
-import { Triggers } from "./triggers/index.ts"
 
 export type { Settings } from "./App.ts"
-export type { CacheStats, EntryView, Input, Output, SetOptions } from "./cache/index.ts"
+export type { CacheStats, EntryView, Input, KeyspaceLimits, Output, SetOptions } from "./cache/index.ts"
 export { EntryTooLarge, InvalidTtl, InvalidValue, Rejected } from "./cache/index.ts"
-export type { DryRunReport, RegisteredTrigger, TriggerInput, TriggerLogRecord } from "./triggers/index.ts"
+export { DataDirectoryLocked, FileCorrupt, FileVersionUnknown, StorageIo } from "./storage/index.ts"
+export type {
+  CascadeLimits,
+  DryRunReport,
+  FailureKind,
+  HistoryReport,
+  HistoryRun,
+  HistorySum,
+  Intensity,
+  KeySet,
+  LogStreamInfo,
+  RegisteredTrigger,
+  ShadowInput,
+  SkipKind,
+  TriggerDefinition,
+  TriggerEdge,
+  TriggerEventName,
+  TriggerFigures,
+  TriggerGraph,
+  TriggerHistory,
+  TriggerInput,
+  TriggerLogRecord,
+  TriggerNode,
+  TriggerOptions,
+  TriggerScope,
+  TriggerVersion
+} from "./triggers/index.ts"
 export {
+  HistoryOff,
   InvalidTrigger,
+  NoShadow,
   TooManyTriggers,
+  TooMuchSource,
   TriggerNotFound,
   TriggerSyntaxError,
-  TriggersNotSaved
+  TriggersNotSaved,
+  VersionNotFound
 } from "./triggers/index.ts"
+export { EgressAllowInvalid } from "./webhooks/index.ts"
+
+/** What is tried: a trigger as it is registered or with another source in its place, or a source by itself. */
+export type TriedSubject = { readonly name: string; readonly source?: string } | { readonly source: string }
 
 /** The event that `tryTrigger` makes up, in a program's own values. */
 export interface TriedEvent {
   readonly event: TriggerEventName
   readonly key: string
+  /** The new value; for deletes, expiries and evictions the one that goes. */
   readonly value: Input
+  /** The value before a write; absent for a key that was not there. */
   readonly oldValue?: Input
   readonly metadata?: { readonly [key: string]: Input }
+  readonly tags?: readonly string[]
+  readonly cost?: number
+}
+
+/** A line that a trigger has logged. */
+export interface LoggedLine extends Omit<LogLine, "fields"> {
+  /** What `cache.log` was given as a table; null where it was text, or too long. */
+  readonly fields: { readonly [name: string]: unknown } | null
 }
 
 /**
@@ -66,9 +117,17 @@ export interface TriedEvent {
  * | `stats()` | counts of the cache |
  * | `unsafeGet(key)`, `peek(key)` | at once, without a promise; `peek` has no consequences |
  * | `trigger(trigger)` | the trigger as it is registered, once it is saved |
- * | `triggers()`, `triggerLog(count)` | what is registered; what failed or was skipped |
+ * | `triggers()`, `triggerInfo(name)` | what is registered, and how it fares |
+ * | `enableTrigger(name)`, `disableTrigger(name)` | the trigger as it is then |
  * | `removeTrigger(name)` | whether there was such a trigger |
  * | `tryTrigger(subject, event)` | what a run would do; nothing happens |
+ * | `tryTriggerOnHistory(subject, count)` | the same for the last events, and what the live version would do otherwise |
+ * | `shadowTrigger(name, { source })` | the trigger, with a version beside it that does nothing but count |
+ * | `promoteShadow(name)`, `dropShadow(name)` | the trigger with it as the live one; whether there was one |
+ * | `triggerVersions(name)`, `rollbackTrigger(name, version)` | the versions that are kept; the trigger with an earlier one |
+ * | `triggerLog(count)` | what failed or was skipped |
+ * | `triggerGraph()`, `triggerWarnings(name)` | what sets off what; what can be said against a trigger |
+ * | `logs(stream, { after, count })`, `logStreams()` | what triggers have logged, by stream |
  * | `on(channel, listener)` | a function that takes the listener back |
  * | `processes()` | the supervision tree |
  * | `ready`, `close()` | when everything runs; when everything has stopped |
@@ -150,33 +209,131 @@ export class Mimosa {
     return this.run(Effect.flatMap(Cache, (cache) => cache.stats))
   }
 
-  /** Registers a trigger, in the place of the one that has its name. */
+  /**
+   * Registers a trigger, in the place of the one that has its name. Rejects with `InvalidTrigger`, `TriggerSyntaxError`,
+   * `TooManyTriggers` or `TooMuchSource`, and nothing has changed; or with `TriggersNotSaved`, and it is active all the
+   * same: the same holds for all that change what is registered.
+   */
   trigger(trigger: TriggerInput): Promise<RegisteredTrigger> {
-    return this.run(Effect.flatMap(Triggers, (triggers) => triggers.set(trigger)))
+    return this.ask((triggers) => triggers.set(trigger))
   }
 
+  /** All triggers with their figures, in the order of their registration. */
   triggers(): Promise<RegisteredTrigger[]> {
-    return this.run(Effect.flatMap(Triggers, (triggers) => triggers.list))
+    return this.ask((triggers) => triggers.list)
   }
 
-  /** Whether there was such a trigger. */
+  /** One trigger with its figures, and those of its shadow. Rejects with `TriggerNotFound`. */
+  triggerInfo(name: string): Promise<RegisteredTrigger> {
+    return this.ask((triggers) => triggers.info(name))
+  }
+
+  /** Has a trigger run again that is disabled or quarantined. Rejects with `TriggerNotFound`. */
+  enableTrigger(name: string): Promise<RegisteredTrigger> {
+    return this.ask((triggers) => triggers.enable(name, true))
+  }
+
+  /** Has a trigger run on nothing, and stay registered. Rejects with `TriggerNotFound`. */
+  disableTrigger(name: string): Promise<RegisteredTrigger> {
+    return this.ask((triggers) => triggers.enable(name, false))
+  }
+
+  /** Whether there was such a trigger. Its versions go too. */
   removeTrigger(name: string): Promise<boolean> {
-    return this.run(Effect.flatMap(Triggers, (triggers) => triggers.remove(name)))
+    return this.ask((triggers) => triggers.remove(name))
   }
 
-  /** Runs a trigger, or a source that is not registered, on a made-up event. Nothing happens. */
-  tryTrigger(
-    subject: { readonly name: string } | { readonly source: string },
-    tried: TriedEvent
-  ): Promise<DryRunReport> {
+  /**
+   * Runs a trigger, or a source that is not registered, on a made-up event. Nothing happens. Rejects with
+   * `TriggerNotFound`, `TriggerSyntaxError`, or `InvalidValue` for an event that could not be.
+   */
+  tryTrigger(subject: TriedSubject, tried: TriedEvent): Promise<DryRunReport> {
     const event = toEvent(tried)
     if (event instanceof InvalidValue) return Promise.reject(event)
-    return this.run(Effect.flatMap(Triggers, (triggers) => triggers.test(subject, event)))
+    return this.ask((triggers) => triggers.test(subject, event))
+  }
+
+  /**
+   * Runs it on the last `count` events (all that are kept, up to 1,000), those of them that are for the trigger. Nothing
+   * happens. With a name and a source, `current` is what the live version would do: in sum, and for each event on which
+   * the two differ. Reads and BEFORE_ questions are not kept. Rejects with `TriggerNotFound`, `TriggerSyntaxError`, or
+   * `HistoryOff` where the setting `eventLog` is 0, its default.
+   *
+   * @example
+   * const { sum, current } = await cache.tryTriggerOnHistory({ name: "ended", source: newer })
+   * console.log(`${sum.emits} messages instead of ${current?.emits}`)
+   */
+  async tryTriggerOnHistory(subject: TriedSubject, count = Number.POSITIVE_INFINITY): Promise<HistoryReport> {
+    const report = await this.ask((triggers) => triggers.testHistory(subject, count))
+    return { ...report, runs: report.runs.map(withKeyAsText) }
+  }
+
+  /**
+   * Has a version run beside the live one on what happens from now on, with all that it would do dropped: its figures
+   * are the `shadow` of `triggerInfo`. It takes the place of an earlier one and is not saved. Rejects with
+   * `TriggerNotFound`, and as `trigger` does.
+   */
+  shadowTrigger(name: string, shadow: ShadowInput): Promise<RegisteredTrigger> {
+    return this.ask((triggers) => triggers.shadow(name, shadow))
+  }
+
+  /** Makes the shadow the live version. Rejects with `TriggerNotFound` or `NoShadow`, and as `trigger` does. */
+  promoteShadow(name: string): Promise<RegisteredTrigger> {
+    return this.ask((triggers) => triggers.promote(name))
+  }
+
+  /** Whether there was a shadow. */
+  dropShadow(name: string): Promise<boolean> {
+    return this.ask((triggers) => triggers.dropShadow(name))
+  }
+
+  /** The last five versions of a trigger, and which of them runs. Rejects with `TriggerNotFound`. */
+  triggerVersions(name: string): Promise<TriggerHistory> {
+    return this.ask((triggers) => triggers.versions(name))
+  }
+
+  /**
+   * Has an earlier version run again: this one, or the one before the one that runs. Rejects with `TriggerNotFound` or
+   * `VersionNotFound`, and as `trigger` does.
+   */
+  rollbackTrigger(name: string, version?: number): Promise<RegisteredTrigger> {
+    return this.ask((triggers) => triggers.rollback(name, version))
   }
 
   /** What failed or was skipped last, newest first. */
-  triggerLog(count = 100): Promise<TriggerLogRecord[]> {
-    return this.run(Effect.flatMap(Triggers, (triggers) => triggers.log(count)))
+  async triggerLog(count = 100): Promise<TriggerLogRecord[]> {
+    const records = await this.ask((triggers) => triggers.log(count))
+    return records.map(withKeyAsText)
+  }
+
+  /** What the enabled triggers watch, read and write, what sets off what, and where they go round in circles. */
+  triggerGraph(): Promise<TriggerGraph> {
+    return this.ask((triggers) => triggers.graph)
+  }
+
+  /**
+   * What can be said against a trigger that is enabled, in words: that it sets itself off, or that its source does not
+   * tell what it writes. Empty where there is nothing to say, or no such trigger.
+   */
+  triggerWarnings(name: string): Promise<string[]> {
+    return this.ask((triggers) => triggers.warnings(name))
+  }
+
+  /**
+   * What triggers have logged to a stream, oldest first: the first `count` lines behind number `after`, or the last
+   * `count` (100). None for a stream that does not exist. `print` and `cache.log("text")` go to "default".
+   */
+  async logs(stream: string, asked: { readonly after?: number; readonly count?: number } = {}): Promise<LoggedLine[]> {
+    const lines = await this.ask(({ logs }) => Effect.sync(() => logs.read(stream, asked)))
+    return lines.map((line) => ({
+      ...withKeyAsText(line),
+      fields: line.fields === null ? null : JSON.parse(line.fields)
+    }))
+  }
+
+  /** The log streams by name, with how much of each is kept. */
+  logStreams(): Promise<LogStreamInfo[]> {
+    return this.ask(({ logs }) => Effect.sync(() => logs.list()))
   }
 
   /**
@@ -220,6 +377,10 @@ export class Mimosa {
     return this.closing
   }
 
+  private ask<A, E>(question: (triggers: TriggersService) => Effect.Effect<A, E>): Promise<A> {
+    return this.run(Effect.flatMap(Triggers, question))
+  }
+
   private open(): CacheService {
     if (this.closing !== null) throw isClosed()
     if (this.doors === null) throw new Error("the cache has not started: await cache.ready first")
@@ -246,9 +407,23 @@ export class Mimosa {
   }
 }
 
+/** A record whose key is the kernel's bytes, in a program's own text. */
+const withKeyAsText = <A extends { readonly key: string }>(record: A): A => ({
+  ...record,
+  key: toText(record.key) ?? record.key
+})
+
 const isClosed = () => new Error("the cache is closed; make a new one")
 
-const toEvent = ({ event, key, value, oldValue, metadata }: TriedEvent): TestEvent | InvalidValue => {
+const toEvent = ({
+  event,
+  key,
+  value,
+  oldValue,
+  metadata,
+  tags = [],
+  cost = 0
+}: TriedEvent): TestEvent | InvalidValue => {
   const [now, before] = [toValue(value), oldValue === undefined ? undefined : toValue(oldValue)]
   const attached = metadata === undefined ? undefined : toMetadata(metadata)
   for (const made of [now, before, attached]) if (made instanceof InvalidValue) return made
@@ -257,6 +432,8 @@ const toEvent = ({ event, key, value, oldValue, metadata }: TriedEvent): TestEve
     key: toBytes(key),
     value: now as Value,
     ...(before === undefined ? {} : { oldValue: before as Value }),
-    ...(attached === undefined ? {} : { metadata: attached as ValueObject })
+    ...(attached === undefined ? {} : { metadata: attached as ValueObject }),
+    tags: tags.map(toBytes),
+    cost
   }
 }

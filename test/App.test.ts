@@ -9,6 +9,7 @@ import { layerWith, Metrics, type Mounted, ProcessTree, type Settings } from "..
 import { ExitReason, GenServer, type Pid, Process, type Supervisor } from "../src/actor/index.ts"
 import { Bus, Cache, Keyspaces } from "../src/cache/index.ts"
 import { Mimosa } from "../src/index.ts"
+import { Cause as KernelCause } from "../src/kernel/index.ts"
 import { Triggers } from "../src/triggers/index.ts"
 import { version } from "../src/version.ts"
 import { EgressAllowInvalid } from "../src/webhooks/index.ts"
@@ -204,13 +205,24 @@ describe("two Mimosas in one program", () => {
 describe("the metrics", () => {
   it.scopedLive("render what has happened in every room", () =>
     Effect.gen(function* () {
-      const { metrics, cache, triggers, tree } = yield* mimosa({ maxEntries: 2 }, [listeners])
+      const { metrics, cache, triggers, tree, bus, keyspaces } = yield* mimosa({ maxEntries: 2, eventLog: 4 }, [
+        listeners
+      ])
       yield* triggers.set({ name: "t", pattern: "a", events: ["ON_WRITE"], source: "return 1" })
       yield* triggers.set({ name: "e", pattern: "a", events: ["ON_WRITE"], source: "error('no')" })
       for (const key of ["a", "b", "c"]) cache.unsafeSet(key, 1)
       cache.unsafeGet("c")
       cache.unsafeGet("none")
       cache.unsafeDelete("c")
+      keyspaces.main.delete("b", KernelCause.invalidate)
+      yield* triggers.set({ name: "gate", pattern: "no", events: ["BEFORE_WRITE"], source: 'cache.reject("no")' })
+      cache.unsafeSet("no", 1)
+      bus.subscribe("x", {
+        onMessage() {
+          throw new Error("on purpose")
+        }
+      })
+      bus.publish("x", "y")
       for (const pid of Process.list()) if (pid.label === "scheduler") Process.unsafeExit(pid, ExitReason.killed)
       yield* until(() => nodesOf(tree()).some(({ restarts }) => restarts === 1) && isWhole(tree()))
       yield* until(() => nodesOf(tree()).length === 10)
@@ -223,9 +235,20 @@ describe("the metrics", () => {
         'mimosa_keyspace_removals_total{cause="delete"} 1',
         'mimosa_keyspace_removals_total{cause="expire"} 0',
         'mimosa_keyspace_removals_total{cause="evict"} 1',
-        "mimosa_keyspace_entries 1",
-        "mimosa_triggers 2",
-        'mimosa_trigger_runs_total{outcome="ok"} 1',
+        'mimosa_keyspace_removals_total{cause="invalidate"} 1',
+        "mimosa_keyspace_rejected_total 1",
+        "mimosa_trigger_rejects_total 1",
+        "mimosa_trigger_shadow_runs_total 0",
+        'mimosa_trigger_effects_refused_total{effect="emit"} 0',
+        "mimosa_trigger_log_overwritten_total 0",
+        "mimosa_triggers_quarantined 0",
+        "mimosa_event_log_overwritten_total 2",
+        "mimosa_messages_published_total 1",
+        "mimosa_messages_delivered_total 1",
+        "mimosa_messages_failed_total 1",
+        "mimosa_keyspace_entries 0",
+        "mimosa_triggers 3",
+        'mimosa_trigger_runs_total{outcome="ok"} 2',
         'mimosa_trigger_runs_total{outcome="error"} 1',
         'mimosa_trigger_skips_total{reason="budget"} 0',
         "mimosa_sandbox_kills_total 0",

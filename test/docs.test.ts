@@ -6,6 +6,7 @@
 import { spawn } from "node:child_process"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { mkdir, rm, writeFile } from "node:fs/promises"
+import { dirname, join } from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "vitest"
@@ -51,6 +52,18 @@ it.each([...failureKinds, ...skipKinds.map((kind) => `skipped:${kind}`), "refuse
     expect(page).toMatch(new RegExp(`^\\|[^|]*\`${kind}\`[^|]*\\|`, "m"))
   }
 )
+
+it.each(["README.md", ...pagesIn("docs"), ...pagesIn("docs/features")])("%s has links that lead somewhere", (name) => {
+  const text = readFileSync(inRoot(name), "utf8")
+  const targets = [...text.matchAll(/\]\(([^()\s]+)\)/g)].map(([, target]) => target as string)
+  const missing = targets.filter((target) => {
+    if (/^https?:/.test(target)) return false
+    const [file = "", anchor] = target.split("#")
+    const path = file === "" ? inRoot(name) : join(dirname(inRoot(name)), file)
+    return !existsSync(path) || (anchor !== undefined && !anchorsOf(readFileSync(path, "utf8")).includes(anchor))
+  })
+  expect(missing).toEqual([])
+})
 
 describe("README.md", () => {
   const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8")
@@ -200,7 +213,24 @@ const next = async (lines: AsyncIterator<string>, count: number): Promise<string
   return read
 }
 
-const inRoot = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url))
+function pagesIn(folder: string): string[] {
+  return readdirSync(inRoot(folder))
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => `${folder}/${name}`)
+}
+
+/** The anchors of a page's headings. */
+const anchorsOf = (page: string): string[] =>
+  [...page.matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, "")
+      .replaceAll(" ", "-")
+  )
+
+function inRoot(path: string): string {
+  return fileURLToPath(new URL(`../${path}`, import.meta.url))
+}
 
 describe("docs/features/actors.md", () => {
   const guide = "docs/features/actors.md"

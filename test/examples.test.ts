@@ -67,6 +67,19 @@ const printed: Readonly<Record<string, readonly (string | RegExp)[]>> = {
     "13: ProcessExited (crash: Error: 13 is unlucky)",
     "3 workers, restarts 0,0,0; pool 2",
     "5 squared is 25"
+  ],
+  "07-change-with-care": [
+    "reorder:  stock:tea",
+    "reorder:  stock:tea",
+    "reorder:  stock:rice",
+    "refused:  'stock:rice' was rejected: a stock is not below zero",
+    "history:  1 of 4 runs failed: line 1: attempt to compare number with nil",
+    "history:  0 failed, 2 messages instead of 3",
+    "reorder:  stock:tea",
+    "reorder:  stock:tea",
+    "shadow:   1 message on 3 writes",
+    "promoted: 5 are left, and nobody is told again",
+    "rollback: version 1 of 2"
   ]
 }
 

@@ -5,16 +5,21 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Duration } from "effect"
 import { afterEach, describe, expect, it } from "vitest"
-import { EgressAllowInvalid, FileCorrupt } from "../src/index.ts"
 import {
+  EgressAllowInvalid,
   EntryTooLarge,
+  FileCorrupt,
+  HistoryOff,
   InvalidTrigger,
   InvalidTtl,
   InvalidValue,
   Mimosa,
+  NoShadow,
+  Rejected,
   type Settings,
   TriggerNotFound,
-  TriggerSyntaxError
+  TriggerSyntaxError,
+  VersionNotFound
 } from "../src/promise.ts"
 
 const opened: Mimosa[] = []
@@ -32,6 +37,12 @@ afterEach(async () => {
 const temporaryDirectory = () => fs.mkdtemp(join(tmpdir(), "mimosa-test-"))
 
 const hello = { name: "hello", pattern: "*", events: ["ON_WRITE"], source: 'cache.emit("x", event.key)' } as const
+
+/** The methods that the class shows. */
+const methods = (() => {
+  const internal = ["constructor", "ask", "open", "run", "settle"]
+  return Object.getOwnPropertyNames(Mimosa.prototype).filter((name) => !internal.includes(name))
+})()
 
 /** What the promise is rejected with. */
 const rejection = (promise: Promise<unknown>): Promise<unknown> =>
@@ -93,8 +104,6 @@ describe("a cache", () => {
       .filter((line) => line.startsWith(" * | `"))
       .join("\n")
     const named = [...table.matchAll(/`(\w+)(?=[(`])/g)].map(([, name]) => name as string)
-    const internal = ["constructor", "open", "run", "settle"]
-    const methods = Object.getOwnPropertyNames(Mimosa.prototype).filter((name) => !internal.includes(name))
     expect(methods.filter((name) => !named.includes(name))).toEqual([])
     expect(named.filter((name) => ![...methods, "ready"].includes(name))).toEqual([])
   })
@@ -139,6 +148,10 @@ describe("triggers", () => {
     expect(await cache.tryTrigger({ source: "return event.value.a" }, { ...tried, value: { a: 7 } })).toMatchObject({
       result: 7
     })
+    const source = "return event.tags[1] .. event.cost"
+    expect(await cache.tryTrigger({ name: "hello", source }, { ...tried, tags: ["é"], cost: 2 })).toMatchObject({
+      result: "é2"
+    })
     expect((await cache.triggers())[0]?.runs).toBe(0)
     const refused = [
       cache.tryTrigger({ name: "none" }, tried),
@@ -151,6 +164,144 @@ describe("triggers", () => {
     expect(errors[0]).toBeInstanceOf(TriggerNotFound)
     expect(errors[1]).toBeInstanceOf(TriggerSyntaxError)
     expect(errors.slice(2)).toMatchObject([{ path: "$" }, { path: "$" }, { path: "metadata.a" }])
+  })
+
+  it("are disabled and enabled, and looked at one by one", async () => {
+    const cache = open()
+    await cache.trigger(hello)
+    expect(await cache.disableTrigger("hello")).toMatchObject({ name: "hello", status: "disabled" })
+    await cache.set("a", 1)
+    expect(await cache.enableTrigger("hello")).toMatchObject({ name: "hello", status: "active", runs: 0 })
+    await cache.set("a", 2)
+    expect(await cache.triggerInfo("hello")).toMatchObject({ status: "active", runs: 1, emits: 1 })
+    const refused = [cache.disableTrigger("none"), cache.enableTrigger("none"), cache.triggerInfo("none")]
+    for (const error of await Promise.all(refused.map(rejection))) expect(error).toBeInstanceOf(TriggerNotFound)
+  })
+
+  it("keep their versions, and go back to one of them or to the one before", async () => {
+    const cache = open()
+    for (const source of ["return 1", "return 2", "return 3"]) await cache.trigger({ ...hello, source })
+    expect(await cache.rollbackTrigger("hello")).toMatchObject({ version: 2, source: "return 2" })
+    expect(await cache.rollbackTrigger("hello", 3)).toMatchObject({ version: 3, source: "return 3" })
+    const { live, versions } = await cache.triggerVersions("hello")
+    expect([live, versions.map(({ version, definition }) => [version, definition.source])]).toEqual([
+      3,
+      [
+        [1, "return 1"],
+        [2, "return 2"],
+        [3, "return 3"]
+      ]
+    ])
+    expect(await rejection(cache.rollbackTrigger("hello", 7))).toBeInstanceOf(VersionNotFound)
+    expect(await rejection(cache.rollbackTrigger("none"))).toBeInstanceOf(TriggerNotFound)
+    expect(await rejection(cache.triggerVersions("none"))).toBeInstanceOf(TriggerNotFound)
+  })
+
+  it("have a shadow that only counts, until it is dropped or takes over", async () => {
+    const cache = open()
+    const heard: string[] = []
+    cache.on("x", (payload) => heard.push(payload))
+    await cache.trigger(hello)
+    const source = 'cache.emit("x", "new " .. event.key)'
+    expect(await cache.shadowTrigger("hello", { source })).toMatchObject({ version: 1, shadow: { source, runs: 0 } })
+    await cache.set("a", 1)
+    expect(await cache.triggerInfo("hello")).toMatchObject({ emits: 1, shadow: { runs: 1, emits: 1 } })
+    expect([await cache.dropShadow("hello"), await cache.dropShadow("hello")]).toEqual([true, false])
+    expect(await rejection(cache.promoteShadow("hello"))).toBeInstanceOf(NoShadow)
+    await cache.shadowTrigger("hello", { source })
+    expect(await cache.promoteShadow("hello")).toMatchObject({ version: 2, source, shadow: null })
+    await cache.set("b", 1)
+    expect(heard).toEqual(["a", "new b"])
+    expect(await rejection(cache.shadowTrigger("none", { source }))).toBeInstanceOf(TriggerNotFound)
+    expect(await rejection(cache.shadowTrigger("hello", { source: "return (" }))).toBeInstanceOf(TriggerSyntaxError)
+  })
+
+  it("are tried on what has happened, with what the live version would do otherwise", async () => {
+    const cache = open({ eventLog: 10 })
+    await cache.trigger({ ...hello, pattern: "clé*" })
+    await cache.set("clé", 1)
+    await cache.set("other", 1)
+    await cache.set("clé 2", 2)
+    const source = 'if event.value > 1 then cache.emit("x", event.key) end'
+    const report = await cache.tryTriggerOnHistory({ name: "hello", source })
+    expect(report).toMatchObject({ events: 3, matched: 2, sum: { ok: 2, emits: 1 }, current: { ok: 2, emits: 2 } })
+    expect(report.runs.map(({ key, current }) => [key, current?.emits])).toEqual([
+      ["clé", [{ channel: "x", payload: "clé" }]],
+      ["clé 2", undefined]
+    ])
+    expect(await cache.tryTriggerOnHistory({ name: "hello" }, 1)).toMatchObject({ events: 1, sum: { emits: 1 } })
+    expect(await cache.tryTriggerOnHistory({ source }, 2)).toMatchObject({ events: 2, matched: 2, current: null })
+    expect(await cache.tryTriggerOnHistory({ name: "hello" }, 0)).toMatchObject({ events: 0, runs: [] })
+    expect(await rejection(cache.tryTriggerOnHistory({ name: "none" }))).toBeInstanceOf(TriggerNotFound)
+    expect(await rejection(cache.tryTriggerOnHistory({ source: "return (" }))).toBeInstanceOf(TriggerSyntaxError)
+    const withoutLog = open()
+    expect(await rejection(withoutLog.tryTriggerOnHistory({ source }))).toBeInstanceOf(HistoryOff)
+  })
+
+  it("log to streams that are read by number, and fail under their keys as text", async () => {
+    const cache = open()
+    const source =
+      'cache.log("größe", { key = event.key, n = event.value }) print("größer") if event.value > 1 then error("no") end'
+    await cache.trigger({ ...hello, source })
+    for (const n of [1, 1, 2]) await cache.set("clé", n)
+    const logged = { stream: "größe", trigger: "hello", key: "clé", message: null, fields: { key: "clé", n: 1 } }
+    expect(await cache.logs("größe")).toMatchObject([
+      { ...logged, number: 1 },
+      { ...logged, number: 2 }
+    ])
+    expect(await cache.logs("größe", { after: 1 })).toMatchObject([{ number: 2 }])
+    expect(await cache.logs("größe", { count: 1 })).toMatchObject([{ number: 2 }])
+    expect(await cache.logs("default", { count: 1 })).toMatchObject([{ message: "größer", fields: null }])
+    expect(await cache.logs("none")).toEqual([])
+    expect((await cache.logStreams()).map(({ stream, lines }) => [stream, lines])).toEqual([
+      ["default", 2],
+      ["größe", 2]
+    ])
+    expect(await cache.triggerLog()).toMatchObject([{ kind: "error", key: "clé" }])
+  })
+
+  it("have a graph of what sets off what, and warnings about those that set themselves off", async () => {
+    const cache = open()
+    await cache.trigger({ ...hello, name: "a", pattern: "a:*", source: 'cache.set("b:1", 1)' })
+    await cache.trigger({ ...hello, name: "b", pattern: "b:*", source: 'cache.set("a:1", 1)' })
+    await cache.trigger({ ...hello, name: "c", pattern: "c:*" })
+    const { nodes, edges, cycles } = await cache.triggerGraph()
+    expect(nodes.map(({ name, writes }) => [name, writes.patterns])).toEqual([
+      ["a", ["b:1"]],
+      ["b", ["a:1"]],
+      ["c", []]
+    ])
+    expect(edges.map(({ from, to }) => `${from} ${to}`).sort()).toEqual(["a b", "b a"])
+    expect(cycles.map((cycle) => [...cycle].sort())).toEqual([["a", "b"]])
+    expect(await cache.triggerWarnings("a")).toEqual([expect.stringContaining("sets itself off: 'a' → 'b' → 'a'")])
+    expect([await cache.triggerWarnings("c"), await cache.triggerWarnings("none")]).toEqual([[], []])
+  })
+
+  it("refuse a write or a delete before it happens, in their own words", async () => {
+    const cache = open()
+    const source = 'if event.value == "bad" or event.key == "kept" then cache.reject("not so") end'
+    await cache.trigger({ ...hello, events: ["BEFORE_DELETE", "BEFORE_WRITE"], source })
+    await cache.set("a", "good")
+    const errors = [await rejection(cache.set("a", "bad")), await rejection(cache.set("kept", 1))]
+    for (const error of errors) expect(error).toBeInstanceOf(Rejected)
+    expect(errors[0]).toMatchObject({ key: "a", reason: "not so" })
+    expect([await cache.get("a"), await cache.get("kept"), await cache.del("a")]).toEqual(["good", undefined, true])
+  })
+
+  it("keep within the cascade and the intensity that the settings say", async () => {
+    const cache = open({ cascade: { depth: 1 }, intensity: { errorsMax: 1 } })
+    await cache.trigger({ ...hello, name: "first", pattern: "a", source: 'cache.set("b", 1)' })
+    await cache.trigger({ ...hello, name: "second", pattern: "b", source: 'cache.set("c", 1)' })
+    await cache.trigger({ ...hello, name: "third", pattern: "c" })
+    await cache.trigger({ ...hello, name: "fails", pattern: "f", source: 'error("no")' })
+    await cache.set("a", 1)
+    expect((await cache.triggerInfo("second")).runs).toBe(1)
+    expect((await cache.triggerInfo("third")).skips.depth).toBe(1)
+    await cache.set("f", 1)
+    expect((await cache.triggerInfo("fails")).status).toBe("active")
+    await cache.set("f", 1)
+    expect((await cache.triggerInfo("fails")).status).toBe("quarantined")
+    expect((await cache.enableTrigger("fails")).status).toBe("active")
   })
 
   it("come back with the data directory", async () => {
@@ -270,22 +421,38 @@ describe("close", () => {
     const cache = open()
     await cache.set("k", 1)
     await cache.close()
-    const calls = [
-      cache.get("k"),
-      cache.set("k", 1),
-      cache.del("k"),
-      cache.has("k"),
-      cache.expire("k", 1),
-      cache.clear(),
-      cache.stats(),
-      cache.trigger(hello),
-      cache.triggers(),
-      cache.removeTrigger("hello"),
-      cache.tryTrigger({ name: "hello" }, { event: "ON_WRITE", key: "k", value: 1 }),
-      cache.triggerLog(),
-      cache.processes()
-    ]
-    for (const error of await Promise.all(calls.map(rejection))) {
+    const calls: Record<string, () => Promise<unknown>> = {
+      get: () => cache.get("k"),
+      set: () => cache.set("k", 1),
+      del: () => cache.del("k"),
+      has: () => cache.has("k"),
+      expire: () => cache.expire("k", 1),
+      clear: () => cache.clear(),
+      stats: () => cache.stats(),
+      trigger: () => cache.trigger(hello),
+      triggers: () => cache.triggers(),
+      triggerInfo: () => cache.triggerInfo("hello"),
+      enableTrigger: () => cache.enableTrigger("hello"),
+      disableTrigger: () => cache.disableTrigger("hello"),
+      removeTrigger: () => cache.removeTrigger("hello"),
+      tryTrigger: () => cache.tryTrigger({ name: "hello" }, { event: "ON_WRITE", key: "k", value: 1 }),
+      tryTriggerOnHistory: () => cache.tryTriggerOnHistory({ name: "hello" }),
+      shadowTrigger: () => cache.shadowTrigger("hello", { source: "return 1" }),
+      promoteShadow: () => cache.promoteShadow("hello"),
+      dropShadow: () => cache.dropShadow("hello"),
+      triggerVersions: () => cache.triggerVersions("hello"),
+      rollbackTrigger: () => cache.rollbackTrigger("hello"),
+      triggerLog: () => cache.triggerLog(),
+      triggerGraph: () => cache.triggerGraph(),
+      triggerWarnings: () => cache.triggerWarnings("hello"),
+      logs: () => cache.logs("default"),
+      logStreams: () => cache.logStreams(),
+      processes: () => cache.processes()
+    }
+    const others = ["unsafeGet", "peek", "on", "close"]
+    expect([...Object.keys(calls), ...others].sort()).toEqual([...methods].sort())
+    for (const call of Object.values(calls)) {
+      const error = await rejection(call())
       expect(error).toBeInstanceOf(Error)
       expect((error as Error).message).toContain("the cache is closed")
     }

@@ -19,6 +19,7 @@
 import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import type * as Request from "effect/Request"
 import type * as Scope from "effect/Scope"
 import {
@@ -373,9 +374,8 @@ export const ask = (
     if (pid === null || !Process.impl(pid).isAlive) return Effect.fail(new NoProcess({ target: describe(server) }))
     const process = Process.impl(pid)
     if (process.behaviour === null) return Effect.die(new TypeError(`${pid} is a plain process and answers nothing`))
-    if (internal.selfOf(fiber) === process) {
-      return Effect.die(new Error(`${pid} called itself, and would wait for its own answer`))
-    }
+    const deadlock = deadlockOf(fiber, process)
+    if (deadlock !== null) return Effect.die(new Error(deadlock))
     const timeoutMs = options?.timeout === undefined ? callTimeoutMs : Timers.millis(options.timeout)
     const timers = Timers.ofServices(fiber.currentDefaultServices)
     return Effect.async<unknown, unknown>((resume) => {
@@ -385,6 +385,24 @@ export const ask = (
       else if (!process.offer(envelope)) admitLater(process, envelope)
     })
   })
+
+/**
+ * Why `fiber` would wait for ever if it asked `process`, or null: it is the server's own, or runs the `init` of a child that this
+ * supervisor waits for. A fiber that a server has forked beside its own may well ask it.
+ */
+const deadlockOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>, process: internal.ProcessImpl): string | null => {
+  const caller = internal.selfOf(fiber)
+  if (caller === null || caller.fiber !== fiber) return null
+  if (caller === process) return `${process} called itself, and would wait for its own answer`
+  let starting = caller
+  while (starting.status === "starting" && starting.parent?.isSupervisor) {
+    if (starting.parent === process) {
+      return `${caller} called its supervisor ${process} in init, which waits for that init; do it in handleContinue`
+    }
+    starting = starting.parent
+  }
+  return null
+}
 
 const admitLater = (process: internal.ProcessImpl, envelope: Envelope.CallEnvelope): void => {
   if (process.mailbox.overflow === "backpressure") {
@@ -430,7 +448,7 @@ const launch = (
     }
     const server = new Server(process, callbacks, args)
     process.behaviour = server
+    internal.launch(process, server.run, fiber, status) // begins in a later turn, so it is linked before
     parent?.link(process)
-    internal.launch(process, server.run, fiber, status)
     return server.started(parent, label, options?.timeout, fiber.currentDefaultServices)
   })

@@ -43,7 +43,7 @@ export interface Counters {
   readonly dropped: number
   /** Turned away (`reject`, and synchronous doors at a full mailbox). */
   readonly rejected: number
-  /** Senders that wait for room now (`backpressure`). */
+  /** Senders that wait for room now (`backpressure`); some of them may have gone since. */
   readonly waiting: number
   /** Senders that ever had to. */
   readonly waited: number
@@ -61,6 +61,7 @@ export interface Item {
   onAdmitted(): void
 }
 
+const sweepLeast = 64 // senders; below that it is not worth while to look for those who have gone
 const capacityDefault = 1024 // messages; a few ms of work for a busy server, and small beside what a fiber costs
 
 export class Mailbox<A extends Item> {
@@ -80,6 +81,7 @@ export class Mailbox<A extends Item> {
   #tail: A | null = null
   #firstWaiting: A | null = null
   #lastWaiting: A | null = null
+  #sweepAt = sweepLeast
 
   constructor(options: Options = {}) {
     this.capacity = options.capacity ?? capacityDefault
@@ -100,8 +102,14 @@ export class Mailbox<A extends Item> {
     return true
   }
 
-  /** Lets a message wait outside until there is room; `onAdmitted` tells when. */
+  /**
+   * Lets a message wait outside until there is room; `onAdmitted` tells when.
+   *
+   * Senders that have gone are passed over, and cleared away whenever as many wait again: callers that time out at a process that is
+   * stuck would pile up otherwise. O(1) on average.
+   */
   park(item: A): void {
+    if (this.waiting >= this.#sweepAt) this.#sweep()
     item.next = null
     if (this.#lastWaiting === null) this.#firstWaiting = item
     else this.#lastWaiting.next = item
@@ -186,6 +194,24 @@ export class Mailbox<A extends Item> {
       this.#count()
       item.onAdmitted()
     }
+  }
+
+  #sweep(): void {
+    let item = this.#firstWaiting
+    this.#firstWaiting = this.#lastWaiting = null
+    this.waiting = 0
+    while (item !== null) {
+      const next = item.next as A | null
+      if (!item.isAbandoned()) {
+        item.next = null
+        if (this.#lastWaiting === null) this.#firstWaiting = item
+        else (this.#lastWaiting as A).next = item
+        this.#lastWaiting = item
+        this.waiting++
+      }
+      item = next
+    }
+    this.#sweepAt = Math.max(sweepLeast, 2 * this.waiting)
   }
 
   #dropOldest(): void {

@@ -192,7 +192,7 @@ export const awaitExit = (pid: Pid): Effect.Effect<ExitReason.ExitReason> =>
 
 /**
  * Calls `observer` when `pid` ends (at once if it has); the returned function takes that back. The monitor of synchronous code:
- * it runs in the turn in which the process ends, after names are cleared and before anybody else runs, and must not throw.
+ * it runs in the turn in which the process ends, after names are cleared and before anybody else runs. If it throws, the log says so.
  */
 export const onExit = (pid: Pid, observer: (reason: ExitReason.ExitReason) => void): (() => void) =>
   impl(pid).onExit(observer)
@@ -208,25 +208,23 @@ export const nextTurn: Effect.Effect<void> = Effect.async((resume) => {
 
 /** A timer that has been set by `sendAfter`. */
 export interface TimerRef {
-  /** Takes it back; false when the message has been sent. */
+  /** Takes it back; false when the message has been sent, or the process has ended. */
   readonly cancel: () => boolean
 }
 
-/** Sends `message` in `delay`, unless the process has ended or its mailbox is full then. */
+/** Sends `message` in `delay`, unless its mailbox is full then. The timer ends with the process, as Erlang's does. */
 export const sendAfter = <M>(pid: Pid<M>, message: M, delay: Duration.DurationInput): Effect.Effect<TimerRef> =>
   Effect.withFiberRuntime((fiber) => {
-    const timer = new LetterTimer(impl(pid), Envelope.info, message)
-    Timers.ofServices(fiber.currentDefaultServices).set(timer, Timers.millis(delay))
+    const timer = new LetterTimer(impl(pid), message)
+    timer.set(Timers.ofServices(fiber.currentDefaultServices), Timers.millis(delay))
     return Effect.succeed(timer)
   })
 
 /** `sendAfter` for synchronous code, by the clock of the process that will get the message. */
 export const unsafeSendAfter = <M>(pid: Pid<M>, message: M, delay: Duration.DurationInput): TimerRef => {
   const process = impl(pid)
-  const timer = new LetterTimer(process, Envelope.info, message)
-  if (process.fiber !== null && process.isAlive) {
-    Timers.ofServices(process.fiber.currentDefaultServices).set(timer, Timers.millis(delay))
-  }
+  const timer = new LetterTimer(process, message)
+  if (process.fiber !== null) timer.set(Timers.ofServices(process.fiber.currentDefaultServices), Timers.millis(delay))
   return timer
 }
 
@@ -401,22 +399,30 @@ const signalExit = (
 
 class LetterTimer extends Timers.Timer implements TimerRef {
   readonly #process: internal.ProcessImpl
-  readonly #kind: Envelope.Kind
   readonly #message: unknown
+  #forget: (() => void) | null = null
 
-  constructor(process: internal.ProcessImpl, kind: Envelope.Kind, message: unknown) {
+  constructor(process: internal.ProcessImpl, message: unknown) {
     super()
     this.#process = process
-    this.#kind = kind
     this.#message = message
   }
 
+  /** The process that ends takes it back: a timer of an hour would keep what it sends, and Node's event loop, for that hour. */
+  set(timers: Timers.Timers, delayMs: number): void {
+    if (!this.#process.isAlive) return
+    this.#forget = this.#process.onExit(() => Timers.cancel(this))
+    timers.set(this, delayMs)
+  }
+
   override onDue(): void {
-    this.#process.offerNow(this.#kind, this.#message)
+    this.#forget?.()
+    this.#process.offerNow(Envelope.info, this.#message)
   }
 
   cancel = (): boolean => {
     const isSet = this.list !== null
+    this.#forget?.()
     Timers.cancel(this)
     return isSet
   }

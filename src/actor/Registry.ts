@@ -8,7 +8,7 @@
  * An entry is gone in the moment its process ends, before anybody is told of that: the table is no process of its own, as
  * Elixir's is, but plain synchronous code that the ending process calls. So no lookup ever finds the dead.
  *
- * Keys are strings. Lookup and registration are O(1), removal is O(entries under that key), by prefix O(keys).
+ * Keys are strings. Lookup and registration are O(1), removal is O(entries of the process), by prefix O(keys).
  *
  * [1] Elixir, lib/elixir/lib/registry.ex.
  */
@@ -182,9 +182,19 @@ export const countMatch = <V>(
 export const allKeys = <V>(registry: Registry<V>): Effect.Effect<ReadonlyArray<string>> =>
   Effect.sync(() => registry.table.allKeys())
 
+/** One registration, which is its own place in the list of its key. */
 interface Row<V> {
+  readonly key: string
   readonly pid: internal.ProcessImpl
   value: V
+  earlier: Row<V> | null
+  later: Row<V> | null
+}
+
+/** The registrations under one key, in their order. A list, so that a topic whose thousands of subscribers end is cleared one by one in O(1) each. */
+interface Rows<V> {
+  first: Row<V> | null
+  last: Row<V> | null
 }
 
 const none: ReadonlyArray<never> = []
@@ -192,8 +202,8 @@ const none: ReadonlyArray<never> = []
 class Table<V> implements internal.NameTable {
   size = 0
   refused = 0
-  readonly #rows = new Map<string, Array<Row<V>>>()
-  readonly #keysOf = new Map<internal.ProcessImpl, Array<string>>()
+  readonly #rows = new Map<string, Rows<V>>()
+  readonly #rowsOf = new Map<internal.ProcessImpl, Array<Row<V>>>()
   readonly #isUnique: boolean
   readonly #limit: number
 
@@ -203,68 +213,72 @@ class Table<V> implements internal.NameTable {
   }
 
   add(key: string, pid: internal.ProcessImpl, value: V): AlreadyRegistered | RegistryFull | null {
-    const rows = this.#rows.get(key)
-    if (this.#isUnique && rows !== undefined) {
-      return new AlreadyRegistered({ key, pid: (rows[0] as Row<V>).pid })
-    }
+    const owner = this.#isUnique ? this.first(key) : null
+    if (owner !== null) return new AlreadyRegistered({ key, pid: owner.pid })
     if (this.size >= this.#limit) {
       this.refused++
       return new RegistryFull({ key, limit: this.#limit })
     }
     if (!pid.isAlive) return null // as if it had ended right after
-    if (rows === undefined) this.#rows.set(key, [{ pid, value }])
-    else rows.push({ pid, value })
-    const mine = this.#keysOf.get(pid)
-    if (mine === undefined) this.#keysOf.set(pid, [key])
-    else mine.push(key)
+    const row = this.#append({ key, pid, value, earlier: null, later: null })
+    const mine = this.#rowsOf.get(pid)
+    if (mine === undefined) this.#rowsOf.set(pid, [row])
+    else mine.push(row)
     pid.tables ??= new Set()
     pid.tables.add(this)
-    this.size++
     return null
   }
 
   remove(key: string, pid: internal.ProcessImpl, isMeant?: (value: V) => boolean): void {
-    const isGone = (row: Row<V>) => row.pid === pid && (isMeant === undefined || isMeant(row.value))
-    const removed = this.#removeRows(key, isGone)
-    const mine = this.#keysOf.get(pid)
-    if (removed === 0 || mine === undefined) return
-    for (let i = 0; i < removed; i++) mine.splice(mine.indexOf(key), 1)
-    if (mine.length > 0) return
-    this.#keysOf.delete(pid)
+    const mine = this.#rowsOf.get(pid)
+    if (mine === undefined) return
+    const kept = mine.filter((row) => row.key !== key || (isMeant !== undefined && !isMeant(row.value)))
+    if (kept.length === mine.length) return
+    const stays = new Set(kept)
+    for (const row of mine) if (!stays.has(row)) this.#unlink(row)
+    if (kept.length > 0) {
+      this.#rowsOf.set(pid, kept)
+      return
+    }
+    this.#rowsOf.delete(pid)
     pid.tables?.delete(this)
   }
 
   forget(pid: internal.ProcessImpl): void {
-    const mine = this.#keysOf.get(pid)
+    const mine = this.#rowsOf.get(pid)
     if (mine === undefined) return
-    this.#keysOf.delete(pid)
-    for (const key of new Set(mine)) this.#removeRows(key, (row) => row.pid === pid)
+    this.#rowsOf.delete(pid)
+    for (const row of mine) this.#unlink(row)
   }
 
-  first(key: string): Row<V> | undefined {
-    return this.#rows.get(key)?.[0]
+  first(key: string): Row<V> | null {
+    return this.#rows.get(key)?.first ?? null
   }
 
   entries(key: string): ReadonlyArray<Entry<V>> {
-    return this.#rows.get(key)?.map(({ pid, value }) => ({ pid, value })) ?? none
+    const first = this.first(key)
+    if (first === null) return none
+    const found: Array<Entry<V>> = []
+    for (let row: Row<V> | null = first; row !== null; row = row.later) found.push({ pid: row.pid, value: row.value })
+    return found
   }
 
   update(key: string, pid: internal.ProcessImpl, update: (value: V) => V): V | null {
     const row = this.first(key)
-    if (row === undefined || row.pid !== pid || !this.#isUnique) return null
+    if (row === null || row.pid !== pid || !this.#isUnique) return null
     row.value = update(row.value)
     return row.value
   }
 
   keysOf(pid: internal.ProcessImpl): ReadonlyArray<string> {
-    return this.#keysOf.get(pid)?.slice() ?? none
+    return this.#rowsOf.get(pid)?.map(({ key }) => key) ?? none
   }
 
   withPrefix(prefix: string): ReadonlyArray<Entry<V> & { readonly key: string }> {
     const found: Array<Entry<V> & { readonly key: string }> = []
-    for (const [key, rows] of this.#rows) {
+    for (const [key, { first }] of this.#rows) {
       if (!key.startsWith(prefix)) continue
-      for (const { pid, value } of rows) found.push({ key, pid, value })
+      for (let row = first; row !== null; row = row.later) found.push({ key, pid: row.pid, value: row.value })
     }
     return found
   }
@@ -273,14 +287,26 @@ class Table<V> implements internal.NameTable {
     return [...this.#rows.keys()]
   }
 
-  #removeRows(key: string, isGone: (row: Row<V>) => boolean): number {
-    const rows = this.#rows.get(key)
-    if (rows === undefined) return 0
-    const kept = rows.filter((row) => !isGone(row))
-    const removed = rows.length - kept.length
-    if (kept.length === 0) this.#rows.delete(key)
-    else if (removed > 0) this.#rows.set(key, kept)
-    this.size -= removed
-    return removed
+  #append(row: Row<V>): Row<V> {
+    const rows = this.#rows.get(row.key)
+    if (rows === undefined) {
+      this.#rows.set(row.key, { first: row, last: row })
+    } else {
+      row.earlier = rows.last
+      if (rows.last !== null) rows.last.later = row
+      rows.last = row
+    }
+    this.size++
+    return row
+  }
+
+  #unlink(row: Row<V>): void {
+    const rows = this.#rows.get(row.key) as Rows<V>
+    if (row.earlier === null) rows.first = row.later
+    else row.earlier.later = row.later
+    if (row.later === null) rows.last = row.earlier
+    else row.later.earlier = row.earlier
+    if (rows.first === null) this.#rows.delete(row.key)
+    this.size--
   }
 }

@@ -399,11 +399,11 @@ const definition = GenServer.defineSupervisor<SupervisorProtocol>()({
       const family = new Family(supervisor, options, Timers.ofServices(fiber.currentDefaultServices))
       supervisor.children = () => family.children
       return Effect.gen(function* () {
-        const failed = yield* family.startAll(family.children.slice())
+        const stopThem = Effect.suspend(() => family.stopAll(family.children.slice()))
+        const failed = yield* Effect.onInterrupt(family.startAll(family.children.slice()), () => stopThem)
         if (failed === null) return GenServer.Ok(family)
         const { child, error } = failed
-        const before = family.children.slice(0, family.children.indexOf(child))
-        yield* family.stopAll(before)
+        yield* stopThem // those that were not started have nothing to stop
         const reason = new StartFailed({
           label: child.id,
           reason: error._tag === "StartFailed" ? error.reason : ExitReason.crash(Cause.fail(error))

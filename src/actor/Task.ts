@@ -200,28 +200,29 @@ export interface StreamOptions {
 /**
  * Runs `f` for each item in a task linked to this process, so many at a time, and streams how they ended.
  *
- * A stream that is not read on starts no more tasks; one that is given up kills those that run.
+ * A stream that is not read on starts no more tasks and takes no more items (`maxConcurrency` ahead); one that is given up kills those
+ * that run.
  */
 export const asyncStream = <I, A, E, R>(
   items: Iterable<I>,
   f: (item: I) => Effect.Effect<A, E, R>,
   options?: StreamOptions
-): Stream.Stream<TimedExit<A>, TaskTimeout, Needs<R> | Process.Self> =>
-  streamWith(items, (item) => async(f(item)), options)
+): Stream.Stream<TimedExit<A>, TaskTimeout, Needs<R> | Process.Self> => streamWith(items, f, async, options)
 
-/** @internal */
-export const streamWith = <I, A, E, R>(
+/** @internal `asyncStream` for any way to start a task. */
+export const streamWith = <I, A, E, R, StartError, StartNeeds>(
   items: Iterable<I>,
-  startTask: (item: I) => Effect.Effect<Task<A>, E, R>,
+  f: (item: I) => Effect.Effect<A, E, R>,
+  startTask: (effect: Effect.Effect<A, E, R>) => Effect.Effect<Task<A>, StartError, StartNeeds>,
   options: StreamOptions = {}
-): Stream.Stream<TimedExit<A>, TaskTimeout | E, R> => {
+): Stream.Stream<TimedExit<A>, TaskTimeout | StartError, StartNeeds> => {
   const { maxConcurrency = 4, onTimeout = "exit", ordered = true, timeout = awaitTimeoutMs } = options
   if (!Number.isInteger(maxConcurrency) || maxConcurrency < 1) {
     throw new RangeError(`maxConcurrency is a whole number of tasks, at least 1; not ${maxConcurrency}`)
   }
-  const one = (item: I): Effect.Effect<TimedExit<A>, TaskTimeout | E, R> =>
+  const one = (item: I): Effect.Effect<TimedExit<A>, TaskTimeout | StartError, StartNeeds> =>
     Effect.acquireUseRelease(
-      startTask(item),
+      startTask(Effect.suspend(() => f(item))), // what `f` throws is the task's
       (task) =>
         Effect.flatMap(_yield(task, timeout), (exit): Effect.Effect<TimedExit<A>, TaskTimeout> => {
           if (Option.isSome(exit)) return Effect.succeed(exit.value)
@@ -230,7 +231,11 @@ export const streamWith = <I, A, E, R>(
         }),
       (task) => shutdown(task, "brutalKill")
     )
-  return Stream.mapEffect(Stream.fromIterable(items), one, { concurrency: maxConcurrency, unordered: !ordered })
+  // As Stream.fromIterable, which would take 4,096 items at a time.
+  const fewAtATime = Stream.suspend(() =>
+    Stream.fromIteratorSucceed(items[Symbol.iterator]() as IterableIterator<I>, maxConcurrency)
+  )
+  return Stream.mapEffect(fewAtATime, one, { concurrency: maxConcurrency, unordered: !ordered })
 }
 
 const taskOptions: Process.SpawnOptions = { label: "task" }

@@ -81,7 +81,7 @@ export const asyncStream = <I, A, E, R>(
   f: (item: I) => Effect.Effect<A, E, R>,
   options?: Task.StreamOptions
 ): Stream.Stream<Task.TimedExit<A>, TaskTimeout | AsyncError, Needs<R> | Process.Self> =>
-  Task.streamWith(items, (item) => async(supervisor, f(item)), options)
+  Task.streamWith(items, f, (effect) => async(supervisor, effect), options)
 
 /** `asyncStream` whose tasks may crash: each is a failed exit in the stream. */
 export const asyncStreamNolink = <I, A, E, R>(
@@ -90,7 +90,7 @@ export const asyncStreamNolink = <I, A, E, R>(
   f: (item: I) => Effect.Effect<A, E, R>,
   options?: Task.StreamOptions
 ): Stream.Stream<Task.TimedExit<A>, TaskTimeout | AsyncError, Needs<R>> =>
-  Task.streamWith(items, (item) => asyncNolink(supervisor, f(item)), options)
+  Task.streamWith(items, f, (effect) => asyncNolink(supervisor, effect), options)
 
 /** The tasks that run. */
 export const children = (

@@ -42,6 +42,8 @@ export interface CacheStats {
   readonly misses: number
   readonly writes: number
   readonly deletes: number
+  /** Entries that went because they were known to be stale. */
+  readonly invalidations: number
   readonly expires: number
   readonly evictions: number
   /** Writes and deletes that BEFORE triggers refused. */
@@ -72,6 +74,16 @@ export interface CacheService {
   readonly delete: (key: string) => Effect.Effect<boolean, Rejected>
   /** `delete` without Effect: whether an entry went. False, too, when a BEFORE trigger refused; `delete` says why. */
   readonly unsafeDelete: (key: string) => boolean
+  /**
+   * Runs `body`, and makes one operation of all that it does before it returns: triggers see its changes when all of them
+   * are done, and share one budget. Answers what it returns.
+   *
+   * @example
+   * cache.unsafeBatch(() => {
+   *   for (const [key, value] of entries) cache.unsafeSet(key, value)
+   * })
+   */
+  readonly unsafeBatch: <A>(body: () => A) => A
   /** Whether there is such an entry. Fires nothing. */
   readonly has: (key: string) => Effect.Effect<boolean>
   /** The remaining life of an entry: none without an entry, infinity without a deadline. */
@@ -131,6 +143,14 @@ export const make = (keyspace: Keyspace, nowMs: () => number): CacheService => {
     unsafeGet,
     unsafeSet,
     unsafeDelete,
+    unsafeBatch: (body) => {
+      const wasHeld = keyspace.hold()
+      try {
+        return body()
+      } finally {
+        keyspace.release(wasHeld)
+      }
+    },
     get: (key) =>
       Effect.sync(() => {
         const found = unsafeGet(key)
@@ -180,9 +200,9 @@ export const make = (keyspace: Keyspace, nowMs: () => number): CacheService => {
       }),
     clear: Effect.sync(() => keyspace.flush()),
     stats: Effect.sync(() => {
-      const { hits, misses, writes, deletes, expires, evictions, rejected } = keyspace.stats
+      const { hits, misses, writes, deletes, invalidations, expires, evictions, rejected } = keyspace.stats
       const held = { entries: keyspace.size, bytes: keyspace.bytes }
-      return { ...held, hits, misses, writes, deletes, expires, evictions, rejected }
+      return { ...held, hits, misses, writes, deletes, invalidations, expires, evictions, rejected }
     })
   }
 }

@@ -66,10 +66,13 @@ const checked = ({ maxEntries, maxBytes }: KeyspaceLimits): KeyspaceLimits => {
   return { maxEntries, maxBytes }
 }
 
-/** Limits that are no positive numbers are a defect of whoever gives them. */
+const eventLogMax = 100_000 // events; 16 MB of records beside the values that they hold
+
+/** Limits that are no positive numbers are a defect of whoever gives them. `eventLog` is how many events are kept. */
 export class Keyspaces extends Context.Tag("mimosa-cache/cache/Keyspaces")<Keyspaces, KeyspacesService>() {
   static readonly layer = (
-    limits: Partial<KeyspaceLimits> = {}
+    limits: Partial<KeyspaceLimits> = {},
+    eventLog = 0
   ): Layer.Layer<Keyspaces, never, Reactions | Wakeups | CacheClock> =>
     Layer.effect(
       Keyspaces,
@@ -92,6 +95,10 @@ export class Keyspaces extends Context.Tag("mimosa-cache/cache/Keyspaces")<Keysp
           onSinkError,
           wake: wakeup.at
         })
+        if (!(Number.isSafeInteger(eventLog) && eventLog >= 0 && eventLog <= eventLogMax)) {
+          throw new RangeError(`eventLog is a whole number from 0 to ${eventLogMax}; not ${eventLog}`)
+        }
+        if (eventLog > 0) main.log.open(eventLog)
         return { main, all: () => [main] }
       })
     )

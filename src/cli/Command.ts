@@ -23,6 +23,8 @@ export interface CommandRow {
   readonly path: readonly string[]
   readonly summary: string
   readonly arguments: readonly ArgumentRow[]
+  /** The ways to use it, behind its name; one that lists the arguments where they are enough to say it. */
+  readonly usage: readonly string[]
   /** How many arguments there may be, where that does not follow from their brackets. */
   readonly argumentsMin: number
   readonly options: OptionRows
@@ -36,6 +38,7 @@ export const command = <const Rows extends OptionRows>(row: {
   readonly path: string
   readonly summary: string
   readonly arguments?: readonly ArgumentRow[]
+  readonly usage?: readonly string[]
   readonly argumentsMin?: number
   readonly options: Rows
   readonly notes?: readonly string[]
@@ -46,6 +49,7 @@ export const command = <const Rows extends OptionRows>(row: {
     ...row,
     path: row.path.split(" "),
     arguments: rows,
+    usage: row.usage ?? [[...rows.map(({ name }) => name), "[options]"].join(" ")],
     argumentsMin: row.argumentsMin ?? rows.filter(({ name }) => !name.startsWith("[")).length,
     notes: row.notes ?? []
   }
@@ -131,4 +135,10 @@ const missing = (row: CommandRow, count: number): string => {
 const splitOnce = (text: string, separator: string): [string, string | undefined] => {
   const at = text.indexOf(separator)
   return at === -1 ? [text, undefined] : [text.slice(0, at), text.slice(at + separator.length)]
+}
+
+/** An argument that is a whole number of zero or more, as the server takes it. */
+export const wholeNumber = (text: string, what: string): string => {
+  if (/^\d{1,15}$/.test(text)) return text
+  throw new CliError(`${what} is a whole number, not '${text.slice(0, 40)}'`)
 }

@@ -26,11 +26,61 @@ const clientOptions = {
 }
 
 const source = {
-  file: text("file", "<script.lua>", { meaning: "Read the Lua source from this file." }),
+  file: text("file", "<script.lua>", { meaning: "Read the Lua source from this file; - for stdin." }),
   source: text("source", "<lua>", { meaning: "The Lua source itself." })
 }
 
-const events = "ON_WRITE, ON_READ, ON_DELETE, ON_EXPIRE, ON_EVICT"
+const names = "1 to 128 letters, digits, '_', '.', ':' or '-'."
+const eventNames = [
+  "ON_WRITE, ON_READ, ON_DELETE, ON_EXPIRE, ON_EVICT, ON_FLUSH, ON_TOUCH,",
+  "BEFORE_WRITE and BEFORE_DELETE"
+].join(" ")
+
+const triggerName = { name: "<name>", meaning: "The trigger." }
+const pattern = {
+  name: "<pattern>",
+  meaning: "A key, a prefix that ends in '*', or any other glob, which is slower. Quote it."
+}
+const events = { name: "<EVENT,...>", meaning: `Of ${eventNames}.` }
+
+const limits = {
+  timeout: integer("timeout", "<us>", {
+    meaning: "Soft limit of one run in microseconds, to 1000; the server's default is 100.",
+    min: 1,
+    max: 1_000
+  }),
+  memory: integer("memory", "<bytes>", {
+    meaning: "What one run may allocate, to 1 MiB; the server's default is 64 KiB.",
+    min: 1,
+    max: 1024 * 1024
+  }),
+  failclosed: flag("failclosed", { meaning: "What a BEFORE_ trigger cannot judge is refused, not let through." }),
+  isolate: flag("isolate", { meaning: "Globals do not outlive a run." })
+}
+const definition = {
+  ...source,
+  ...limits,
+  priority: integer("priority", "<n>", {
+    meaning: "Higher runs first.",
+    byDefault: 0,
+    min: -1_000_000,
+    max: 1_000_000
+  }),
+  when: choice("when", ["changed"], {
+    meaning: "Not for writes that store the value that was there.",
+    byDefault: "any write"
+  }),
+  sample: integer("sample", "<n>", { meaning: "Run on one event in so many.", byDefault: 1, min: 1, max: 1_000_000 }),
+  include: texts("include", "<what>", {
+    meaning: "fill: ON_WRITE also for copies of loaders and peers; flush: ON_DELETE for each key of a flush."
+  }),
+  scope: choice("scope", ["local", "all"], {
+    meaning: "local: not for what another instance did.",
+    byDefault: "all"
+  }),
+  disabled: flag("disabled", { meaning: "Register it, and have it run on nothing until it is enabled." })
+}
+const fromStdin = "Without --file and --source the source is read from stdin:"
 
 const folder = { name: "<folder>", meaning: "Its .lua files, and those of the folders in it: one a trigger." }
 const prune = flag("prune", { meaning: "Remove the triggers that no file says." })
@@ -133,34 +183,11 @@ export const commands: readonly CommandRow[] = [
   }),
   command({
     path: "trigger set",
-    summary: "Register a trigger, or replace the one of that name.",
-    arguments: [
-      { name: "<name>", meaning: "1 to 128 letters, digits, '_', '.', ':' or '-'." },
-      { name: "<pattern>", meaning: "A key, or a prefix that ends in one '*'. Quote it." },
-      { name: "<EVENT,...>", meaning: `One or more of ${events}.` }
-    ],
-    options: {
-      ...source,
-      timeout: integer("timeout", "<us>", {
-        meaning: "Soft limit of one run in microseconds, to 1000; the server's default is 100.",
-        min: 1,
-        max: 1_000
-      }),
-      memory: integer("memory", "<bytes>", {
-        meaning: "What one run may allocate, to 1 MiB; the server's default is 64 KiB.",
-        min: 1,
-        max: 1024 * 1024
-      }),
-      priority: integer("priority", "<n>", {
-        meaning: "Higher runs first.",
-        byDefault: 0,
-        min: -1_000_000,
-        max: 1_000_000
-      }),
-      ...clientOptions
-    },
+    summary: "Register a trigger, or replace the one of that name, of which earlier versions are kept.",
+    arguments: [{ name: "<name>", meaning: names }, pattern, events],
+    options: { ...definition, ...clientOptions },
     notes: [
-      "Without --file and --source the source is read from stdin:",
+      fromStdin,
       "",
       "  mimosa trigger set ended 'session:*' ON_EXPIRE --source 'cache.emit(\"ended\", event.key)'",
       "  mimosa trigger set ended 'session:*' ON_EXPIRE < ended.lua"
@@ -168,47 +195,110 @@ export const commands: readonly CommandRow[] = [
     run: async (options, args) => (await import("./trigger.ts")).set(options, args)
   }),
   command({
+    path: "trigger register",
+    summary: "Register a trigger under a name that is made from its pattern and events.",
+    arguments: [pattern, events],
+    options: { ...definition, ...clientOptions },
+    notes: [
+      fromStdin,
+      "",
+      "  mimosa trigger register 'session:*' ON_EXPIRE <<'LUA'",
+      "  cache.emit('ended', event.key)",
+      "  LUA"
+    ],
+    run: async (options, args) => (await import("./trigger.ts")).register(options, args)
+  }),
+  command({
     path: "trigger list",
     summary: "List the triggers.",
     arguments: [{ name: "[glob]", meaning: "Only those whose name matches." }],
     options: clientOptions,
-    run: async (options, args) => (await import("./trigger.ts")).list(options, args)
+    run: async (options, args) => (await import("./triggerViews.ts")).list(options, args)
   }),
   command({
     path: "trigger info",
-    summary: "Show a trigger: limits, runs, errors by kind, microseconds, source.",
-    arguments: [{ name: "<name>", meaning: "The trigger." }],
+    summary: "Show a trigger: versions, limits, runs, errors by kind, microseconds, warnings, source.",
+    arguments: [triggerName],
     options: clientOptions,
-    run: async (options, args) => (await import("./trigger.ts")).info(options, args)
+    run: async (options, args) => (await import("./triggerViews.ts")).info(options, args)
   }),
   command({
     path: "trigger test",
-    summary: "Run a folder's inline tests; or a trigger, or a source, on a made-up event. Nothing happens.",
+    summary: "Run a folder's inline tests; or a trigger, or a source, on events. Nothing happens.",
     arguments: [
       { name: "[folder]", meaning: "Alone: its files' tests are run here, without a server." },
-      { name: "[name]", meaning: "A registered trigger; leave it out with --file or --source." },
-      { name: "<EVENT>", meaning: `One of ${events}.` },
+      { name: "[name]", meaning: "A trigger; with --file or --source, that source in its place." },
+      { name: "<EVENT>", meaning: "A made-up one, as ON_WRITE; mimosa trigger set --help names them." },
       { name: "<key>", meaning: "The key that the event is about." },
       { name: "<value>", meaning: "The value; of a delete, expiry or eviction the one that goes." }
     ],
-    argumentsMin: 1,
+    usage: ["<folder>", "[name] <EVENT> <key> <value> [options]", "[name] --history <n> [options]"],
+    argumentsMin: 0,
     options: {
       ...source,
+      history: integer("history", "<n>", {
+        meaning: "In the place of EVENT, key and value: the last n events that happened.",
+        min: 1,
+        max: 1_000
+      }),
       old: text("old", "<value>", { meaning: "The value before a write." }),
       meta: text("meta", "<json>", { meaning: "The metadata, a JSON object." }),
       ...clientOptions
     },
     notes: [
       "  mimosa trigger test triggers/",
-      "  mimosa trigger test ON_WRITE price:apple 4 --old 3 --source 'return event.value - event.old_value'"
+      "  mimosa trigger test ON_WRITE price:apple 4 --old 3 --source 'return event.value - event.old_value'",
+      "  mimosa trigger test stock --history 100",
+      "  mimosa trigger test stock --file new-stock.lua --history 100    shows what would be different"
     ],
     run: async (options, args) => {
-      if (args.length > 2 && args.length < 5) return (await import("./trigger.ts")).test(options, args)
-      if (args.length === 1 && options.file === undefined && options.source === undefined) {
+      const { history, old, meta, file, source } = options
+      if (history !== undefined) {
+        if (args.length > 1 || old !== undefined || meta !== undefined) {
+          throw new CliError("--history takes the events that happened: leave out EVENT, key, value, --old and --meta")
+        }
+        return (await import("./triggerTest.ts")).test(options, args)
+      }
+      if (args.length > 2 && args.length < 5) return (await import("./triggerTest.ts")).test(options, args)
+      if (args.length === 1 && file === undefined && source === undefined) {
         return (await import("./triggerFiles.ts")).test(options, args)
       }
-      throw new CliError("mimosa trigger test takes a folder alone, or [name] <EVENT> <key> <value>")
+      throw new CliError(
+        "mimosa trigger test takes a folder alone, or [name] <EVENT> <key> <value>, or [name] with --history <n>"
+      )
     }
+  }),
+  command({
+    path: "trigger versions",
+    summary: "Show the versions of a trigger that are kept, newest first.",
+    arguments: [triggerName],
+    options: clientOptions,
+    run: async (options, args) => (await import("./trigger.ts")).versions(options, args)
+  }),
+  command({
+    path: "trigger rollback",
+    summary: "Have an earlier version of a trigger run again.",
+    arguments: [triggerName, { name: "[version]", meaning: "Its number; without one the version before." }],
+    options: clientOptions,
+    run: async (options, args) => (await import("./trigger.ts")).rollback(options, args)
+  }),
+  command({
+    path: "trigger shadow",
+    summary: "Run a source beside a trigger, on the same events, and drop all that it would do.",
+    arguments: [triggerName, { name: "[drop|promote]", meaning: "End it, or have it take the trigger's place." }],
+    options: { ...source, ...limits, ...clientOptions },
+    notes: [
+      "  mimosa trigger shadow stock --file new-stock.lua",
+      "  mimosa trigger shadow stock            shows the figures of both",
+      "  mimosa trigger shadow stock promote"
+    ],
+    run: async (options, args) => (await import("./trigger.ts")).shadow(options, args)
+  }),
+  command({
+    path: "trigger graph",
+    summary: "Show what triggers watch, read and write, which set off which, and cycles of them.",
+    options: clientOptions,
+    run: async (options) => (await import("./triggerViews.ts")).graph(options)
   }),
   command({
     path: "trigger apply",
@@ -230,9 +320,23 @@ export const commands: readonly CommandRow[] = [
     run: async (options, args) => (await import("./triggerFiles.ts")).diff(options, args)
   }),
   command({
+    path: "trigger enable",
+    summary: "Have a disabled or quarantined trigger run again.",
+    arguments: [triggerName],
+    options: clientOptions,
+    run: async (options, args) => (await import("./trigger.ts")).enable(options, args)
+  }),
+  command({
+    path: "trigger disable",
+    summary: "Have a trigger run on nothing until it is enabled.",
+    arguments: [triggerName],
+    options: clientOptions,
+    run: async (options, args) => (await import("./trigger.ts")).disable(options, args)
+  }),
+  command({
     path: "trigger remove",
     summary: "Remove a trigger.",
-    arguments: [{ name: "<name>", meaning: "The trigger." }],
+    arguments: [triggerName],
     options: clientOptions,
     run: async (options, args) => (await import("./trigger.ts")).remove(options, args)
   }),
@@ -241,7 +345,7 @@ export const commands: readonly CommandRow[] = [
     summary: "Show what failed and what did not run, newest first.",
     arguments: [{ name: "[count]", meaning: "How many records; 10 by default." }],
     options: clientOptions,
-    run: async (options, args) => (await import("./trigger.ts")).log(options, args)
+    run: async (options, args) => (await import("./triggerViews.ts")).log(options, args)
   }),
   command({
     path: "logs",

@@ -33,7 +33,7 @@ const commandPage = (row: CommandRow): string => {
   const options = Object.values(row.options)
   const blocks = [
     [row.summary],
-    [["Usage:", name, ...row.arguments.map(({ name }) => name), "[options]"].join(" ")],
+    row.usage.map((usage, at) => `${at === 0 ? "Usage:" : "      "} ${name} ${usage}`),
     columns(row.arguments.map(({ name, meaning }): Row => [name, meaning])),
     columns(options.map((option): Row => [optionName(option), `${option.meaning}${origin(option)}`])),
     row.notes

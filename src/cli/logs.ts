@@ -1,9 +1,9 @@
 /** `mimosa logs`: what triggers have logged, and what they log from now on. */
 import { setTimeout as wait } from "node:timers/promises"
+import { type Fields, recordsOf, timeOf } from "./Fields.ts"
 import type { ClientOptions } from "./ping.ts"
 import { print, table } from "./print.ts"
 import { type RespClient, withClient } from "./RespClient.ts"
-import { type Fields, recordsOf } from "./trigger.ts"
 import { visible } from "./visible.ts"
 
 export interface LogsOptions extends ClientOptions {
@@ -76,8 +76,6 @@ const streamsOf = async (client: RespClient): Promise<readonly Fields[]> => reco
 
 const shown = ({ number, at_ms, stream, message, fields, trigger, event, key }: Fields): string =>
   `${timeOf(at_ms)}  ${visible(`${stream} ${number}  ${message ?? fields}  (${trigger}, ${event} ${key})`)}`
-
-const timeOf = (atMs: unknown): string => new Date(Number(atMs)).toISOString()
 
 const pageLines = 1_000 // lines asked for at once
 const askMs = 250 // soon enough for a person, and nothing for a server

@@ -1,4 +1,5 @@
 /** What commands answer, on stdout. */
+import { visible } from "./visible.ts"
 
 /** Text as it is, anything else as JSON. */
 export const print = (answer: unknown): void => {
@@ -20,7 +21,7 @@ export const table = (head: readonly string[], rows: ReadonlyArray<readonly unkn
 }
 
 const cell = (value: unknown): string => {
-  const text = String(value ?? "-").replace(/\s+/g, " ")
+  const text = visible(String(value ?? "-").replace(/\s+/g, " "))
   return text.length > cellMax ? `${text.slice(0, cellMax - 3)}...` : text
 }
 

@@ -47,7 +47,7 @@ const serving = (options: ServeOptions): Effect.Effect<void, CliError> => {
   const stats = new ServerStats()
   const log = new HeldLog(options.logFormat ?? (process.stderr.isTTY ? "pretty" : "json"))
   const program = layerWith(
-    options,
+    { eventLog, ...options },
     [listeners({ ...options, clock, readiness, stats })],
     Layer.succeed(CacheClock, clock)
   )
@@ -69,6 +69,8 @@ const serving = (options: ServeOptions): Effect.Effect<void, CliError> => {
     Effect.provide(log.layer)
   )
 }
+
+const eventLog = 1_000 // events that TRIGGER TEST … HISTORY may look back on, 16 MiB of values at most
 
 /** The first SIGINT or SIGTERM. A second one meets Node's default and ends the process at once. */
 const stopSignal = Effect.async<void>((resume) => {

@@ -15,12 +15,14 @@ import {
   TriggerFolderError,
   type TriggerPlan
 } from "../triggers/TriggerFolder.ts"
+import { type TriggerGraph, triggerGraph } from "../triggers/TriggerGraph.ts"
 import { runTest } from "../triggers/TriggerTest.ts"
 import { CliError } from "./CliError.ts"
+import { type Fields, recordOf, recordsOf } from "./Fields.ts"
 import type { ClientOptions } from "./ping.ts"
 import { print } from "./print.ts"
 import { type RespClient, withClient } from "./RespClient.ts"
-import { type Fields, recordOf, recordsOf } from "./trigger.ts"
+import { shownCycles } from "./triggerViews.ts"
 import { visible } from "./visible.ts"
 
 export interface ApplyOptions extends ClientOptions {
@@ -36,11 +38,10 @@ export interface ApplyOptions extends ClientOptions {
 export const apply = async (options: ApplyOptions, [folder = ""]: readonly string[]): Promise<void> => {
   const files = await filesOf(folder)
   await withClient(options, async (client) => {
-    const made = plan(files, await registeredOn(client), options)
-    const isNothing = isDone(made)
-    if (options.json) print(planAsJson(made))
-    else print(shownPlan(made))
-    if (isNothing || options.dryRun) return
+    const registered = await registeredOn(client)
+    const made = plan(files, registered, options)
+    show(made, cyclesOf(made, files, registered), options)
+    if (isDone(made) || options.dryRun) return
     if (!options.yes) await confirm()
     const refused = await carryOut(client, made)
     if (refused.length > 0) throw new CliError(`not everything could be done:\n${refused.join("\n")}`)
@@ -52,9 +53,9 @@ export const apply = async (options: ApplyOptions, [folder = ""]: readonly strin
 export const diff = async (options: ClientOptions & { readonly prune: boolean }, [folder = ""]: readonly string[]) => {
   const files = await filesOf(folder)
   await withClient(options, async (client) => {
-    const made = plan(files, await registeredOn(client), options)
-    if (options.json) print(planAsJson(made))
-    else print(shownPlan(made))
+    const registered = await registeredOn(client)
+    const made = plan(files, registered, options)
+    show(made, cyclesOf(made, files, registered), options)
     if (!isDone(made)) throw new CliError("the server differs from the folder; mimosa trigger apply brings it there")
   })
 }
@@ -139,7 +140,7 @@ const definitionOf = (info: Fields): TriggerDefinition => {
 
 const setCommand = ({ definition }: TriggerFile): readonly string[] => {
   const { name, pattern, events, source, timeoutUs, memoryBytes, priority, sample, scope } = definition
-  const { whenChanged, includeFill, includeFlush, failClosed, isolate } = definition
+  const { whenChanged, includeFill, includeFlush, failClosed, isolate, isEnabled } = definition
   return [
     ...["TRIGGER", "SET", name, pattern, events.join(",")],
     ...["TIMEOUT", `${timeoutUs}`, "MEMORY", `${memoryBytes}`, "PRIORITY", `${priority}`],
@@ -150,6 +151,7 @@ const setCommand = ({ definition }: TriggerFile): readonly string[] => {
     ...(includeFlush ? ["INCLUDE", "flush"] : []),
     ...(failClosed ? ["FAILCLOSED"] : []),
     ...(isolate ? ["ISOLATE"] : []),
+    ...(isEnabled ? [] : ["DISABLED"]),
     source
   ]
 }
@@ -157,18 +159,14 @@ const setCommand = ({ definition }: TriggerFile): readonly string[] => {
 /** Does what the plan says; answers what the server refused. Nothing is removed where something was. */
 const carryOut = async (client: RespClient, { create, change, remove }: TriggerPlan): Promise<readonly string[]> => {
   const refused: string[] = []
-  const attempt = (what: string, commands: ReadonlyArray<readonly string[]>) =>
-    Promise.all(commands.map((words) => client.send(...words))).catch((error: Error) => {
+  const attempt = (what: string, command: readonly string[]) =>
+    client.send(...command).catch((error: Error) => {
       if (!(error instanceof CliError)) throw error
       refused.push(`${what}: ${error.message}`)
     })
-  for (const file of [...create, ...change.map(({ file }) => file)]) {
-    const { name, isEnabled } = file.definition
-    const commands = isEnabled ? [setCommand(file)] : [setCommand(file), ["TRIGGER", "DISABLE", name]]
-    await attempt(file.file, commands)
-  }
+  for (const file of [...create, ...change.map(({ file }) => file)]) await attempt(file.file, setCommand(file))
   if (refused.length > 0) return refused
-  for (const name of remove) await attempt(name, [["TRIGGER", "REMOVE", name]])
+  for (const name of remove) await attempt(name, ["TRIGGER", "REMOVE", name])
   return refused
 }
 
@@ -178,6 +176,26 @@ const confirm = async (): Promise<void> => {
   const answer = await asked.question("Apply this? [y/N] ")
   asked.close()
   if (!/^y(es)?$/i.test(answer.trim())) throw new CliError("nothing was changed")
+}
+
+type Cycles = TriggerGraph["cycles"]
+
+/** Where triggers set each other off in circles, once the plan is carried out: of those that it changes or creates. */
+const cyclesOf = (
+  { create, change, keep }: TriggerPlan,
+  files: readonly TriggerFile[],
+  registered: readonly TriggerDefinition[]
+): Cycles => {
+  const changing = new Set([...create, ...change.map(({ file }) => file)].map(({ definition }) => definition.name))
+  if (changing.size === 0) return []
+  const kept = new Set(keep)
+  const after = [...files.map(({ definition }) => definition), ...registered.filter(({ name }) => kept.has(name))]
+  return triggerGraph(after).cycles.filter((cycle) => cycle.some((name) => changing.has(name)))
+}
+
+const show = (made: TriggerPlan, cycles: Cycles, { json }: ClientOptions): void => {
+  if (json) print({ ...planAsJson(made), cycles })
+  else print([shownPlan(made), ...(cycles.length === 0 ? [] : shownCycles(cycles))].join("\n"))
 }
 
 const shownPlan = (made: TriggerPlan): string => {

@@ -565,8 +565,9 @@ export class Keyspace {
   }
 
   private isWatched(entry: Entry, bit: number): boolean {
+    if ((entry.answer.mask & bit) === 0) return false
     if (entry.answer.match === unmatched) entry.answer = this.trie.answer(entry.key)
-    return (entry.answer.match.mask & bit) !== 0
+    return (entry.answer.mask & bit) !== 0
   }
 
   /** Asks first whether anyone cares; only then is there an event. */

@@ -56,10 +56,17 @@ export const unmatched = new Match(-1, 0, nobody)
 /** Where a kept match can be found until it is taken back: from then on it is `unmatched`, for ever. */
 export class Answer {
   match = unmatched
+  /**
+   * The match's own mask, at hand for keys that nobody watches: one word to look at. All causes while there is no match,
+   * so that whoever looks goes on and asks.
+   */
+  mask = allCausesAndMore
 }
 
-/** For those who have not asked yet. */
-export const noAnswer: Answer = Object.freeze(new Answer())
+const allCausesAndMore = -1
+
+/** For those who have not asked yet. Not frozen: an object of another shape would slow every look at an answer. */
+export const noAnswer: Answer = new Answer()
 
 /** Globs at most, as each is tried on every new key. */
 export const globsMax = 1_000
@@ -146,6 +153,7 @@ export class PatternTrie {
     if (answer !== undefined && answer.match !== unmatched) return answer
     answer = new Answer()
     answer.match = this.matchOf(deepest, exact?.watchers ?? nobody, globs)
+    answer.mask = answer.match.mask
     this.given.push(answer)
     if (globs.length === 0) place.answer = answer
     else {
@@ -235,7 +243,10 @@ export class PatternTrie {
   }
 
   private takeBack(): void {
-    for (const answer of this.given) answer.match = unmatched
+    for (const answer of this.given) {
+      answer.match = unmatched
+      answer.mask = allCausesAndMore
+    }
     this.given.length = 0
     this.references = 0
     this.withGlobs.clear()

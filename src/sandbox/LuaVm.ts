@@ -603,7 +603,10 @@ export class LuaVm {
       clock: (call) => call.returnNumber(this.clock.elapsedMs() / 1000),
       now: (call) => call.returnInteger(Math.floor(this.clock.epochMs() / 1000)),
       date: (call) => {
-        const date = formatDate(call.string(1) ?? "", call.number(2) ?? 0)
+        const format = call.string(1) ?? ""
+        if (format.length > dateFormatMax) return call.fail(`os.date: a format is at most ${dateFormatMax} bytes long`)
+        if (!call.charge(format.length * dateFuel)) return
+        const date = formatDate(format, call.number(2) ?? 0)
         if (date === undefined) call.returnNil()
         else call.returnValue(date)
       },
@@ -619,6 +622,9 @@ export class LuaVm {
     }
   }
 }
+
+const dateFormatMax = 512 // bytes of os.date's format; all conversions, it takes a sixth of a millisecond at once
+const dateFuel = 125 // units a byte of it: a conversion has two and takes up to a microsecond
 
 interface Entry {
   readonly program: Program

@@ -21,7 +21,7 @@ import * as Headers from "@effect/platform/Headers"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
-import { Cause, Effect, Stream } from "effect"
+import { Cause, Context, Effect } from "effect"
 import { Supervisor } from "../actor/index.ts"
 import { MetricRegistry } from "../telemetry/index.ts"
 import * as HttpTriggers from "./HttpTriggers.ts"
@@ -55,8 +55,14 @@ interface Asked {
   readonly body: string
 }
 
+/** The body of the request that is being answered, for whoever takes one; the listener supplies it. */
+export class RequestBody extends Context.Tag("mimosa-cache/server/HttpApi/RequestBody")<
+  RequestBody,
+  { readonly read: (bytesMax: number) => Effect.Effect<Uint8Array, "too long" | "broken off"> }
+>() {}
+
 /** The application over these views: answers every request, never fails. */
-export const make = (views: HttpViews): Effect.Effect<Response, never, Request> => {
+export const make = (views: HttpViews): Effect.Effect<Response, never, Request | RequestBody> => {
   const { triggers } = views
   const get = (answer: Page["answer"]): Page => ({ method: "GET", answer })
   const pages: Readonly<Record<`/${string}`, Page>> = {
@@ -73,7 +79,7 @@ export const make = (views: HttpViews): Effect.Effect<Response, never, Request> 
     "/v1/logs": get(() => answered(HttpTriggers.streams(triggers))),
     "/v1/logs/:stream": get(({ params, search }) => answered(HttpTriggers.lines(triggers, params.stream ?? "", search)))
   }
-  let router: HttpRouter.HttpRouter = HttpRouter.empty
+  let router: HttpRouter.HttpRouter<never, RequestBody> = HttpRouter.empty
   for (const [path, page] of Object.entries(pages)) {
     // All methods in one place: the router would call a wrong method an unknown path.
     router = HttpRouter.all(router, path as `/${string}`, show(page))
@@ -116,29 +122,21 @@ const show = ({ method, answer }: Page) =>
   })
 
 /** The body as text. It has to say that it is JSON: then a page in a browser, which may not, cannot send it unnoticed. */
-const bodyOf = (request: Request): Effect.Effect<string, Response> => {
+const bodyOf = (request: Request): Effect.Effect<string, Response, RequestBody> => {
   if (!/^application\/json *(;|$)/i.test(request.headers["content-type"] ?? "")) {
     return Effect.fail(refusal(415, "the body is JSON: send it with content-type: application/json"))
   }
-  const noBytes: readonly Uint8Array[] = []
-  return request.stream.pipe(
-    Stream.mapError(() => refusal(400, "there is no body, or it broke off: send a JSON object")),
-    Stream.runFoldWhile(
-      noBytes,
-      (chunks) => sizeOf(chunks) <= bodyBytesMax,
-      (chunks, chunk) => [...chunks, chunk]
+  return Effect.flatMap(RequestBody, ({ read }) => read(bodyBytesMax)).pipe(
+    Effect.mapError((problem) =>
+      problem === "too long"
+        ? refusal(413, `a body has at most ${bodyBytesMax} bytes`)
+        : refusal(400, "the body broke off")
     ),
-    Effect.flatMap((chunks) => {
-      if (sizeOf(chunks) > bodyBytesMax) return Effect.fail(bodyTooLarge)
-      return Effect.try({
-        try: () => utf8.decode(Buffer.concat(chunks)),
-        catch: () => refusal(400, "the body is not UTF-8")
-      })
-    })
+    Effect.flatMap((bytes) =>
+      Effect.try({ try: () => utf8.decode(bytes), catch: () => refusal(400, "the body is not UTF-8") })
+    )
   )
 }
-
-const sizeOf = (chunks: readonly Uint8Array[]): number => chunks.reduce((bytes, { length }) => bytes + length, 0)
 
 const utf8 = new TextDecoder("utf-8", { fatal: true })
 
@@ -181,8 +179,6 @@ const json = (value: unknown, status = 200): Response => HttpServerResponse.unsa
 /** A refused request's connection is closed: whoever asks like that is not worth holding one for. */
 const refusal = (status: number, error: string): Response =>
   HttpServerResponse.unsafeJson({ error }, { status, headers: Headers.fromInput({ connection: "close" }) })
-
-const bodyTooLarge: Response = refusal(413, `a body has at most ${bodyBytesMax} bytes`)
 
 const unauthorized: Response = HttpServerResponse.setHeader(
   refusal(401, "the server has a password: send Authorization: Bearer <password>, or Basic with any user"),

@@ -147,6 +147,7 @@ const answer = (state: State, request: IncomingMessage, response: ServerResponse
   }
   const program = state.app.pipe(
     Effect.provideService(HttpServerRequest.HttpServerRequest, HttpServerRequest.fromWeb(toWeb(request))),
+    Effect.provideService(HttpApi.RequestBody, bodyOf(request)),
     Effect.flatMap((answered) => send(answered, response)),
     Effect.ensuring(Effect.sync(() => response.writableEnded || response.destroy()))
   )
@@ -171,15 +172,30 @@ const send = (answered: HttpServerResponse.HttpServerResponse, response: ServerR
     return Effect.void
   })
 
-/** The request as the platform takes it. */
-const toWeb = (request: IncomingMessage): Request => {
-  const { method = "GET", url, headers } = request
+/** The request as the platform takes it, without its body. */
+const toWeb = ({ method = "GET", url, headers }: IncomingMessage): Request => {
   const fields = Object.entries(headers).flatMap(
     ([name, value]): Array<[string, string]> => [value ?? []].flat().map((text) => [name, text])
   )
-  const body = hasBody(request) ? { body: Readable.toWeb(request) as ReadableStream, duplex: "half" as const } : {}
-  return new Request(`http://mimosa${url}`, { method, headers: fields, ...body })
+  return new Request(`http://mimosa${url}`, { method, headers: fields })
 }
+
+/** In one piece of memory, whose size is known before: a body in chunks of a byte each is no more than any other. */
+const bodyOf = (request: IncomingMessage): HttpApi.RequestBody["Type"] => ({
+  read: (bytesMax) =>
+    Effect.async((resume) => {
+      const body = Buffer.allocUnsafe(bytesMax)
+      let bytes = 0
+      request.on("data", (chunk: Buffer) => {
+        bytes += chunk.length
+        if (bytes <= bytesMax) return void chunk.copy(body, bytes - chunk.length)
+        request.pause()
+        resume(Effect.fail("too long"))
+      })
+      request.once("end", () => resume(Effect.succeed(body.subarray(0, bytes))))
+      request.once("close", () => resume(Effect.fail("broken off")))
+    })
+})
 
 type Refusal = readonly [status: number, why: string]
 

@@ -9,17 +9,16 @@
 import { InvalidValue } from "../cache/CacheError.ts"
 import { toBytes, toJson, toMetadata, toText, toValue } from "../cache/Values.ts"
 import type { Nested, ValueObject } from "../kernel/index.ts"
-import type { TestEvent } from "../triggers/DryRun.ts"
+import type { DryRunReport, TestEvent } from "../triggers/DryRun.ts"
 import { historyMax } from "../triggers/History.ts"
 import { linesReadDefault } from "../triggers/LogStreams.ts"
 import { type RegisteredTrigger, type TriggerEventName, triggerEventNames } from "../triggers/Trigger.ts"
-import { TriggerNotFound, type TriggerSyntaxError } from "../triggers/TriggerError.ts"
-import { triggerGraph } from "../triggers/TriggerGraph.ts"
+import { HistoryOff, TriggerNotFound, type TriggerSyntaxError } from "../triggers/TriggerError.ts"
 import type { TestSubject } from "../triggers/Triggers.ts"
 import type { TriggerPort } from "./commands/TriggerPort.ts"
 
 /** What the API asks of the engine. */
-export type HttpTriggers = Pick<TriggerPort, "list" | "test" | "testHistory" | "logs">
+export type HttpTriggers = Pick<TriggerPort, "list" | "graph" | "test" | "testHistory" | "logs">
 
 /** JSON text and its status; where it is not 200 the text is an object with an `error`. */
 export interface Answer {
@@ -36,7 +35,7 @@ const shown = ({ source: _, shadow, ...trigger }: RegisteredTrigger) => {
   return { ...trigger, shadow: figures }
 }
 
-export const graph = (triggers: HttpTriggers): Answer => ok(triggerGraph(triggers.list()))
+export const graph = (triggers: HttpTriggers): Answer => ok(triggers.graph())
 
 /** The log streams by name. */
 export const streams = ({ logs }: HttpTriggers): Answer => ok(logs.list())
@@ -80,7 +79,7 @@ export const test = (triggers: HttpTriggers, body: string): Answer => {
   const { subject, event, history } = question
   if (event !== undefined) {
     const report = triggers.test(subject, event)
-    return "_tag" in report ? refused(report) : ok(report)
+    return "_tag" in report ? refused(report) : ok(rounded(report))
   }
   const report = triggers.testHistory(subject, history)
   if ("_tag" in report) return refused(report)
@@ -91,9 +90,15 @@ export const test = (triggers: HttpTriggers, body: string): Answer => {
     differ: current === null ? null : runs.filter((run) => run.current !== null).length,
     sum,
     current,
-    runs: runs.map(({ report, key, ...run }) => ({ ...run, key: toText(key) ?? key, ...report, current: run.current }))
+    runs: runs.map(({ sequence, event, key, report, current }) => ({
+      ...{ sequence, event, key: toText(key) ?? key },
+      ...rounded(report),
+      current: current === null ? null : rounded(current)
+    }))
   })
 }
+
+const rounded = (report: DryRunReport): DryRunReport => ({ ...report, us: Math.round(report.us * 10) / 10 })
 
 type Question = { readonly subject: TestSubject } & (
   | { readonly event: TestEvent; readonly history?: never }
@@ -161,8 +166,9 @@ const eventOf = (fields: Readonly<Record<string, unknown>>): TestEvent | string 
 const ofEvent = ["event", "key", "value", "oldValue", "metadata", "tags", "cost"]
 const known = ["name", "source", "history", ...ofEvent]
 
-const refused = (error: TriggerNotFound | TriggerSyntaxError): Answer => {
+const refused = (error: TriggerNotFound | TriggerSyntaxError | HistoryOff): Answer => {
   if (error instanceof TriggerNotFound) return refusal(404, error.message)
+  if (error instanceof HistoryOff) return refusal(409, error.message)
   const { message, line, column } = error
   return { status: 400, json: JSON.stringify({ error: message, line, column }) }
 }

@@ -54,7 +54,7 @@ export const RespError = {
   noTriggers: "ERR trigger: this server runs without triggers",
   trigger: (message: string) => `ERR trigger: ${message}`,
   triggerOption: (option: string) =>
-    `ERR trigger: '${cString(option, 128)}' is no option; use TIMEOUT, MEMORY, PRIORITY, WHEN CHANGED, SAMPLE, INCLUDE, SCOPE, FAILCLOSED or ISOLATE, then the source`,
+    `ERR trigger: '${cString(option, 128)}' is no option; use TIMEOUT, MEMORY, PRIORITY, WHEN CHANGED, SAMPLE, INCLUDE, SCOPE, FAILCLOSED, ISOLATE or DISABLED, then the source`,
   triggerNumber: (option: string) => `ERR trigger: ${option} takes a whole number, then the source follows`,
 
   execRefused: (reason: string) => `EXECABORT Transaction discarded because of: ${reason.replace(/^ERR /, "")}`,

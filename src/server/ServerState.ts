@@ -141,6 +141,19 @@ export class ServerStats {
 export const metricsOf = (stats: ServerStats): readonly MetricReader[] => [
   { ...metric.clientsConnected, read: () => stats.connected },
   { ...metric.connectionsAccepted, read: () => stats.connections },
+  { ...metric.connectionsRefused, read: () => stats.rejectedConnections },
+  {
+    ...metric.clientsCut,
+    read: () => [
+      [{ reason: "reply_too_large" }, stats.replyOverflows] as const,
+      [{ reason: "slow_subscriber" }, stats.slowSubscribers] as const,
+      [{ reason: "idle" }, stats.idleDisconnections] as const,
+      [{ reason: "memory" }, stats.memoryDisconnections] as const,
+      [{ reason: "protocol_error" }, stats.protocolErrors] as const,
+      [{ reason: "crash" }, stats.crashes] as const
+    ]
+  },
+  { ...metric.clientPauses, read: () => stats.pauses },
   { ...metric.commands, read: () => stats.commands },
   { ...metric.commandErrors, read: () => stats.errors }
 ]

@@ -79,6 +79,8 @@ export const make = (triggers: TriggersService): TriggerCommands => {
       promote: (name) => run(triggers.promote(name)),
       list: () => now(triggers.list),
       info: (name) => now(Effect.orElseSucceed(triggers.info(name), () => undefined)),
+      warnings: (name) => now(triggers.warnings(name)),
+      graph: () => now(triggers.graph),
       test: (subject, event) => now(Effect.merge(triggers.test(subject, event))),
       testHistory: (subject, count) => now(Effect.merge(triggers.testHistory(subject, count))),
       log: (count) => now(triggers.log(count)),

@@ -18,15 +18,35 @@ export const metric = {
   keyspaceMisses: counter("mimosa_keyspace_misses_total", "Reads that did not find their key."),
   keyspaceWrites: counter("mimosa_keyspace_writes_total", "Entries created or overwritten."),
   keyspaceRefused: counter("mimosa_keyspace_refused_total", "Writes refused because the entry was over the limit."),
+  keyspaceRejected: counter("mimosa_keyspace_rejected_total", "Writes and deletes refused by BEFORE triggers."),
   keyspaceRemovals: counter("mimosa_keyspace_removals_total", "Entries removed, by cause."),
   keyspaceSinkErrors: counter("mimosa_keyspace_sink_errors_total", "Times that what reacts to events has thrown."),
   keyspaceFlushes: counter("mimosa_keyspace_flushes_total", "Times that a whole keyspace was emptied."),
   keyspaceEntries: gauge("mimosa_keyspace_entries", "Entries held."),
   keyspaceBytes: gauge("mimosa_keyspace_bytes", "Bytes of keys, values and metadata held."),
 
+  eventLogOverwritten: counter(
+    "mimosa_event_log_overwritten_total",
+    "Events that newer ones pushed out of the bounded event log."
+  ),
+  messagesPublished: counter("mimosa_messages_published_total", "Messages published to channels."),
+  messagesDelivered: counter("mimosa_messages_delivered_total", "Times that a message was handed to a subscriber."),
+  messagesFailed: counter("mimosa_messages_failed_total", "Times that a subscriber has thrown at a message."),
+
   triggersRegistered: gauge("mimosa_triggers", "Triggers registered."),
+  triggersQuarantined: gauge("mimosa_triggers_quarantined", "Triggers that were taken out because they failed."),
   triggerRuns: counter("mimosa_trigger_runs_total", "Trigger runs that ended, by outcome."),
   triggerSkips: counter("mimosa_trigger_skips_total", "Trigger runs that did not happen, by reason."),
+  triggerShadowRuns: counter("mimosa_trigger_shadow_runs_total", "Runs of shadows, whose effects are dropped."),
+  triggerRejects: counter("mimosa_trigger_rejects_total", "Runs of BEFORE triggers that refused what they were asked."),
+  triggerEffectsRefused: counter(
+    "mimosa_trigger_effects_refused_total",
+    "What triggers wanted to send and nobody took, by kind."
+  ),
+  triggerLogOverwritten: counter(
+    "mimosa_trigger_log_overwritten_total",
+    "Records of failures and skips that newer ones pushed out of TRIGGER LOG."
+  ),
   logLines: counter("mimosa_log_lines_total", "Lines that triggers logged."),
   logLimits: counter("mimosa_log_limits_total", "Bounds of the log streams that were met, by what was done about it."),
   sandboxKills: counter("mimosa_sandbox_kills_total", "Lua machines ended at their hard limit."),
@@ -68,6 +88,18 @@ export const metric = {
 
   clientsConnected: gauge("mimosa_clients", "Clients connected."),
   connectionsAccepted: counter("mimosa_connections_total", "Client connections accepted."),
+  connectionsRefused: counter(
+    "mimosa_connections_refused_total",
+    "Client connections refused at the limit of clients."
+  ),
+  clientsCut: counter(
+    "mimosa_clients_cut_total",
+    "Client connections that the server ended, by the bound that they met, or their command's crash."
+  ),
+  clientPauses: counter(
+    "mimosa_client_pauses_total",
+    "Times that reading from a client stopped because it did not take its replies."
+  ),
   commands: counter("mimosa_commands_total", "Commands answered."),
   commandErrors: counter("mimosa_command_errors_total", "Commands answered with an error.")
 } as const

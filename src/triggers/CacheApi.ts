@@ -130,7 +130,7 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
       if (key === undefined) return
       if (call.count < 2) return call.fail("cache.set takes a key, a value and, if need be, a table of options")
       const value = dataOf(call, 2)
-      if (value === undefined) return
+      if (value === undefined || !pays(call, value, freezeFuel)) return
       const options = call.count < 3 ? noOptions : optionsOf(call, run.nowMs)
       if (options === undefined) return
       // As the keyspace itself counts, so that it does not refuse at the commit what was admitted here.
@@ -162,7 +162,7 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
       if (!run.isBefore)
         return call.fail("cache.reject is for BEFORE_WRITE and BEFORE_DELETE: nothing else can be refused")
       const reason = dataOf(call, 1)
-      if (reason === undefined) return
+      if (reason === undefined || !pays(call, reason, jsonFuel)) return
       run.rejection = oneLine(reason === null ? "no reason was given" : lossyText(valueAsBytes(reason)))
       call.fail(`rejected: ${run.rejection}`) // ends the run; one that catches it has refused all the same
     },
@@ -171,14 +171,15 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
       if (call.count < 2) return call.fail("cache.diff takes two values, before and after")
       const before = dataOf(call, 1)
       const after = before === undefined ? undefined : dataOf(call, 2)
-      if (before !== undefined && after !== undefined) call.returnValue(changedPaths(before, after))
+      if (before === undefined || after === undefined) return
+      if (pays(call, before, diffFuel) && pays(call, after, diffFuel)) call.returnValue(changedPaths(before, after))
     },
 
     emit(call) {
       const channel = call.string(1)
       if (channel === undefined) return call.fail("cache.emit takes a channel (a string) and a payload")
       const value = call.count < 2 ? "" : dataOf(call, 2)
-      if (value === undefined) return
+      if (value === undefined || !pays(call, value, jsonFuel)) return
       const payload = valueAsBytes(value)
       if (!admits(call, channel.length + payload.length)) return
       run.overlay.emits.push({ channel, payload })
@@ -190,7 +191,7 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
       const stream = call.count > 1 ? call.string(1) : null
       if (stream === undefined) return call.fail("cache.log takes a message, or a stream and its fields")
       const logged = dataOf(call, stream === null ? 1 : 2)
-      if (logged === undefined) return
+      if (logged === undefined || !pays(call, logged, jsonFuel + jsonFuel)) return
       if (!admits(call, byteSize(logged))) return
       const fields = typeof logged === "object" && logged !== null ? (JSON.parse(toJson(logged)) as object) : null
       run.overlay.logs.push({
@@ -213,6 +214,7 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
       if (payload === undefined || options === undefined) return
       const headers = headersOf(options)
       if (typeof headers === "string") return call.fail(`cache.webhook: ${headers}`)
+      if (typeof payload === "string" ? !call.charge(payload.length) : !pays(call, payload, jsonFuel)) return
       const body = typeof payload === "string" ? JSON.stringify(lossyText(payload)) : toJson(payload)
       if (!admits(call, url.length + body.length + (options === null ? 0 : byteSize(options)))) return
       const ownId = options === null ? undefined : (options as ValueObject).id
@@ -240,6 +242,19 @@ const dataOf = (call: HostCall, index: number): LuaValue | undefined => {
   return undefined
 }
 
+/**
+ * Takes the fuel for work that goes over all of a structure, and answers whether there was enough; then the run is over.
+ * What a string is worked on is as cheap as its crossing, which is paid for.
+ */
+const pays = (call: HostCall, value: LuaValue, fuelPerByte: number): boolean =>
+  typeof value !== "object" || value === null || call.charge(Math.ceil(byteSize(value) * fuelPerByte))
+
+// Units of fuel (250 a µs) for each byte that `byteSize` counts: measured on arrays, objects, maps and nested ones, each
+// the dearest of them.
+const freezeFuel = 0.75
+const jsonFuel = 1.5
+const diffFuel = 2.5
+
 const lossyText = (bytes: string): string => toText(bytes) ?? Buffer.from(bytes, "latin1").toString("utf8")
 
 /** A reason as one line of an answer. */
@@ -252,7 +267,7 @@ const noOptions = { expiresAtMs: 0, meta: noMeta }
 /** The third argument of `cache.set`: ttl in seconds, metadata, tags, cost. */
 const optionsOf = (call: HostCall, nowMs: number): { expiresAtMs: number; meta: Meta } | undefined => {
   const given = dataOf(call, 3)
-  if (given === undefined) return undefined
+  if (given === undefined || !pays(call, given, freezeFuel)) return undefined
   if (given === null) return noOptions
   const options = attachmentsOf(given, nowMs)
   if (typeof options !== "string") return options
@@ -365,6 +380,8 @@ const headersOf = (options: unknown): Record<string, string> | string => {
   }
   if (headers === null) return {}
   if (!isPlainObject(headers)) return "headers is a table of strings"
+  const count = Object.keys(headers).length
+  if (count > headersMax) return `${count} headers are more than ${headersMax}`
   for (const [name, value] of Object.entries(headers)) {
     if (typeof value !== "string" || !headerNameRule.test(name) || !headerValueRule.test(value)) {
       return `'${name.slice(0, 40)}' is no header: names are tokens, values are one line of text`
@@ -373,6 +390,7 @@ const headersOf = (options: unknown): Record<string, string> | string => {
   return headers as Record<string, string>
 }
 
+const headersMax = 31 // with the cascade's, as many as a webhook may have
 const urlRule = /^https?:\/\//i // the rest of it is judged where it is sent
 const webhookIdRule = /^[\x21-\x7e]{1,256}$/
 const headerNameRule = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/

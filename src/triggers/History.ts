@@ -9,7 +9,7 @@ import { toBytes } from "../cache/index.ts"
 import { type KeyEvent, type Keyspace, type Pattern, parsePattern, patternMatches } from "../kernel/index.ts"
 import { type DryRunner, type DryRunReport, type Runnable, sameEffects } from "./DryRun.ts"
 import { eventNameOf, type TriggerDefinition, type TriggerEventName } from "./Trigger.ts"
-import { TriggerSyntaxError } from "./TriggerError.ts"
+import { HistoryOff, TriggerSyntaxError } from "./TriggerError.ts"
 
 export interface HistoryReport {
   /** Events of the log that were looked at. */
@@ -54,8 +54,10 @@ export const dryRunOnHistory = (
   candidate: Runnable & Partial<Watched>,
   current: Runnable | null,
   count: number
-): HistoryReport | TriggerSyntaxError => {
-  const latest = keyspace.log.recent().slice(-Math.min(count, historyMax))
+): HistoryReport | TriggerSyntaxError | HistoryOff => {
+  if (keyspace.log.capacity === 0) return new HistoryOff()
+  const kept = keyspace.log.recent()
+  const latest = kept.slice(Math.max(0, kept.length - Math.min(count, historyMax)))
   const events = latest.filter((event) => isFor(candidate, event))
   const reports = dryRunner.runAll(candidate, events)
   if (reports instanceof TriggerSyntaxError) return reports

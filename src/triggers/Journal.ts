@@ -1,12 +1,15 @@
 /**
  * The process that writes what triggers log: one structured record a line, through Effect's Logger, after the operation
  * that logged it has returned. Its mailbox is the buffer: when triggers log faster than lines can be written, the oldest
- * lines are dropped and counted. What waits when it is asked to end is written first.
+ * lines are dropped and counted. A line that is very long is cut, so what waits is bounded in bytes as well. What waits when
+ * it is asked to end is written first.
  */
 import { Context, Effect, Layer } from "effect"
 import { GenServer, type Pid, Process, Registry, type Supervisor } from "../actor/index.ts"
 import { toText } from "../cache/index.ts"
+import { byteSize, type Nested } from "../kernel/index.ts"
 import { logAnnotation } from "../telemetry/index.ts"
+import { cutText } from "./cutText.ts"
 import type { TriggerLine } from "./Effects.ts"
 
 export interface JournalService {
@@ -23,7 +26,7 @@ export class Journal extends Context.Tag("mimosa-cache/triggers/Journal")<Journa
     const name = Registry.via<GenServer.RefOf<JournalProtocol>>(names, "journal")
     let droppedBefore = 0
     return {
-      offer: (line) => GenServer.unsafeOffer(name, line),
+      offer: (line) => GenServer.unsafeOffer(name, bounded(line)),
       dropped: () => {
         const writer = GenServer.whereis(name)
         return droppedBefore + (writer === null ? 0 : droppedBy(writer))
@@ -34,6 +37,8 @@ export class Journal extends Context.Tag("mimosa-cache/triggers/Journal")<Journa
 }
 
 const linesMax = 10_000 // lines that wait; about a second of a busy server's
+const lineBytesMax = 16 * 1024 // bytes of a line's message or fields
+const keyLengthMax = 256 // characters of a key that a line keeps
 const turnLinesMax = 16 // lines a turn of the event loop; a line takes 20 to 50 µs of Effect's Logger
 
 interface JournalProtocol extends GenServer.Protocol {
@@ -56,6 +61,19 @@ const Writer = GenServer.define<JournalProtocol>()({
     ),
   inspect: ({ self, written }) => ({ written, dropped: droppedBy(self) })
 })
+
+/** The line itself, or what there is room for of it: of fields that are too long the beginning of their JSON. */
+const bounded = (line: TriggerLine): TriggerLine => {
+  const { key, message, fields } = line
+  const areLong = fields !== null && byteSize(fields as Nested) > lineBytesMax
+  if (!areLong && key.length <= keyLengthMax && (message?.length ?? 0) <= lineBytesMax) return line
+  return {
+    ...line,
+    key: cutText(key, keyLengthMax),
+    message: message === null ? null : cutText(message, lineBytesMax),
+    fields: areLong ? { cut: cutText(JSON.stringify(fields), lineBytesMax) } : fields
+  }
+}
 
 const write = ({ message, stream, fields, trigger, event, key, cascade }: TriggerLine): Effect.Effect<void> =>
   Effect.logInfo(message ?? stream ?? "").pipe(

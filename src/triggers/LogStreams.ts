@@ -11,6 +11,7 @@
  * A name made from keys can therefore not push out the streams that are in use.
  */
 
+import { cutText } from "./cutText.ts"
 import type { TriggerLine } from "./Effects.ts"
 import type { TriggerEventName } from "./Trigger.ts"
 
@@ -89,7 +90,7 @@ export class LogStreams {
 
   /** Takes a line and answers its number. */
   append(line: TriggerLine): number {
-    const wanted = line.stream === null ? streamDefault : cut(line.stream, streamNameMax)
+    const wanted = line.stream === null ? streamDefault : cutText(line.stream, streamNameMax)
     const name = this.settle(wanted, line.atMs)
     const stream = this.streams.get(name) ?? new LogStream(this.limits)
     this.streams.delete(name) // and behind the others again: the Map's order is that of the last lines
@@ -108,7 +109,7 @@ export class LogStreams {
       fields: isCut || line.fields === null ? null : text,
       trigger,
       event,
-      key: cut(line.key, keyLengthMax),
+      key: cutText(line.key, keyLengthMax),
       cascade
     })
     return number
@@ -151,7 +152,7 @@ export class LogStreams {
 
   /** Of a line that is too long, with how long it was. Fields become a message then: half an object is no JSON. */
   private beginningOf(text: string): string {
-    return `${cut(text, Math.floor(this.limits.lineBytesMax / bytesPerCharacter))}… (${text.length} characters)`
+    return `${cutText(text, Math.floor(this.limits.lineBytesMax / bytesPerCharacter))}… (${text.length} characters)`
   }
 }
 
@@ -213,7 +214,3 @@ const lineBytes = 150 // bytes of the record itself, its number and its place
 const bytesPerCharacter = 2 // bytes; what V8 takes for text beyond Latin-1
 const streamNameMax = 128 // characters of a stream's name
 const keyLengthMax = 256 // characters of a key that a line keeps
-
-/** The beginning of a text, as a string of its own: a slice would keep all of it alive. */
-const cut = (text: string, length: number): string =>
-  text.length <= length ? text : Buffer.from(text.slice(0, length), "utf16le").toString("utf16le")

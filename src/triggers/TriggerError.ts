@@ -71,6 +71,12 @@ export class NoShadow extends Data.TaggedError("NoShadow")<{ readonly trigger: s
   }
 }
 
+export class HistoryOff extends Data.TaggedError("HistoryOff") {
+  override get message(): string {
+    return "no events are kept to run it on; give the library's setting eventLog a number above 0 (mimosa serve keeps 1,000)"
+  }
+}
+
 export class TriggersNotSaved extends Data.TaggedError("TriggersNotSaved")<{ readonly cause: unknown }> {
   override get message(): string {
     return `the trigger is active, but could not be saved and will not survive a restart: ${String(this.cause)}`

@@ -27,6 +27,7 @@ import { notRun } from "./Machines.ts"
 import { Overlay } from "./Overlay.ts"
 import { eventNameOf, type Trigger } from "./Trigger.ts"
 import type { TriggerRunner } from "./TriggerRunner.ts"
+import type { SkipKind } from "./TriggerStats.ts"
 
 /** What a BEFORE_WRITE trigger makes of a write; what is absent stays. */
 export interface BeforeChange {
@@ -113,14 +114,13 @@ export class TriggerGate {
     const { runner, overlay } = this
     if (!trigger.isLive || (trigger.isPicky && !trigger.wants(event))) return null
     const { failClosed } = trigger.definition
-    if (trigger.shadow !== null) this.askShadow(trigger.shadow, event, keyspace)
+    const step = stepOf(event.origin)
+    if (trigger.shadow !== null) runner.runShadow(trigger.shadow, event, step, keyspace, true)
     const skip = runner.reasonOfItsOwn(trigger, event) ?? (runner.operation.isSpent ? "budget" : null)
     if (skip !== null) {
       runner.recordSkip(trigger, event, skip)
-      if (!failClosed || skip === "sampled") return null
-      return `trigger '${trigger.name}' did not judge it: ${runner.skipMessage(skip, trigger)}`
+      return failClosed && skip !== "sampled" ? this.unjudged(trigger, skip) : null
     }
-    const step = stepOf(event.origin)
     const status = runner.perform(trigger, event, step, keyspace, overlay, true)
     const { rejection } = runner.run
     if (status !== notRun && rejection !== null) {
@@ -128,8 +128,10 @@ export class TriggerGate {
       runner.counters.rejects++
       return rejection
     }
-    if (status !== RunStatus.ok)
+    if (status === notRun) return failClosed ? this.unjudged(trigger, "no_vm") : null
+    if (status !== RunStatus.ok) {
       return failClosed ? `trigger '${trigger.name}' failed to judge it: see TRIGGER LOG` : null
+    }
     if (write !== null) {
       const problem = this.change(write, trigger, event, keyspace)
       if (problem !== null) return failClosed ? `trigger '${trigger.name}' failed to judge it: ${problem}` : null
@@ -142,6 +144,10 @@ export class TriggerGate {
     return null
   }
 
+  private unjudged(trigger: Trigger, skip: SkipKind): string {
+    return `trigger '${trigger.name}' did not judge it: ${this.runner.skipMessage(skip, trigger)}`
+  }
+
   /** Makes of the write what the run returned; why that cannot be, or null. */
   private change(write: PendingWrite, trigger: Trigger, event: KeyEvent, keyspace: Keyspace): string | null {
     const change = beforeChangeOf(this.runner.returned, event.atMs)
@@ -149,13 +155,6 @@ export class TriggerGate {
     const problem = typeof change === "string" ? change : apply(change, write, keyspace)
     if (problem !== null) this.runner.recordFailure(trigger, event, "error", problem)
     return problem
-  }
-
-  private askShadow(shadow: Trigger, event: KeyEvent, keyspace: Keyspace): void {
-    const { runner, overlay } = this
-    if (runner.reasonOfItsOwn(shadow, event) !== null || runner.operation.isShadowSpent) return
-    const status = runner.perform(shadow, event, stepOf(event.origin), keyspace, overlay, true)
-    if (status !== notRun && runner.run.rejection !== null) shadow.stats.rejects++
   }
 }
 

@@ -7,8 +7,9 @@
  * source leaves any doubt (`cache` given away, `_ENV`, an unknown function) the answer is "unknown", never a guess: all that a
  * run can touch is covered by the patterns, or the node says that there may be more.
  *
- * An edge is what one operation can set off: a write ON_WRITE, a delete or a warming ON_DELETE. What waits (a TTL that
- * ends, an eviction) is none, for it begins a cascade of its own.
+ * An edge is what one operation can set off: a write ON_WRITE, a delete or a warming ON_DELETE. A TTL that ends is an edge
+ * that comes later: it begins a cascade of its own, so cycles do not go through it. An eviction is none, for any write may
+ * bring any.
  *
  * Cost: O(source) a trigger; edges by the literal heads of the patterns, near O(writes · log triggers) where these differ.
  */
@@ -34,6 +35,8 @@ export interface TriggerNode {
   readonly events: readonly string[]
   readonly reads: KeySet
   readonly writes: KeySet
+  /** Those among the written keys that may have been given a TTL. */
+  readonly expires: KeySet
   readonly deletes: KeySet
   readonly warms: KeySet
   /** Channels. */
@@ -46,10 +49,12 @@ export interface TriggerEdge {
   readonly from: string
   readonly to: string
   /** What `from` does to keys of this pattern … */
-  readonly by: "write" | "delete" | "warm"
+  readonly by: "write" | "delete" | "warm" | "ttl"
   readonly keys: string
   /** … which `to` hears of as this event. */
   readonly event: string
+  /** Not in the same cascade, but when the TTL has ended. */
+  readonly isLater: boolean
 }
 
 /** Plain data, ready for JSON. */
@@ -64,42 +69,83 @@ export interface TriggerGraph {
 
 /** The graph of all triggers. Each trigger that can set itself off, in however many steps, is in one of `cycles`. */
 export const triggerGraph = (triggers: readonly GraphInput[]): TriggerGraph => {
-  const nodes = triggers.map(analyseTrigger)
-  const watchers = new Watchers(nodes)
-  const edges: TriggerEdge[] = []
-  const edgesFrom = new Map<string, readonly TriggerEdge[]>()
-  for (const node of nodes) {
-    const own = watchers.edgesFrom(node, edgesMax + 1 - edges.length)
-    edgesFrom.set(node.name, own)
-    for (const edge of own) edges.push(edge)
-  }
-  const isTruncated = edges.length > edgesMax
-  return { nodes, edges: isTruncated ? edges.slice(0, edgesMax) : edges, cycles: cyclesOf(edgesFrom), isTruncated }
+  const graph = new LiveGraph()
+  for (const trigger of triggers) graph.put(trigger)
+  return graph.show()
 }
 
 const edgesMax = 100_000 // some 20 MB of JSON
 
-/**
- * What to tell whoever registers `name`: the shortest cycle that it is part of, and what cannot be known of it. In words,
- * none where there is nothing to say.
- */
-export const graphWarnings = (name: string, nodes: readonly TriggerNode[]): readonly string[] => {
-  const node = nodes.find((each) => each.name === name)
-  if (node === undefined) return []
-  const warnings: string[] = []
-  const { writes, deletes, warms } = node
-  if (writes.patterns.length + deletes.patterns.length + warms.patterns.length > 0) {
-    const watchers = new Watchers(nodes)
-    const cycle = shortestCycle(name, (from) => watchers.edgesFrom(watchers.node(from)))
-    if (cycle !== undefined) {
-      const path = [...cycle, name].map((each) => `'${each}'`).join(" → ")
-      warnings.push(`sets itself off: ${path}; a cascade runs each trigger once for a key`)
+/** The graph of triggers that come and go: each is analysed once, when it comes. */
+export class LiveGraph {
+  private readonly watchers = new Watchers()
+
+  /** Adds a trigger, in the place of the one that has its name. */
+  put(trigger: GraphInput): void {
+    this.remove(trigger.name)
+    this.watchers.add(analyseTrigger(trigger))
+  }
+
+  remove(name: string): void {
+    const node = this.watchers.node(name)
+    if (node !== undefined) this.watchers.remove(node)
+  }
+
+  show(): TriggerGraph {
+    const nodes = [...this.watchers.all()]
+    const edges: TriggerEdge[] = []
+    const edgesFrom = new Map<string, readonly TriggerEdge[]>()
+    for (const node of nodes) {
+      const own = this.watchers.edgesFrom(node, edgesMax + 1 - edges.length)
+      edgesFrom.set(node.name, own)
+      for (const edge of own) edges.push(edge)
     }
+    const isTruncated = edges.length > edgesMax
+    return { nodes, edges: isTruncated ? edges.slice(0, edgesMax) : edges, cycles: cyclesOf(edgesFrom), isTruncated }
   }
-  if (writes.hasUnknown || deletes.hasUnknown || warms.hasUnknown) {
-    warnings.push("writes keys that its source does not tell, so that cycles through them are not seen")
+
+  /** The names on the shortest way from a trigger back to itself, as far as `edgesMax` edges tell. */
+  cycleOf(name: string, searchedMax = edgesMax): readonly string[] | undefined {
+    const own = this.watchers.node(name)
+    if (own !== undefined && setsItselfOff(own)) return [name]
+    let left = searchedMax
+    return shortestCycle(name, (from) => {
+      const node = left > 0 ? this.watchers.node(from) : undefined
+      const edges = node === undefined ? [] : this.watchers.edgesFrom(node, left)
+      left -= edges.length
+      return edges
+    })
   }
-  return warnings
+
+  /** What to tell whoever looks at a trigger: its shortest cycle, and what cannot be known of it. In words. */
+  warnings(name: string, searchedMax = edgesMax): string[] {
+    const node = this.watchers.node(name)
+    if (node === undefined) return []
+    const warnings: string[] = []
+    const cycle = this.cycleOf(name, searchedMax)
+    if (cycle !== undefined) warnings.push(cycleWarning(cycle))
+    if (node.writes.hasUnknown || node.deletes.hasUnknown || node.warms.hasUnknown) {
+      warnings.push("writes keys that its source does not tell, so that cycles through them are not seen")
+    }
+    return warnings
+  }
+}
+
+const setsItselfOff = (node: TriggerNode): boolean =>
+  effectsOf(node).some(
+    ([kind, { patterns }]) =>
+      kind !== "ttl" &&
+      eventsOf[kind].some((event) => node.events.includes(event)) &&
+      patterns.some((keys) => globsOverlap(node.pattern, keys))
+  )
+
+const namesShown = 16 // names of a cycle; one of thousands is told by its beginning
+
+/** A cycle in words. */
+export const cycleWarning = (cycle: readonly string[]): string => {
+  const shown = cycle.slice(0, namesShown).map((name) => `'${name}'`)
+  if (cycle.length > namesShown) shown.push(`${cycle.length - namesShown} more`)
+  return `sets itself off: ${[...shown, `'${cycle[0]}'`].join(" → ")}; a cascade runs each trigger once for a key`
 }
 
 // ---- one trigger
@@ -115,6 +161,7 @@ export const analyseTrigger = ({ name, pattern, events, source }: GraphInput): T
     events,
     reads: set("reads"),
     writes: set("writes"),
+    expires: set("expires"),
     deletes: set("deletes"),
     warms: set("warms"),
     emits: set("emits"),
@@ -152,6 +199,7 @@ const patternsMax = 256 // a list of one trigger; what exceeds it counts as unkn
 interface Touched {
   readonly reads: Keys
   readonly writes: Keys
+  readonly expires: Keys
   readonly deletes: Keys
   readonly warms: Keys
   readonly emits: Keys
@@ -181,6 +229,7 @@ class Reach {
   readonly touched: Touched = {
     reads: new Keys(),
     writes: new Keys(),
+    expires: new Keys(),
     deletes: new Keys(),
     warms: new Keys(),
     emits: new Keys(),
@@ -256,6 +305,7 @@ class Reach {
     }
     const keys = first === undefined ? [] : this.valuesOf(first)
     const of = touchedBy[method]
+    if (of === "writes" && mayExpire(args[2] && this.resolve(args[2]))) touched.expires.add(keys)
     if (of !== undefined) touched[of].add(of === "webhooks" ? hostsOf(keys) : keys)
     else if (!harmless.has(method)) for (const each of Object.values(touched) as Keys[]) each.hasUnknown = true
   }
@@ -350,6 +400,14 @@ class Reach {
   }
 }
 
+/** Whether what is given to `cache.set` as its options may have a ttl. */
+const mayExpire = (options: Expression | undefined): boolean => {
+  if (options === undefined) return false
+  if (options.kind !== "table") return true
+  const names = options.keys.filter((_, at) => at % 2 === 0) // each with its value behind it
+  return names.some((name) => name.kind !== "string" || name.text === null || name.text === "ttl")
+}
+
 const stepsMax = 64 // names for names, and parts of one key
 
 const unionMax = 16 // strings that one expression may be
@@ -408,46 +466,65 @@ const partsOf = (expression: Expression): readonly Expression[] => {
 const eventsOf = {
   write: ["ON_WRITE", "BEFORE_WRITE"],
   delete: ["ON_DELETE", "BEFORE_DELETE"],
-  warm: ["ON_DELETE"]
+  warm: ["ON_DELETE"],
+  ttl: ["ON_EXPIRE"]
 } as const
+
+/** What a trigger does to keys, by kind. */
+const effectsOf = ({ writes, deletes, warms, expires }: TriggerNode) =>
+  [
+    ["write", writes],
+    ["delete", deletes],
+    ["warm", warms],
+    ["ttl", expires]
+  ] as const
 
 /** Finds who watches keys of a pattern: those whose literal head goes on from, or leads to, the pattern's own. */
 class Watchers {
-  private readonly sorted: ReadonlyArray<{ readonly head: string; readonly node: TriggerNode }>
-  private readonly byHead = new Map<string, TriggerNode[]>()
   private readonly byName = new Map<string, TriggerNode>()
+  private readonly byHead = new Map<string, Set<TriggerNode>>()
+  /** The heads in order. */
+  private readonly heads: string[] = []
 
-  constructor(nodes: readonly TriggerNode[]) {
-    for (const node of nodes) {
-      this.byName.set(node.name, node)
-      const head = headOf(node.pattern)
-      const same = this.byHead.get(head)
-      if (same === undefined) this.byHead.set(head, [node])
-      else same.push(node)
-    }
-    this.sorted = nodes
-      .map((node) => ({ head: headOf(node.pattern), node }))
-      .sort((a, b) => (a.head < b.head ? -1 : a.head > b.head ? 1 : 0))
+  node(name: string): TriggerNode | undefined {
+    return this.byName.get(name)
   }
 
-  node(name: string): TriggerNode {
-    return this.byName.get(name) as TriggerNode
+  all(): Iterable<TriggerNode> {
+    return this.byName.values()
+  }
+
+  add(node: TriggerNode): void {
+    this.byName.set(node.name, node)
+    const head = headOf(node.pattern)
+    const same = this.byHead.get(head)
+    if (same !== undefined) same.add(node)
+    else {
+      this.byHead.set(head, new Set([node]))
+      this.heads.splice(this.firstFrom(head), 0, head)
+    }
+  }
+
+  remove(node: TriggerNode): void {
+    this.byName.delete(node.name)
+    const head = headOf(node.pattern)
+    const same = this.byHead.get(head) as Set<TriggerNode>
+    same.delete(node)
+    if (same.size > 0) return
+    this.byHead.delete(head)
+    this.heads.splice(this.firstFrom(head), 1)
   }
 
   /** At most `limit` edges. */
-  edgesFrom(node: TriggerNode, limit = edgesMax): TriggerEdge[] {
+  edgesFrom(node: TriggerNode, limit: number): TriggerEdge[] {
     const edges: TriggerEdge[] = []
-    const by = [
-      ["write", node.writes],
-      ["delete", node.deletes],
-      ["warm", node.warms]
-    ] as const
-    for (const [kind, { patterns }] of by) {
+    for (const [kind, { patterns }] of effectsOf(node)) {
       for (const keys of patterns) {
         for (const to of this.of(keys)) {
           for (const event of eventsOf[kind]) {
             if (edges.length >= limit) return edges
-            if (to.events.includes(event)) edges.push({ from: node.name, to: to.name, by: kind, keys, event })
+            if (!to.events.includes(event)) continue
+            edges.push({ from: node.name, to: to.name, by: kind, keys, event, isLater: kind === "ttl" })
           }
         }
       }
@@ -457,21 +534,24 @@ class Watchers {
 
   private *of(keys: string): Iterable<TriggerNode> {
     const head = headOf(keys)
-    for (let length = 0; length < head.length; length++) {
-      for (const node of this.byHead.get(head.slice(0, length)) ?? []) if (globsOverlap(node.pattern, keys)) yield node
-    }
-    for (let at = this.firstFrom(head); at < this.sorted.length; at++) {
-      const { head: other, node } = this.sorted[at] as { head: string; node: TriggerNode }
+    for (let length = 0; length < head.length; length++) yield* this.overlapping(head.slice(0, length), keys)
+    for (let at = this.firstFrom(head); at < this.heads.length; at++) {
+      const other = this.heads[at] as string
       if (!other.startsWith(head)) return
-      if (globsOverlap(node.pattern, keys)) yield node
+      yield* this.overlapping(other, keys)
     }
   }
 
+  private *overlapping(head: string, keys: string): Iterable<TriggerNode> {
+    for (const node of this.byHead.get(head) ?? []) if (globsOverlap(node.pattern, keys)) yield node
+  }
+
+  /** Where in `heads` the first stands that does not come before this one. */
   private firstFrom(head: string): number {
-    let [low, high] = [0, this.sorted.length]
+    let [low, high] = [0, this.heads.length]
     while (low < high) {
       const middle = (low + high) >> 1
-      if ((this.sorted[middle]?.head as string) < head) low = middle + 1
+      if ((this.heads[middle] as string) < head) low = middle + 1
       else high = middle
     }
     return low
@@ -537,14 +617,58 @@ export const globsOverlap = (one: string, other: string): boolean => {
 const cyclesOf = (edgesFrom: ReadonlyMap<string, readonly TriggerEdge[]>): string[][] => {
   const cycles: string[][] = []
   const covered = new Set<string>()
+  const componentOf = components(edgesFrom)
   for (const name of edgesFrom.keys()) {
     if (covered.has(name)) continue
-    const cycle = shortestCycle(name, (from) => edgesFrom.get(from) ?? [])
+    // Whoever is on a cycle is in one component with all of it; most are in one by themselves.
+    const component = componentOf.get(name)
+    const within = (from: string) =>
+      (edgesFrom.get(from) ?? []).filter(({ to }) => to === name || componentOf.get(to) === component)
+    const cycle = shortestCycle(name, within)
     if (cycle === undefined) continue
     for (const each of cycle) covered.add(each)
     cycles.push(cycle)
   }
   return cycles
+}
+
+/** Numbers the strongly connected components, without recursion: Tarjan, SIAM J. Comput. 1 (1972). O(nodes + edges). */
+const components = (edgesFrom: ReadonlyMap<string, readonly TriggerEdge[]>): Map<string, number> => {
+  const componentOf = new Map<string, number>()
+  const order = new Map<string, number>()
+  const lowest = new Map<string, number>()
+  const open: string[] = []
+  const enter = (name: string) => {
+    order.set(name, order.size)
+    lowest.set(name, order.size - 1)
+    open.push(name)
+    return { name, edges: edgesFrom.get(name) ?? [], at: 0 }
+  }
+  const lower = (name: string, to: number) => lowest.set(name, Math.min(lowest.get(name) as number, to))
+  for (const root of edgesFrom.keys()) {
+    if (order.has(root)) continue
+    const path = [enter(root)]
+    for (let step = path.at(-1); step !== undefined; step = path.at(-1)) {
+      const edge = step.edges[step.at++]
+      if (edge !== undefined) {
+        if (edge.isLater || componentOf.has(edge.to)) continue
+        const seen = order.get(edge.to)
+        if (seen === undefined) path.push(enter(edge.to))
+        else lower(step.name, seen)
+        continue
+      }
+      path.pop()
+      const { name } = step
+      const parent = path.at(-1)
+      if (parent !== undefined) lower(parent.name, lowest.get(name) as number)
+      if (lowest.get(name) !== order.get(name)) continue
+      for (let member = open.pop(); member !== undefined; member = open.pop()) {
+        componentOf.set(member, order.get(name) as number)
+        if (member === name) break
+      }
+    }
+  }
+  return componentOf
 }
 
 /** The names on the shortest way from `name` back to itself. */
@@ -553,7 +677,8 @@ const shortestCycle = (name: string, edgesFrom: (name: string) => readonly Trigg
   const queue = [name]
   for (let at = 0; at < queue.length; at++) {
     const from = queue[at] as string
-    for (const { to } of edgesFrom(from)) {
+    for (const { to, isLater } of edgesFrom(from)) {
+      if (isLater) continue
       if (to === name) {
         const path = [from]
         while (path[0] !== name) path.unshift(cameFrom.get(path[0] as string) as string)

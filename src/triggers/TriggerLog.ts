@@ -4,6 +4,7 @@
  * A trigger that is skipped again and again for one reason has one record a second, with a count: a quarantined or
  * sampled trigger on a busy key must not push out what others have to say.
  */
+import { cutText } from "./cutText.ts"
 import type { TriggerEventName } from "./Trigger.ts"
 import type { FailureKind, SkipKind } from "./TriggerStats.ts"
 
@@ -45,6 +46,11 @@ export class TriggerLog {
     return this.appended
   }
 
+  /** Records that newer ones have pushed out. */
+  get overwritten(): number {
+    return Math.max(0, this.appended - this.capacity)
+  }
+
   append(record: Omit<TriggerLogRecord, "id">): void {
     this.push(record)
   }
@@ -74,18 +80,12 @@ export class TriggerLog {
   }
 
   private push(record: Omit<TriggerLogRecord, "id">): TriggerLogRecord {
-    const { key, message } = record
-    const made = {
-      ...record,
-      id: ++this.appended,
-      key: cut(key, keyLengthMax),
-      message: cut(message, messageLengthMax)
-    }
+    const { atMs, trigger, event, sequence, kind, count } = record
+    const key = cutText(record.key, keyLengthMax)
+    const message = cutText(record.message, messageLengthMax)
+    // Field by field: all records have one shape then, which `addTo` needs to be fast.
+    const made = { id: ++this.appended, atMs, trigger, event, sequence, key, kind, message, count }
     this.ring[(made.id - 1) % this.capacity] = made
     return made
   }
 }
-
-/** The beginning of a text, as a string of its own: a slice would keep all of it alive, were it 32 MiB. */
-const cut = (text: string, length: number): string =>
-  text.length <= length ? text : Buffer.from(text.slice(0, length), "utf16le").toString("utf16le")

@@ -20,6 +20,7 @@ import {
   TriggerSyntaxError,
   VersionNotFound
 } from "./TriggerError.ts"
+import { LiveGraph } from "./TriggerGraph.ts"
 
 export const triggersMax = 100_000 // triggers a keyspace; each keeps its source and about 1 KB of records
 export const versionsMax = 5 // versions that a name keeps, the live one among them
@@ -48,6 +49,8 @@ interface Registered {
 }
 
 export class TriggerRegistry {
+  /** What those that are enabled set off. */
+  readonly graph = new LiveGraph()
   private readonly registered = new Map<string, Registered>()
   private sourceBytes = 0
 
@@ -60,6 +63,13 @@ export class TriggerRegistry {
 
   get size(): number {
     return this.registered.size
+  }
+
+  /** Triggers that are out. O(size). */
+  get quarantinedSize(): number {
+    let count = 0
+    for (const { trigger } of this.registered.values()) if (trigger.quarantine.reason !== null) count++
+    return count
   }
 
   /** Registers a trigger, in the place of the one that has its name. */
@@ -130,6 +140,7 @@ export class TriggerRegistry {
     this.keyspace.trie.replace(trigger, next)
     this.retire(trigger)
     registered.trigger = next
+    this.putIntoGraph(definition)
     return next
   }
 
@@ -138,7 +149,8 @@ export class TriggerRegistry {
     const registered = this.registered.get(name)
     if (registered === undefined) return new TriggerNotFound({ trigger: name })
     const { trigger } = registered
-    const definition = defineTrigger({ ...trigger.definition, ...input })
+    const { isEnabled } = trigger.definition
+    const definition = defineTrigger({ ...trigger.definition, ...input, isEnabled })
     if (definition instanceof InvalidTrigger) return definition
     const slots = this.machines.check(name, definition.source)
     if (slots instanceof TriggerSyntaxError) return slots
@@ -174,6 +186,7 @@ export class TriggerRegistry {
     this.dropShadow(name)
     this.registered.delete(name)
     this.sourceBytes -= sizeOf(registered.versions)
+    this.graph.remove(name)
     this.keyspace.trie.remove(registered.trigger)
     this.retire(registered.trigger)
     return true
@@ -211,8 +224,14 @@ export class TriggerRegistry {
       this.retire(previous.trigger)
     }
     this.registered.set(definition.name, { trigger, versions })
+    this.putIntoGraph(definition)
     this.machines.prepare()
     return trigger
+  }
+
+  private putIntoGraph(definition: TriggerDefinition): void {
+    if (definition.isEnabled) this.graph.put(definition)
+    else this.graph.remove(definition.name)
   }
 
   private retire(trigger: Trigger): void {

@@ -87,7 +87,8 @@ export class TriggerRunner implements EventSink, Gate {
     for (let i = 0; i < watchers.length; i++) {
       const trigger = watchers[i] as Trigger
       if (!trigger.isLive || (trigger.isPicky && !trigger.wants(event))) continue
-      if (trigger.shadow !== null) this.runShadow(trigger.shadow, event, step, keyspace)
+      if (trigger.shadow !== null) this.runShadow(trigger.shadow, event, step, keyspace, false)
+      if (trigger.quarantine.reason !== null && this.isOutOnRecord(trigger, event.atMs)) continue
       const skip = this.reasonToSkip(trigger, event, step)
       if (skip === null) this.runOne(trigger, event, step, keyspace)
       else this.recordSkip(trigger, event, skip)
@@ -106,6 +107,18 @@ export class TriggerRunner implements EventSink, Gate {
 
   beforeDelete(entry: Entry, keyspace: Keyspace): string | null {
     return this.gate.beforeDelete(entry, keyspace)
+  }
+
+  /**
+   * Counts the skip of a trigger in quarantine to the record that there is of it; false where it needs one of its own. The
+   * others on its keys are to feel as little of it as can be.
+   */
+  private isOutOnRecord({ quarantine, definition, skipped, stats }: Trigger, atMs: number): boolean {
+    if (definition.sample !== 1 || quarantine.admits(atMs)) return false
+    if (!this.options.log.addTo(skipped, "quarantined", atMs)) return false
+    stats.skips.quarantined++
+    this.counters.skipsOf.quarantined++
+    return true
   }
 
   private reasonToSkip(trigger: Trigger, event: KeyEvent, step: CascadeStep | null): SkipKind | null {
@@ -128,17 +141,22 @@ export class TriggerRunner implements EventSink, Gate {
     if (status === RunStatus.ok && !overlay.isEmpty) this.commit(trigger, event, step, keyspace)
   }
 
-  /** A run that is looked at and has no consequences. It comes before the live one, so that both find the same state. */
-  private runShadow(shadow: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace): void {
+  /**
+   * A run that is looked at and has no consequences, beside one that is told, or asked before. It comes before the live
+   * one, so that both find the same state.
+   */
+  runShadow(shadow: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace, isBefore: boolean): void {
     const { operation, shadowOverlay: overlay } = this
     const skip = this.reasonOfItsOwn(shadow, event) ?? (operation.isShadowSpent ? "budget" : null)
     if (skip !== null) {
       shadow.stats.skips[skip]++
       return
     }
+    const status = this.perform(shadow, event, step, keyspace, overlay, isBefore)
+    if (status === notRun) return
     this.counters.shadowRuns++
-    const status = this.perform(shadow, event, step, keyspace, overlay, false)
-    if (status === RunStatus.ok && !overlay.isEmpty) countOnly(shadow, overlay)
+    if (this.run.rejection !== null) shadow.stats.rejects++
+    else if (status === RunStatus.ok && !overlay.isEmpty) countOnly(shadow, overlay)
   }
 
   /**

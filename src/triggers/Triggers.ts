@@ -8,7 +8,7 @@ import { Context, Effect, Layer } from "effect"
 import type { Process, Supervisor } from "../actor/index.ts"
 import { Bus, CacheClock, Keyspaces, Reactions } from "../cache/index.ts"
 import { LuaVm, Sandbox } from "../sandbox/index.ts"
-import { type MetricReader, metric } from "../telemetry/index.ts"
+import { logAnnotation, type MetricReader, metric } from "../telemetry/index.ts"
 import { Webhooks } from "../webhooks/index.ts"
 import { Run } from "./CacheApi.ts"
 import { type CascadeLimits, cascadeLimitsDefault } from "./Cascade.ts"
@@ -28,6 +28,7 @@ import {
   timeoutUsDefault
 } from "./Trigger.ts"
 import {
+  type HistoryOff,
   type NoShadow,
   type RegistrationError,
   TriggerNotFound,
@@ -35,6 +36,7 @@ import {
   type TriggersNotSaved,
   type VersionNotFound
 } from "./TriggerError.ts"
+import { cycleWarning, type TriggerGraph } from "./TriggerGraph.ts"
 import { TriggerLog, type TriggerLogRecord } from "./TriggerLog.ts"
 import { type ShadowInput, type TriggerHistory, TriggerRegistry } from "./TriggerRegistry.ts"
 import { TriggerRunner } from "./TriggerRunner.ts"
@@ -86,6 +88,13 @@ export interface TriggersService {
   ) => Effect.Effect<RegisteredTrigger, TriggerNotFound | NoShadow | RegistrationError | TriggersNotSaved>
   readonly list: Effect.Effect<RegisteredTrigger[]>
   readonly info: (name: string) => Effect.Effect<RegisteredTrigger, TriggerNotFound>
+  /**
+   * What can be said against a trigger that is enabled: that it sets itself off, or that its source does not tell what it
+   * writes. Empty where there is nothing to say, or no such trigger.
+   */
+  readonly warnings: (name: string) => Effect.Effect<string[]>
+  /** What the enabled triggers read, write and set off, as plain data. */
+  readonly graph: Effect.Effect<TriggerGraph>
   /** Runs it on a made-up event; changes nothing. */
   readonly test: (
     subject: TestSubject,
@@ -95,7 +104,7 @@ export interface TriggersService {
   readonly testHistory: (
     subject: TestSubject,
     count: number
-  ) => Effect.Effect<HistoryReport, TriggerNotFound | TriggerSyntaxError>
+  ) => Effect.Effect<HistoryReport, TriggerNotFound | TriggerSyntaxError | HistoryOff>
   /** The last records of what failed or was skipped, newest first. */
   readonly log: (count: number) => Effect.Effect<TriggerLogRecord[]>
   /** What triggers have logged, by stream. Reading it is synchronous. */
@@ -214,7 +223,12 @@ export const layer: Layer.Layer<
     }
     return Triggers.of({
       set: Effect.fn("Triggers.set")((input: TriggerInput) =>
-        Effect.suspend(() => saved(input.name, registry.set(input)))
+        Effect.suspend(() => {
+          const answer = registry.set(input)
+          const cycle = answer instanceof Trigger ? registry.graph.cycleOf(answer.name, searchedMax) : undefined
+          const registered = saved(input.name, answer)
+          return cycle === undefined ? registered : Effect.zipLeft(registered, warnOf(cycle))
+        })
       ),
       remove: Effect.fn("Triggers.remove")((name: string) =>
         Effect.suspend(() =>
@@ -252,6 +266,8 @@ export const layer: Layer.Layer<
             ? Effect.fail(new TriggerNotFound({ trigger: name }))
             : Effect.succeed(describe(trigger))
         }),
+      warnings: (name) => Effect.sync(() => registry.graph.warnings(name)),
+      graph: Effect.sync(() => registry.graph.show()),
       test: (subject, event) =>
         Effect.suspend((): Effect.Effect<DryRunReport, TriggerNotFound | TriggerSyntaxError> => {
           const report = dryRunOf(subject, event)
@@ -260,19 +276,25 @@ export const layer: Layer.Layer<
             : Effect.succeed(report)
         }),
       testHistory: (subject, count) =>
-        Effect.suspend((): Effect.Effect<HistoryReport, TriggerNotFound | TriggerSyntaxError> => {
+        Effect.suspend((): Effect.Effect<HistoryReport, TriggerNotFound | TriggerSyntaxError | HistoryOff> => {
           const report = historyOf(subject, count)
-          return report instanceof TriggerNotFound || report instanceof TriggerSyntaxError
-            ? Effect.fail(report)
-            : Effect.succeed(report)
+          return "_tag" in report ? Effect.fail(report) : Effect.succeed(report)
         }),
       log: (count) => Effect.sync(() => log.recent(count)),
       logs,
-      metrics: [...metricsOf(registry, runner), ...logMetrics(logs)],
+      metrics: [...metricsOf(registry, runner, log), ...logMetrics(logs)],
       children: [journal.childSpec, ...store.children]
     })
   })
 )
+
+/** Edges that are looked at when a trigger is registered, so that ten thousand can be; INFO looks further. */
+const searchedMax = 32
+
+const warnOf = (cycle: readonly string[]): Effect.Effect<void> =>
+  Effect.logWarning(`a trigger ${cycleWarning(cycle)}`).pipe(
+    Effect.annotateLogs({ [logAnnotation.trigger]: cycle[0] as string })
+  )
 
 const unregistered = (source: string) => ({
   name: "test",
@@ -281,8 +303,13 @@ const unregistered = (source: string) => ({
   memoryBytes: memoryBytesDefault
 })
 
-const metricsOf = (registry: TriggerRegistry, { counters }: TriggerRunner): readonly MetricReader[] => [
+const metricsOf = (
+  registry: TriggerRegistry,
+  { counters, effects }: TriggerRunner,
+  log: TriggerLog
+): readonly MetricReader[] => [
   { ...metric.triggersRegistered, read: () => registry.size },
+  { ...metric.triggersQuarantined, read: () => registry.quarantinedSize },
   {
     ...metric.triggerRuns,
     read: () => [
@@ -296,7 +323,18 @@ const metricsOf = (registry: TriggerRegistry, { counters }: TriggerRunner): read
   {
     ...metric.triggerSkips,
     read: () => skipKinds.map((kind) => [{ reason: kind }, counters.skipsOf[kind]] as const)
-  }
+  },
+  { ...metric.triggerShadowRuns, read: () => counters.shadowRuns },
+  { ...metric.triggerRejects, read: () => counters.rejects },
+  {
+    ...metric.triggerEffectsRefused,
+    read: () => [
+      [{ effect: "webhook" }, effects.counters.webhooksRefused] as const,
+      [{ effect: "emit" }, effects.counters.emitsDropped] as const,
+      [{ effect: "line" }, effects.counters.linesDropped] as const
+    ]
+  },
+  { ...metric.triggerLogOverwritten, read: () => log.overwritten }
 ]
 
 const logMetrics = (logs: LogStreams): readonly MetricReader[] => [

@@ -1,5 +1,6 @@
 export { type CascadeLimits, cascadeLimitsDefault } from "./Cascade.ts"
 export type { DryRunReport, TestEvent } from "./DryRun.ts"
+export type { HistoryReport, HistoryRun, HistorySum } from "./History.ts"
 export { Journal } from "./Journal.ts"
 export { type LogLine, type LogStreamInfo, LogStreams } from "./LogStreams.ts"
 export { type Intensity, intensityDefault } from "./Quarantine.ts"
@@ -7,11 +8,14 @@ export {
   type RegisteredTrigger,
   type TriggerDefinition,
   type TriggerEventName,
+  type TriggerFigures,
   type TriggerInput,
   type TriggerOptions,
+  type TriggerScope,
   triggerEventNames
 } from "./Trigger.ts"
 export {
+  HistoryOff,
   InvalidTrigger,
   NoShadow,
   type RegistrationError,
@@ -25,7 +29,9 @@ export {
 export {
   analyseTrigger,
   type GraphInput,
-  graphWarnings,
+  type KeySet,
+  LiveGraph,
+  type TriggerEdge,
   type TriggerGraph,
   type TriggerNode,
   triggerGraph
@@ -34,4 +40,12 @@ export type { TriggerLogRecord } from "./TriggerLog.ts"
 export type { ShadowInput, TriggerHistory, TriggerVersion } from "./TriggerRegistry.ts"
 export type { FailureKind, SkipKind } from "./TriggerStats.ts"
 export { TriggerStore } from "./TriggerStore.ts"
-export { layer, layerRunner, type RunnerSettings, TriggerEngine, Triggers, type TriggersService } from "./Triggers.ts"
+export {
+  layer,
+  layerRunner,
+  type RunnerSettings,
+  type TestSubject,
+  TriggerEngine,
+  Triggers,
+  type TriggersService
+} from "./Triggers.ts"

@@ -191,6 +191,18 @@ describe("start and startLink", () => {
       expect(yield* Process.awaitExit(stack)).toEqual(ExitReason.shutdown)
     })
   )
+
+  behaviour("giving up on an init ends the server and leaves its parent alone", () =>
+    inProcess(
+      Effect.gen(function* () {
+        const Slow = GenServer.define<GenServer.Protocol>()({ name: "slow", init: () => Effect.never })
+        const started = yield* Effect.timeoutOption(GenServer.startLink(Slow, undefined), 10)
+        yield* settle
+        expect(Option.isNone(started)).toBe(true)
+        expect(Process.list().filter(({ label }) => label === "slow")).toEqual([])
+      })
+    )
+  )
 })
 
 describe("call", () => {
@@ -378,6 +390,31 @@ describe("call", () => {
       expect(spans).toEqual(["traced.Where", outer])
     })
   )
+
+  behaviour("a fiber that a server has forked may call it", () =>
+    Effect.gen(function* () {
+      const heard = yield* Deferred.make<number>()
+      const Curious = GenServer.define<{ readonly call: Size }>()({
+        name: "curious",
+        init: () =>
+          Effect.gen(function* () {
+            const self = (yield* Process.self) as GenServer.ServerRef<Size>
+            yield* Effect.forkScoped(Effect.intoDeferred(GenServer.call(self, new Size()), heard as never))
+            return GenServer.Ok(7)
+          }),
+        handleCall: { Size: (_, state) => GenServer.Reply(state, state) }
+      })
+      yield* GenServer.start(Curious, undefined)
+      expect(yield* Deferred.await(heard)).toBe(7)
+    })
+  )
+
+  behaviour("a time-out that is no number is over at once, as Effect's durations have it", () =>
+    Effect.gen(function* () {
+      const stack = yield* GenServer.start(Stack, [])
+      expect(yield* failure(GenServer.call(stack, new Noreply(), { timeout: Number.NaN }))).toBe("CallTimeout")
+    })
+  )
 })
 
 describe("answers from elsewhere", () => {
@@ -445,6 +482,38 @@ describe("answers from elsewhere", () => {
       yield* settle
       yield* GenServer.stop(server)
       expect(yield* Fiber.join(asked)).toBe("ProcessExited")
+    })
+  )
+
+  behaviour("a caller that was interrupted is not there to be answered, and is forgotten", () =>
+    Effect.gen(function* () {
+      const froms: Array<GenServer.FromOf<Pop>> = []
+      const Keeper = GenServer.define<{ readonly call: Pop }>()({
+        name: "keeper",
+        init: () => GenServer.Ok(0),
+        handleCall: {
+          Pop: (_, count, from) => {
+            froms.push(from)
+            return GenServer.NoReply(count + 1)
+          }
+        }
+      })
+      const keeper = yield* GenServer.start(Keeper, undefined)
+      const before = Process.totals().callTimeouts
+      for (let i = 0; i < 300; i++) {
+        const caller = yield* Effect.fork(GenServer.call(keeper, new Pop(), { timeout: Duration.infinity }))
+        yield* settle
+        yield* Fiber.interrupt(caller)
+      }
+      const caller = yield* Effect.fork(GenServer.call(keeper, new Pop()))
+      yield* settle
+      yield* Fiber.interrupt(caller)
+      expect(froms.filter((from) => !from.isAnswered)).toEqual([])
+      const held = (froms.at(-1) as unknown as { readonly holders: Set<unknown> }).holders
+      expect(held.size).toBeLessThanOrEqual(64)
+      expect(yield* GenServer.reply(froms[0] as never, "late")).toBe(false)
+      yield* Effect.sleep("1 minute")
+      expect(Process.totals().callTimeouts).toBe(before)
     })
   )
 })

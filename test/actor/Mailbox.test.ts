@@ -109,6 +109,23 @@ describe("a mailbox", () => {
       })
     )
   })
+
+  it("clears away the senders that have gone, before they are too many", () => {
+    const mailbox = new Mailbox.Mailbox<Envelope.Letter>({ capacity: 1 })
+    mailbox.offer(letter(0))
+    let waitingMax = 0
+    const stay: Array<number> = []
+    for (let n = 1; n <= 10_000; n++) {
+      const item = letter(n)
+      mailbox.park(item)
+      if (n % 1000 === 0) stay.push(n)
+      else item.abandon()
+      waitingMax = Math.max(waitingMax, mailbox.waiting)
+    }
+    expect(waitingMax).toBeLessThanOrEqual(64)
+    expect(taken(mailbox)).toEqual([0, ...stay])
+    expect(mailbox.counters()).toMatchObject({ waiting: 0, waited: 10_000, taken: 11 })
+  })
 })
 
 describe("a full mailbox, for those who send", () => {

@@ -122,6 +122,22 @@ describe("the end of a process", () => {
       expect(yield* Process.awaitExit(pid)).toMatchObject({ _tag: "crash" })
     })
   )
+
+  behaviour("an observer that throws keeps nobody else from being told", () =>
+    Effect.gen(function* () {
+      for (const reason of [ExitReason.killed, ExitReason.shutdown]) {
+        const pid = yield* Process.spawn(Effect.never)
+        const told: Array<string> = []
+        Process.onExit(pid, () => {
+          throw new Error("observer")
+        })
+        Process.onExit(pid, ({ _tag }) => told.push(_tag))
+        yield* settle
+        yield* Process.exit(pid, reason)
+        expect([yield* Process.awaitExit(pid), told]).toEqual([reason, [reason._tag]])
+      }
+    })
+  )
 })
 
 describe("exit signals", () => {
@@ -363,6 +379,38 @@ describe("links", () => {
       })
     )
   )
+
+  behaviour("what a process starts after its end, in a region that could not be interrupted, does not outlive it", () =>
+    Effect.gen(function* () {
+      let child: Pid.Pid | null = null
+      let server: unknown = null
+      const stubborn = yield* Process.spawn(
+        Effect.uninterruptible(
+          Effect.gen(function* () {
+            yield* Effect.sleep(10)
+            child = yield* Process.spawnLink(Effect.never)
+            server = yield* Effect.either(GenServer.startLink(Stack, []))
+          })
+        )
+      )
+      yield* settle
+      yield* Process.exit(stubborn, ExitReason.killed)
+      yield* Effect.sleep(20)
+      expect(child && Process.exitReason(child)).toEqual(ExitReason.killed)
+      expect(server).toMatchObject({ _tag: "Left", left: { _tag: "StartFailed", reason: ExitReason.killed } })
+      expect(Process.info(stubborn).links).toBe(0)
+    })
+  )
+
+  behaviour("a monitor of a process that has ended itself is kept nowhere", () =>
+    Effect.gen(function* () {
+      const target = yield* Process.spawn(Effect.never)
+      const late = Effect.zipRight(Effect.sleep(10), Process.monitor(target))
+      yield* Process.awaitExit(yield* Process.spawn(Effect.forkDaemon(late)))
+      yield* Effect.sleep(20)
+      expect(Process.info(target).monitoredBy).toBe(0)
+    })
+  )
 })
 
 describe("monitors", () => {
@@ -589,6 +637,22 @@ describe("messages", () => {
     Effect.gen(function* () {
       const exit = yield* Effect.exit(Process.self as Effect.Effect<unknown>)
       expect(Exit.isFailure(exit) && Cause.pretty(exit.cause)).toMatch(/outside of a process/)
+    })
+  )
+
+  behaviour("a timer ends with the process that it is for, and leaves nothing with one that goes on", () =>
+    Effect.gen(function* () {
+      const pid = yield* Process.spawn(Effect.forever(Process.receive))
+      yield* settle
+      const others = Process.impl(pid).observers?.size ?? 0
+      const timers = [yield* Process.sendAfter(pid, 1, "1 hour"), Process.unsafeSendAfter(pid, 2, "1 hour")]
+      yield* Process.sendAfter(pid, 3, 10)
+      expect((yield* Process.sendAfter(pid, 4, 10)).cancel()).toBe(true)
+      yield* Effect.sleep(20)
+      expect([Process.info(pid).messagesHandled, Process.impl(pid).observers?.size]).toEqual([1, others + 2])
+      yield* Process.exit(pid, ExitReason.killed)
+      timers.push(yield* Process.sendAfter(pid, 5, "1 hour"))
+      expect(timers.map((timer) => timer.cancel())).toEqual([false, false, false])
     })
   )
 })

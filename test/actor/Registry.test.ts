@@ -1,7 +1,9 @@
 /** Ported behaviours: Elixir, lib/elixir/test/elixir/registry_test.exs (E). Those without a letter are our own. */
-import { Effect } from "effect"
-import { describe, expect } from "vitest"
+import { Cause, Effect, Exit } from "effect"
+import * as fc from "fast-check"
+import { describe, expect, it } from "vitest"
 import { ExitReason, type Pid, Process, PubSub, Registry } from "../../src/actor/index.ts"
+import { Simulation } from "../../src/testing/index.ts"
 import { behaviour, failure, inProcess, next, settle } from "./support.ts"
 
 /** A process that registers, and stays. */
@@ -261,6 +263,56 @@ describe("a registry with duplicate keys", () => {
       expect(yield* Registry.count(registry)).toBe(1)
     })
   )
+
+  it("does what a plain array would (random operations against a model)", () => {
+    const key = fc.constantFrom("a", "ab", "b")
+    const who = fc.nat(3)
+    const operation = fc.oneof(
+      { weight: 6, arbitrary: fc.record({ op: fc.constant("register" as const), who, key, value: fc.nat(3) }) },
+      { weight: 2, arbitrary: fc.record({ op: fc.constant("unregister" as const), who, key, value: fc.nat(3) }) },
+      { weight: 1, arbitrary: fc.record({ op: fc.constant("end" as const), who, key, value: fc.nat(3) }) }
+    )
+    fc.assert(
+      fc.property(fc.array(operation), (operations) => {
+        const world = Simulation.make({ seed: 1 })
+        const exit = world.run(
+          Effect.scoped(
+            Effect.gen(function* () {
+              const registry = yield* Registry.make<number>({ keys: "duplicate" })
+              const pids = yield* Effect.replicateEffect(Process.spawn(Effect.never), 4)
+              let model: Array<{ readonly pid: Pid.Pid; readonly key: string; readonly value: number }> = []
+              for (const { key, op, value, who } of operations) {
+                const pid = pids[who] as Pid.Pid<unknown>
+                if (op === "register") {
+                  Registry.unsafeRegister(registry, key, pid, value)
+                  if (Process.isAlive(pid)) model.push({ pid, key, value })
+                } else if (op === "unregister") {
+                  registry.table.remove(key, Process.impl(pid), (each) => each === value)
+                  model = model.filter((row) => row.pid !== pid || row.key !== key || row.value !== value)
+                } else {
+                  Process.unsafeExit(pid, ExitReason.killed)
+                  model = model.filter((row) => row.pid !== pid)
+                }
+                expect(yield* Registry.count(registry)).toBe(model.length)
+                for (const key of ["a", "ab", "b"]) {
+                  const meant = model.filter((row) => row.key === key)
+                  expect(yield* Registry.lookup(registry, key)).toEqual(meant.map(({ pid, value }) => ({ pid, value })))
+                }
+                for (const pid of pids) {
+                  const keys = model.filter((row) => row.pid === pid).map(({ key }) => key)
+                  expect(yield* Registry.keys(registry, pid)).toEqual(keys)
+                }
+                expect((yield* Registry.allKeys(registry)).toSorted()).toEqual([
+                  ...new Set(model.map(({ key }) => key).toSorted())
+                ])
+              }
+            })
+          )
+        )
+        if (Exit.isFailure(exit)) throw Cause.squash(exit.cause)
+      })
+    )
+  })
 })
 
 describe("PubSub", () => {

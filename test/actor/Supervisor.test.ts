@@ -2,7 +2,7 @@
  * Ported behaviours: OTP, lib/stdlib/test/supervisor_SUITE.erl (O); Elixir, lib/elixir/test/elixir/supervisor_test.exs (E).
  * Those without a letter are our own.
  */
-import { Context, Duration, Effect, Fiber, Layer } from "effect"
+import { Cause, Context, Duration, Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { describe, expect } from "vitest"
 import { ExitReason, GenServer, type Pid, Process, Registry, Supervisor } from "../../src/actor/index.ts"
 import {
@@ -159,6 +159,41 @@ describe("starting", () => {
       expect(Layer.isLayer(layer)).toBe(true)
     })
   )
+
+  behaviour(
+    "a start that is interrupted half-way stops what was started before, in reverse order, and waits for that",
+    () =>
+      Effect.gen(function* () {
+        const diary = new Diary()
+        const patient = { terminateMs: 100 }
+        const stuck = worker(diary, "stuck", {}, { init: () => Effect.never })
+        const inner = Supervisor.childSpec("inner", { children: [worker(diary, "b", {}, patient), stuck] })
+        const started = yield* Supervisor.start({ children: [worker(diary, "a", {}, patient), inner] }).pipe(
+          Effect.timeoutOption(10)
+        )
+        expect(started._tag).toBe("None")
+        expect(diary.take()).toEqual(["start a", "start b", "end b", "end a"])
+      })
+  )
+
+  behaviour("a child that calls its supervisor in init is told so, instead of waiting for ever", () =>
+    Effect.gen(function* () {
+      const names = yield* Registry.make({ keys: "unique" })
+      const top = Registry.via(names, "top")
+      const Asking = GenServer.define<GenServer.Protocol>()({
+        name: "asking",
+        init: () => Effect.as(Supervisor.whichChildren(top), GenServer.Ok(0))
+      })
+      const inner = Supervisor.childSpec("inner", { children: [GenServer.childSpec(Asking, undefined)] })
+      const error = yield* Effect.flip(Supervisor.start({ name: top, children: [inner] }))
+      let deepest: unknown = error
+      for (let cause = error; cause?._tag === "StartFailed" && cause.reason._tag === "crash"; ) {
+        deepest = Cause.squash(cause.reason.cause)
+        cause = deepest as typeof error
+      }
+      expect(String(deepest)).toMatch(/asking> called its supervisor <.* supervisor> in init/)
+    })
+  )
 })
 
 describe("stopping", () => {
@@ -296,6 +331,26 @@ describe("stopping", () => {
       yield* Process.exit(parent, boom)
       yield* settle
       expect(diary.take()).toEqual(["end b", "end a"])
+    })
+  )
+
+  behaviour("one that is asked to end waits no longer for a child's init, and starts no other child", () =>
+    Effect.gen(function* () {
+      const diary = new Diary()
+      let starts = 0
+      const stuck = { init: () => (starts++ === 0 ? Effect.void : Effect.never) }
+      const scope = yield* Scope.make()
+      const inner = Supervisor.childSpec("inner", { children: [worker(diary, "b"), worker(diary, "stuck", {}, stuck)] })
+      const top = yield* Scope.extend(Supervisor.start({ children: [worker(diary, "a"), inner] }), scope)
+      const innerPid = (yield* childOf(top, "inner")) as Supervisor.SupervisorRef
+      yield* Process.exit(yield* childOf(innerPid, "stuck"), ExitReason.killed)
+      yield* settle
+      const asked = yield* Effect.fork(Effect.flip(Supervisor.startChild(innerPid, worker(diary, "c"))))
+      yield* settle
+      expect(diary.take()).toEqual(["start a", "start b", "start stuck", "end stuck"])
+      yield* Scope.close(scope, Exit.void)
+      expect(diary.take()).toEqual(["end b", "end a"])
+      expect(yield* Fiber.join(asked)).toMatchObject({ _tag: "StartFailed", label: "c", reason: ExitReason.shutdown })
     })
   )
 })

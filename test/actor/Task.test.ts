@@ -334,6 +334,25 @@ describe("asyncStream", () => {
       })
     )
   )
+
+  behaviour("takes items as it starts their tasks, not all that there are", () =>
+    inProcess(
+      Effect.gen(function* () {
+        let taken = 0
+        const endless = {
+          *[Symbol.iterator]() {
+            for (;;) yield ++taken
+          }
+        }
+        const some = Stream.take(
+          Task.asyncStream(endless, (n) => Effect.succeed(n), { maxConcurrency: 2 }),
+          3
+        )
+        expect(told(yield* Stream.runCollect(some))).toEqual([1, 2, 3])
+        expect(taken).toBeLessThan(20)
+      })
+    )
+  )
 })
 
 describe("TaskSupervisor", () => {
@@ -462,5 +481,17 @@ describe("TaskSupervisor", () => {
         expect(yield* TaskSupervisor.children(tasks)).toEqual([])
       })
     )
+  )
+
+  behaviour("asyncStreamNolink: a function that throws instead of giving an effect is a crash of its task", () =>
+    Effect.gen(function* () {
+      const tasks = yield* TaskSupervisor.start()
+      const one = (n: number) => {
+        if (n === 2) throw new Error("two")
+        return Effect.succeed(n)
+      }
+      const exits = yield* Stream.runCollect(TaskSupervisor.asyncStreamNolink(tasks, [1, 2, 3], one))
+      expect(told(exits)).toEqual([1, "TaskExited", 3])
+    })
   )
 })

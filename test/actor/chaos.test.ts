@@ -1,5 +1,5 @@
 /**
- * Random trees of 200 processes under random crashes, kills, slow ends and calls, in simulated worlds.
+ * Random trees of 200 processes under random crashes, kills, slow ends, calls and starts that are given up, in simulated worlds.
  *
  * Checked after every step: nobody outlives its supervisor unless it is ending, every fiber works for a process that lives or is being
  * killed, no name leads to the dead and nobody has lost its own, nobody waits for the dead or for room that is there, who monitors is told
@@ -9,7 +9,7 @@
  * `MIMOSA_SCHEDULES` says how many worlds (1,000), `MIMOSA_SEED` which is the first. A failure names its seed: run it again by
  * `MIMOSA_SEED=<seed> MIMOSA_SCHEDULES=1`.
  */
-import { Effect, Exit, type Fiber, Logger, LogLevel, Request, Scope, Supervisor as Watch } from "effect"
+import { Effect, Exit, type Fiber, FiberId, Logger, LogLevel, Request, Scope, Supervisor as Watch } from "effect"
 import { describe, expect, it } from "vitest"
 import {
   DynamicSupervisor,
@@ -251,7 +251,8 @@ class World {
     else if (act < 66) this.#kill()
     else if (act < 72) this.#end()
     else if (act < 84) this.#manage()
-    else if (act < 88) this.#watch()
+    else if (act < 87) this.#watch()
+    else if (act < 89) this.#startAndGiveUp()
     else this.#fork(this.#growAndShrink())
   }
 
@@ -278,7 +279,21 @@ class World {
       onFailure: (error) => this.#seen.errors.set(error._tag, (this.#seen.errors.get(error._tag) ?? 0) + 1)
     })
     const pid = GenServer.whereis(server) // before it is asked: the fork below runs at once
-    this.#asked.push({ pid, fiber: this.#fork(counted), byMs: this.#simulation.nowMs + timeout })
+    const fiber = this.#fork(counted)
+    if (random.chance(0.1)) this.#interruptIn(random.int(timeout), fiber)
+    this.#asked.push({ pid, fiber, byMs: this.#simulation.nowMs + timeout })
+  }
+
+  /** A tree beside the root's whose start is interrupted half-way, unless it is quick; then it is stopped. */
+  #startAndGiveUp(): void {
+    const label = `brief${this.#ids.length}`
+    const children = [0, 1, 2].map((n) => this.#worker(`${label}/${n}`, "permanent"))
+    const brief = this.#fork(Effect.scoped(Supervisor.start({ label, children })))
+    this.#interruptIn(this.#random.int(150), brief)
+  }
+
+  #interruptIn(ms: number, fiber: Fiber.RuntimeFiber<unknown, unknown>): void {
+    this.#simulation.clock.unsafeSchedule(() => fiber.unsafeInterruptAsFork(FiberId.none), ms)
   }
 
   #cast(): void {

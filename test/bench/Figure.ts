@@ -55,6 +55,9 @@ export interface Paired {
 
 type Operation = (i: number) => void
 
+/** What a block took, and its peer's beside it: nanoseconds an operation. */
+export type BlockTimes = readonly [value: number, peerValue: number]
+
 /**
  * Two operations in turn, batch by batch, so that both see the same machine. Which of them goes first changes each time:
  * the second finds the keys of the batch in the processor's caches.
@@ -62,12 +65,11 @@ type Operation = (i: number) => void
 export const pair = (operation: Operation, peer: Operation, { batchSize = 1_000, batches = 300 } = {}): Paired =>
   medians(pairs(operation, peer, { batchSize, batches }))
 
-/** Nanoseconds an operation of each batch, and of its peer's beside it. */
 export const pairs = (
   operation: Operation,
   peer: Operation,
   { batchSize, batches }: { readonly batchSize: number; readonly batches: number }
-): Array<readonly [value: number, peerValue: number]> => {
+): BlockTimes[] => {
   timeBatches(operation, batchSize, batches >> 1)
   timeBatches(peer, batchSize, batches >> 1)
   return Array.from({ length: batches }, (_, batch) => {
@@ -78,7 +80,7 @@ export const pairs = (
   })
 }
 
-export const medians = (all: ReadonlyArray<readonly [value: number, peerValue: number]>): Paired => {
+export const medians = (all: readonly BlockTimes[]): Paired => {
   const sorted = ascending(all.map(([value]) => value))
   const median = (of: (value: number, peerValue: number) => number) =>
     quantile(ascending(all.map(([value, peerValue]) => of(value, peerValue))), 0.5)

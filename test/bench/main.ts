@@ -11,11 +11,12 @@ import type { Figure, Suite } from "./Figure.ts"
 import { goals, judge } from "./goals.ts"
 import { suite as hostile } from "./hostile.bench.ts"
 import { suite as kernel } from "./kernel.bench.ts"
+import { suite as quarantine } from "./quarantine.bench.ts"
 import { suite as resp } from "./resp.bench.ts"
 import { suite as sandbox } from "./sandbox.bench.ts"
 import { suite as trigger } from "./trigger.bench.ts"
 
-const suites: readonly Suite[] = [kernel, sandbox, trigger, hostile, actor, resp, expiry]
+const suites: readonly Suite[] = [kernel, sandbox, trigger, quarantine, hostile, actor, resp, expiry]
 
 const flags = process.argv.slice(2)
 const [isJson, isCheck] = [flags.includes("--json"), flags.includes("--check")]

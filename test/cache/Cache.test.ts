@@ -51,6 +51,29 @@ const failure = <E>(effect: Effect.Effect<unknown, E>): E =>
     onFailure: (cause) => Option.getOrThrow(Causes.failureOption(cause))
   })
 
+describe("unsafeBatch", () => {
+  it("makes one change of many: events come when it returns, also when it throws, and it answers what its body does", () => {
+    const { cache, events } = open()
+    const seen = cache.unsafeBatch(() => {
+      cache.unsafeSet("a", 1)
+      cache.unsafeBatch(() => cache.unsafeSet("b", 2))
+      return [events.length, cache.unsafeGet("a")]
+    })
+    expect([seen, events]).toEqual([
+      [0, 1],
+      ["write a", "write b", "read a"]
+    ])
+    expect(() =>
+      cache.unsafeBatch(() => {
+        cache.unsafeDelete("a")
+        throw new Error("in the middle")
+      })
+    ).toThrow("in the middle")
+    cache.unsafeSet("c", 3)
+    expect(events.slice(3)).toEqual(["delete a", "write c"])
+  })
+})
+
 describe("get, unsafeGet, peek and has", () => {
   it("find what is there, and nothing else", () => {
     const { cache } = open()

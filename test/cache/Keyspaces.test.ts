@@ -4,9 +4,9 @@ import { CacheClock, Keyspaces, Reactions, Wakeup, Wakeups } from "../../src/cac
 
 const ground = Layer.mergeAll(CacheClock.layer, Reactions.layerNone, Wakeups.layer)
 
-const opened = (limits?: Parameters<typeof Keyspaces.layer>[0]) =>
+const opened = (...given: Parameters<typeof Keyspaces.layer>) =>
   Effect.runSync(
-    Effect.all([Keyspaces, Wakeups]).pipe(Effect.provide(Layer.provideMerge(Keyspaces.layer(limits), ground)))
+    Effect.all([Keyspaces, Wakeups]).pipe(Effect.provide(Layer.provideMerge(Keyspaces.layer(...given), ground)))
   )
 
 describe("the limits of a keyspace", () => {
@@ -23,6 +23,22 @@ describe("the limits of a keyspace", () => {
       expect(() => opened(limits)).toThrow(`${Object.keys(limits)[0]} is a number from 1`)
     }
   )
+})
+
+describe("the event log of a keyspace", () => {
+  it("keeps as many events as it is told, and none where nothing is said", () => {
+    const [[{ main }], [{ main: silent }]] = [opened({}, 2), opened()]
+    for (const key of ["a", "b", "c"]) for (const each of [main, silent]) each.set(key, "v")
+    expect([main.log.recent().map(({ key }) => key), silent.log.recent(), silent.log.capacity]).toEqual([
+      ["b", "c"],
+      [],
+      0
+    ])
+  })
+
+  it.each([-1, 1.5, Number.NaN, 100_001])("cannot have %d events", (eventLog) => {
+    expect(() => opened({}, eventLog)).toThrow(`eventLog is a whole number from 0 to 100000; not ${eventLog}`)
+  })
 })
 
 describe("the keyspaces", () => {

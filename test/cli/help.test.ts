@@ -37,6 +37,15 @@ describe("help", () => {
     expect(helpOf(["ping"])).toMatch(/--port <port> +Its port for Redis clients\. \(default 6380; MIMOSA_PORT\)/)
   })
 
+  it("shows a usage a way of using it", () => {
+    const ways = helpOf(["trigger", "test"]).split("\n").slice(2, 5)
+    expect(ways).toEqual([
+      "Usage: mimosa trigger test <folder>",
+      "       mimosa trigger test [name] <EVENT> <key> <value> [options]",
+      "       mimosa trigger test [name] --history <n> [options]"
+    ])
+  })
+
   it("fits into a terminal of 120 columns", () => {
     const lines = commands.flatMap(({ path }) => helpOf(path).split("\n"))
     expect(lines.filter((line) => line.length > 120)).toEqual([])
@@ -120,7 +129,7 @@ describeBuilt("mimosa", () => {
     [["sevre"], "mimosa has no command 'sevre'; there are serve, ping, top, trigger, logs, shell"],
     [
       ["trigger", "foo"],
-      "mimosa trigger has no command 'foo'; there are set, list, info, test, apply, diff, remove, log"
+      "mimosa trigger has no command 'foo'; there are set, register, list, info, test, versions, rollback, shadow, graph, apply, diff, enable, disable, remove, log"
     ],
     [["ping", "--port=x"], "--port is a whole number from 1 to 65535, not 'x'"],
     [["ping"], "MIMOSA_PORT is a whole number from 1 to 65535, not 'many'"],

@@ -120,9 +120,11 @@ describeBuilt("mimosa trigger", () => {
     expect(stdout).toMatch(/^status +error\nerror +line 1: no -1\nfuel +\d+\nbytes +\d+\nus +[\d.]+\n$/)
   })
 
-  it("refuses a test of both a name and a source", async () => {
-    const { code, stderr } = await trigger(["test", "a", "ON_WRITE", "k", "v", "--source", "return 1"])
-    expect([code, stderr]).toEqual([1, "mimosa: give either the name of a trigger, or --file or --source\n"])
+  it("tries another source in a trigger's place, with its limits", async () => {
+    await set("limited", "k", "ON_WRITE", "--source", "return 1", "--timeout", "10")
+    const source = ["--source", "local n = 0 for i = 1, 1e5 do n = n + i end return n"]
+    const { stdout } = await trigger(["test", "limited", "ON_WRITE", "k", "v", ...source, "--json"])
+    expect(JSON.parse(stdout)).toMatchObject({ status: "timeout" })
   })
 
   it("removes a trigger, and says when there was none", async () => {
@@ -130,8 +132,121 @@ describeBuilt("mimosa trigger", () => {
     expect(await trigger(["remove", "gone"])).toMatchObject({ code: 0, stdout: "gone is removed\n" })
     expect(await trigger(["remove", "gone"])).toMatchObject({
       code: 1,
-      stderr: "mimosa: no trigger is named 'gone'\n"
+      stderr: "mimosa: no trigger is named 'gone'; mimosa trigger list shows those that are\n"
     })
+  })
+
+  it("takes every option of a trigger", async () => {
+    const events = "BEFORE_WRITE,ON_WRITE,ON_DELETE"
+    const options = "--when changed --sample 3 --include fill,flush --scope local --failclosed --isolate".split(" ")
+    await set("all", "*", events, "--source", "return", ...options)
+    expect(JSON.parse((await trigger(["info", "all", "--json"])).stdout)).toMatchObject({
+      events: "ON_WRITE,ON_DELETE,BEFORE_WRITE",
+      options: "WHEN CHANGED SAMPLE 3 INCLUDE fill INCLUDE flush SCOPE local FAILCLOSED ISOLATE"
+    })
+    const { stdout } = await set("off", "*", "ON_WRITE", "--source", "return", "--disabled")
+    expect(stdout).toBe("off is disabled; mimosa trigger enable off has it run\n")
+  })
+
+  it("registers under a name that is made from pattern and events", async () => {
+    const { stdout } = await trigger(["register", "made:*", "ON_EXPIRE"], { stdin: "return event.key" })
+    named.push("made:_all:ON_EXPIRE")
+    expect(stdout).toBe("made:_all:ON_EXPIRE is active on made:* for ON_EXPIRE\n")
+  })
+
+  it("disables a trigger, and enables it again", async () => {
+    await set("onoff", "o", "ON_WRITE", "--source", "return 1")
+    const said = [await trigger(["disable", "onoff"]), await trigger(["enable", "onoff"])]
+    expect(said.map(({ stdout }) => stdout)).toEqual([
+      "onoff is disabled; mimosa trigger enable onoff has it run\n",
+      "onoff is active on o for ON_WRITE\n"
+    ])
+    expect(await trigger(["enable", "nobody"])).toMatchObject({
+      code: 1,
+      stderr: "mimosa: trigger: no trigger is named 'nobody'\n"
+    })
+  })
+
+  it("shows the versions that are kept, and goes back to them", async () => {
+    await set("v", "v", "ON_WRITE", "--source", "\n-- first\nreturn 1")
+    await set("v", "v", "ON_WRITE", "--source", "return 2", "--priority", "9")
+    const lines = (await trigger(["versions", "v"])).stdout.split("\n")
+    expect(lines[0]).toMatch(/^VERSION +REGISTERED +PRIORITY +TIMEOUT_US +MEMORY_BYTES +OPTIONS +LINES +BEGINS WITH$/)
+    expect(lines[1]).toMatch(/^2 +live +\S+Z +9 +100 +65536 +1 +return 2$/)
+    expect(lines[2]).toMatch(/^1 +\S+Z +0 +100 +65536 +3 +-- first$/)
+    expect((await trigger(["rollback", "v"])).stdout).toBe("v runs version 1 again\n")
+    expect(JSON.parse((await trigger(["info", "v", "--json"])).stdout)).toMatchObject({ version: 1, versions: [1, 2] })
+    expect(JSON.parse((await trigger(["rollback", "v", "2", "--json"])).stdout)).toEqual({ name: "v", version: 2 })
+    expect(JSON.parse((await trigger(["versions", "v", "--json"])).stdout)).toMatchObject([
+      { version: 2, live: true, source: "return 2" },
+      { version: 1, live: false }
+    ])
+    expect((await trigger(["rollback", "v", "7"])).stderr).toBe(
+      "mimosa: trigger: trigger 'v' has no version 7; there are 1, 2\n"
+    )
+    expect((await trigger(["rollback", "v", "x"])).stderr).toBe("mimosa: a version is a whole number, not 'x'\n")
+  })
+
+  it("runs a shadow beside a trigger, and drops or promotes it", async () => {
+    await set("s", "s:*", "ON_WRITE", "--source", "return 1")
+    const without = await trigger(["shadow", "s"])
+    expect([without.code, without.stderr]).toEqual([
+      1,
+      "mimosa: trigger 's' has no shadow; mimosa trigger shadow s --file new.lua makes one\n"
+    ])
+    const { code, stdout } = await trigger(["shadow", "s", "--file", "-", "--timeout", "50"], { stdin: "return 2" })
+    expect([code, stdout]).toEqual([0, expect.stringContaining("all that it would do is dropped")])
+    expect((await trigger(["shadow", "s"])).stdout).toMatch(/^ +RUNS +ERRORS .*\nlive +0 .*\nshadow +0 .*\n$/)
+    const { shadow, source } = JSON.parse((await trigger(["info", "s", "--json"])).stdout)
+    expect([source, shadow]).toMatchObject(["return 1", { source: "return 2", runs: 0, us_p99: 0 }])
+    expect((await trigger(["shadow", "s", "drop"])).stdout).toBe("the shadow of s is gone\n")
+    expect((await trigger(["shadow", "s", "drop"])).stderr).toBe("mimosa: trigger 's' has no shadow\n")
+    await trigger(["shadow", "s", "--source", "return 3"])
+    expect((await trigger(["shadow", "s", "promote"])).stdout).toBe("the shadow of s is now the live version\n")
+    expect(JSON.parse((await trigger(["info", "s", "--json"])).stdout)).toMatchObject({
+      source: "return 3",
+      version: 2
+    })
+    expect((await trigger(["shadow", "s", "dorp"])).stderr).toBe(
+      "mimosa: a shadow is set with --file or --source; 'dorp' is none of drop, promote\n"
+    )
+  })
+
+  it("shows a graph of what sets off what, and warns of cycles when they are made", async () => {
+    await set("ping", "ping:*", "ON_WRITE", "--source", "cache.set('pong:1', cache.get('limit'))")
+    const { stdout, stderr } = await set("pong", "pong:*", "ON_WRITE", "--source", "cache.set('ping:1', 1)")
+    expect(stdout).toBe("pong is active on pong:* for ON_WRITE\n")
+    expect(stderr).toContain("mimosa: warning: pong sets itself off: 'pong' → 'ping' → 'pong'")
+    expect((await trigger(["info", "pong"])).stdout).toMatch(/\nwarning +sets itself off: 'pong' → 'ping' → 'pong'/)
+    const lines = [
+      "ping  ON_WRITE of ping:*",
+      "  reads     limit",
+      "  writes    pong:1",
+      "  sets off  pong (ON_WRITE: write of pong:1)",
+      "",
+      "pong  ON_WRITE of pong:*",
+      "  writes    ping:1",
+      "  sets off  ping (ON_WRITE: write of ping:1)",
+      "",
+      "cycle: ping → pong → ping; a cascade runs each once for a key",
+      ""
+    ]
+    expect((await trigger(["graph"])).stdout).toBe(lines.join("\n"))
+    expect(JSON.parse((await trigger(["graph", "--json"])).stdout)).toMatchObject({ cycles: [["ping", "pong"]] })
+  })
+
+  it("says which arguments a test takes", async () => {
+    for (const args of [[], ["a", "b"], ["a", "--source", "return"]]) {
+      expect((await trigger(["test", ...args])).stderr).toBe(
+        "mimosa: mimosa trigger test takes a folder alone, or [name] <EVENT> <key> <value>, or [name] with --history <n>\n"
+      )
+    }
+    expect((await trigger(["test", "a", "ON_WRITE", "k", "v", "--history", "3"])).stderr).toBe(
+      "mimosa: --history takes the events that happened: leave out EVENT, key, value, --old and --meta\n"
+    )
+    expect((await trigger(["test", "--history", "3"])).stderr).toBe(
+      "mimosa: give the name of a trigger, or --file or --source\n"
+    )
   })
 
   it("runs the very version that is tested", () => {
@@ -143,7 +258,7 @@ describeBuilt("mimosa trigger", () => {
       await set("boom", "log:*", "ON_WRITE", "--source", "error('boom ' .. event.key)")
       expect(await redisCli(served.port, ["SET", "log:1", "v"])).toBe("OK\n")
       expect((await trigger(["log"])).stdout).toMatch(
-        /^TIME +TRIGGER +EVENT +KEY +KIND +MESSAGE\n\S+Z +boom +ON_WRITE +log:1 +error +line 1: boom log:1\n$/
+        /^TIME +TRIGGER +EVENT +KEY +KIND +COUNT +MESSAGE\n\S+Z +boom +ON_WRITE +log:1 +error +1 +line 1: boom log:1\n$/
       )
       expect(JSON.parse((await trigger(["log", "1", "--json"])).stdout)).toMatchObject([
         { trigger: "boom", key: "log:1", kind: "error", message: "line 1: boom log:1" }
@@ -151,6 +266,44 @@ describeBuilt("mimosa trigger", () => {
       expect(JSON.parse((await trigger(["list", "--json"])).stdout)).toMatchObject([
         { name: "boom", runs: 1, errors: 1 }
       ])
+      expect((await trigger(["info", "boom"])).stdout).toMatch(/\nfailed +error 1\n/)
+    })
+
+    it("shows which trigger was taken out, why, and when it is tried again", async () => {
+      await set("shaky", "shaky", "ON_WRITE", "--source", "error('no')")
+      await redisCli(served.port, [], "SET shaky v\n".repeat(101))
+      const why = "failed more than 100 times within 10 s; it is probed by itself, or set in again by TRIGGER ENABLE"
+      const { stdout } = await trigger(["list", "shaky"])
+      expect(stdout).toMatch(/\nshaky +shaky +ON_WRITE +quarantined +0 +101 +101\n/)
+      expect(stdout).toContain(`\nshaky is quarantined: it ${why}\n`)
+      const { stdout: info } = await trigger(["info", "shaky"])
+      expect(info).toMatch(/\nstatus +quarantined, version 1 since \S+Z\n/)
+      expect(info).toContain(`\nquarantine  ${why}\nnext probe  after 2`)
+      expect((await trigger(["enable", "shaky"])).stdout).toBe("shaky is active on shaky for ON_WRITE\n")
+    })
+
+    it("tries a trigger on the last events, and shows what another source would do otherwise", async () => {
+      const source = "if tonumber(event.value) > 1 then cache.set('big', event.value) end"
+      await set("h", "hist:*", "ON_WRITE", "--source", source)
+      for (const value of ["1", "2", "3"]) await redisCli(served.port, ["SET", `hist:${value}`, value])
+      const plain = (await trigger(["test", "h", "--history", "1000"])).stdout
+      expect(plain).toMatch(/\d+ +ON_WRITE +hist:1 +nothing\n\d+ +ON_WRITE +hist:2 +set big "2"\n/)
+      expect(plain).toMatch(/\nin sum +3 +0 +2 /)
+      expect(plain).toMatch(/\n3 of the last \d+ events are for it\n$/)
+      const other = source.replace("> 1", "> 2")
+      const compared = (await trigger(["test", "h", "--history", "1000", "--source", other])).stdout
+      expect(compared).toMatch(/NUMBER +EVENT +KEY +WOULD +THE RUNNING VERSION\n/)
+      expect(compared).toMatch(/ON_WRITE +hist:2 +nothing +set big "2"\n/)
+      expect(compared).toMatch(/ON_WRITE +hist:3 +set big "3" +the same\n/)
+      expect(compared).toMatch(/\nrunning version +3 +0 +2 .*\ndifference +0 +0 +-1 /)
+      expect(compared).toMatch(/; on 1 of them the running version does something else\n$/)
+      const json = JSON.parse((await trigger(["test", "h", "--history", "2", "--source", other, "--json"])).stdout)
+      expect(json).toMatchObject({
+        matched: expect.any(Number),
+        sum: { ok: expect.any(Number) },
+        runs: expect.any(Array)
+      })
+      expect((await trigger(["test", "nobody", "--history", "2"])).stderr).toContain("no trigger is named 'nobody'")
     })
   })
 })

@@ -57,6 +57,16 @@ describeBuilt("mimosa trigger with a folder", () => {
     expect(JSON.parse((await trigger("info", "b", "--json")).stdout)).toMatchObject({ status: "disabled" })
   })
 
+  it("shows where triggers would go round in circles before it is asked for", async () => {
+    await put("a.lua", "-- match: a:*\n-- on: ON_WRITE\ncache.set('b:1', 1)\n")
+    await put("b.lua", "-- match: b:*\n-- on: ON_WRITE\ncache.set('a:1', 1)\n")
+    const { stdout } = await trigger("apply", folder, "--dry-run")
+    expect(stdout).toMatch(/\ncycle: a → b → a; a cascade runs each once for a key\n$/)
+    expect(JSON.parse((await trigger("apply", folder, "--dry-run", "--json")).stdout)).toMatchObject({
+      cycles: [["a", "b"]]
+    })
+  })
+
   it("shows what has changed, changes it, and removes what no file says when it is asked to", async () => {
     await put("a.lua", "-- name: c\n-- match: a:*\n-- on: ON_WRITE\n-- sample: 2\nreturn 'ü'\n")
     await trigger("apply", folder, "--prune", "--yes")
@@ -89,7 +99,8 @@ describeBuilt("mimosa trigger with a folder", () => {
       change: [],
       unchanged: ["d"],
       remove: ["c"],
-      keep: []
+      keep: [],
+      cycles: []
     })
     await trigger("apply", folder, "--prune", "--yes")
     expect(await names()).toEqual(["d"])
@@ -153,7 +164,8 @@ describeBuilt("mimosa trigger with a folder", () => {
   it("refuses words that are neither a folder nor an event", async () => {
     expect(await mimosa(["trigger", "test", "a", "ON_WRITE"])).toMatchObject({
       code: 1,
-      stderr: "mimosa: mimosa trigger test takes a folder alone, or [name] <EVENT> <key> <value>\n"
+      stderr:
+        "mimosa: mimosa trigger test takes a folder alone, or [name] <EVENT> <key> <value>, or [name] with --history <n>\n"
     })
   })
 })

@@ -1,6 +1,7 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { globMatches } from "../../src/kernel/Glob.ts"
+import { scheduleCount } from "../support/Random.ts"
 
 describe("globMatches", () => {
   it.each([
@@ -49,7 +50,7 @@ describe("globMatches", () => {
       fc.property(pattern, text, (p, t) => {
         expect(globMatches(p, t)).toBe(tryAll(p, t))
       }),
-      { numRuns: 5_000 }
+      { numRuns: scheduleCount(5_000) }
     )
   })
 

@@ -2,6 +2,7 @@
 import fc from "fast-check"
 import { expect, it } from "vitest"
 import { RunStatus } from "../../src/sandbox/index.ts"
+import { scheduleCount } from "../support/Random.ts"
 import { define, limits, makeVm, slots } from "./support.ts"
 
 const fragments = [
@@ -61,6 +62,6 @@ it("sees all that it reads, whatever way it is written", () => {
       const plain = `local see = host.see\n${source}`
       expect(run(plain)).toEqual(run(`${plain}\ndo return ... end`)) // which makes it dynamic
     }),
-    { numRuns: 1_000 }
+    { numRuns: scheduleCount(1_000) }
   )
 })

@@ -11,7 +11,8 @@ import { Readiness } from "../../src/server/Readiness.ts"
 import type { DryRunReport } from "../../src/triggers/DryRun.ts"
 import { LogStreams } from "../../src/triggers/LogStreams.ts"
 import { optionsDefault, type RegisteredTrigger } from "../../src/triggers/Trigger.ts"
-import { TriggerNotFound, TriggerSyntaxError } from "../../src/triggers/TriggerError.ts"
+import { HistoryOff, TriggerNotFound, TriggerSyntaxError } from "../../src/triggers/TriggerError.ts"
+import { triggerGraph } from "../../src/triggers/TriggerGraph.ts"
 import type { TestSubject } from "../../src/triggers/Triggers.ts"
 import * as Port from "../servers/Port.ts"
 
@@ -43,7 +44,7 @@ const aTrigger: RegisteredTrigger = {
 }
 
 const aReport: DryRunReport = {
-  ...{ status: "ok", result: 12345678901234567890n, error: null, us: 1.5, fuel: 9, bytes: 8 },
+  ...{ status: "ok", result: 12345678901234567890n, error: null, us: 1.4999, fuel: 9, bytes: 8 },
   writes: [{ key: "k", value: "é", ttlMs: null, metadata: null, tags: [], cost: 0 }],
   ...{ deletes: [], emits: [], webhooks: [], logs: [] }
 }
@@ -66,7 +67,11 @@ const engine = (): HttpTriggers => {
   return {
     list: () => [aTrigger, { ...aTrigger, name: "b", shadow: { ...aTrigger, source: "return" } }],
     test: (subject, event) => asked(subject, event, aReport),
-    testHistory: (subject, count) => asked(subject, count, { events: 9, matched: 2, runs, sum, current: sum }),
+    graph: () => triggerGraph([aTrigger]),
+    testHistory: (subject, count) =>
+      subject.name === "off"
+        ? new HistoryOff()
+        : asked(subject, count, { events: 9, matched: 2, runs, sum, current: sum }),
     logs
   }
 }
@@ -98,7 +103,7 @@ const ask = (url: string, init?: RequestInit) =>
   })
 
 /** Everything that a server says to raw bytes until it closes the connection. */
-const raw = (port: number, bytes: string) =>
+const raw = (port: number, bytes: string | Uint8Array) =>
   Effect.promise(
     () =>
       new Promise<string>((resolve, reject) => {
@@ -271,7 +276,7 @@ describe("triggers over HTTP", () => {
   it.scopedLive.each([
     [400, "the body is no JSON", "{"],
     [400, "the body is no JSON object", "[]"],
-    [400, "there is no body", ""],
+    [400, "the body is no JSON", ""],
     [400, "the body is not UTF-8", new Uint8Array([0x22, 0xff, 0x22])],
     [400, "'sauce' is no field here; there are name, source, history, event", { sauce: "return", ...event }],
     [400, "give name, the trigger's, or source, or both", event],
@@ -291,6 +296,7 @@ describe("triggers over HTTP", () => {
     [400, "history is about events that happened; leave out event, key", { name: "stock", history: 1, ...event }],
     [400, "history is a whole number from 1", { name: "stock", history: 0 }],
     [404, "no trigger is named 'nobody'", { name: "nobody", ...event }],
+    [409, "no events are kept to run it on", { name: "off", history: 1 }],
     [400, "source: test:1:8: unexpected symbol", { source: "return return", ...event }]
   ] as const)("are not tried, with %i and what is wrong: %s", ([status, error, body]) =>
     Effect.gen(function* () {
@@ -337,6 +343,19 @@ describe("triggers over HTTP", () => {
       const head = "POST /v1/triggers/test HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
       const said = yield* raw(readiness.portOf("HTTP") as number, head + rest)
       expect(said).toMatch(/^HTTP\/1\.1 413 [\s\S]*a body has at most 262144 bytes/)
+    })
+  )
+
+  it.scopedLive("are tried when the body comes byte by byte", () =>
+    Effect.gen(function* () {
+      const { readiness } = yield* serving()
+      const body = JSON.stringify({ name: "stock", event: "ON_WRITE", key: "k", value: "ü".repeat(1000) })
+      const chunks = [...Buffer.from(body)].map((byte) => `1\r\n${String.fromCharCode(byte)}\r\n`).join("")
+      const head = "content-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+      const request = `POST /v1/triggers/test HTTP/1.1\r\nhost: x\r\n${head}${chunks}0\r\n\r\n`
+      const said = yield* raw(readiness.portOf("HTTP") as number, Buffer.from(request, "latin1"))
+      expect(said).toMatch(/^HTTP\/1\.1 200 /)
+      expect(tried).toMatchObject([[{ name: "stock" }, { value: "\xc3\xbc".repeat(1000) }]])
     })
   )
 

@@ -40,6 +40,7 @@ export interface Engine {
 }
 
 export const makeEngine = (options: EngineOptions = {}): Engine => {
+  const { fuelMax } = options // no closure may keep the options: by `after` they lead to all engines before this one
   const clock = {
     ms: 1_000_000,
     nowMs: () => clock.ms
@@ -77,9 +78,7 @@ export const makeEngine = (options: EngineOptions = {}): Engine => {
   const trigger: Engine["trigger"] = (input) => {
     const made = registry.set({ name: `t${registry.size + 1}`, pattern: "*", events: ["ON_WRITE"], ...input })
     if (!(made instanceof Trigger)) throw made
-    return options.fuelMax === undefined
-      ? made
-      : Object.assign(made, { limits: { ...made.limits, fuelMax: options.fuelMax } })
+    return fuelMax === undefined ? made : Object.assign(made, { limits: { ...made.limits, fuelMax } })
   }
   return { clock, emits, webhooks, lines, workers, machines, log, runner, keyspace, registry, trigger }
 }

@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest"
 import { entryBytes, noMeta, type Value } from "../../src/kernel/index.ts"
 import { overlayBytesMax, overlayOperationsMax } from "../../src/triggers/Overlay.ts"
+import { refusalOf } from "../../src/webhooks/Delivery.ts"
 import { type EngineOptions, makeEngine, told } from "../support/Engine.ts"
 
 /** An engine in which a write of "go" runs the source. */
@@ -489,6 +490,15 @@ describe("cache.webhook", () => {
     ])
   })
 
+  it("takes as many headers of its own as leave room for ours", () => {
+    const headers = (count: number) => `local h = {} for i = 1, ${count} do h["x-" .. i] = "v" end
+      cache.webhook("http://a", 1, { headers = h })`
+    const [webhook] = ran(headers(31)).webhooks
+    expect(webhook && [Object.keys(webhook.headers).length, refusalOf(webhook)]).toEqual([32, undefined])
+    const [record] = ran(headers(32)).log.recent(1)
+    expect(record?.message).toBe("line 2: cache.webhook: 32 headers are more than 31")
+  })
+
   const headerWords = "is no header: names are tokens, values are one line of text"
   it.each([
     ["cache.webhook()", "cache.webhook: '' is no http or https URL; it stands first, then the payload"],
@@ -535,6 +545,38 @@ describe("cache.webhook", () => {
     ['cache.webhook("http://a", 1, { headers = { a = 1 } })', `cache.webhook: 'a' ${headerWords}`]
   ])("refuses %s", (source, words) => {
     expect(refusal(source)).toBe(words)
+  })
+})
+
+describe("work that grows with what it is given", () => {
+  const filled = "local t = {} for i = 1, 1000 do t[i] = { i, i .. 'x' } end "
+
+  it.each([
+    ["cache.set('k', t)"],
+    ["cache.set('k', 1, { metadata = { t = t } })"],
+    ["cache.emit('x', t)"],
+    ["cache.log('s', t)"],
+    ["cache.log(t)"],
+    ["cache.webhook('http://a', t)"],
+    ["cache.webhook('http://a', ('x'):rep(100000))"],
+    ["cache.diff(t, 1)"]
+  ])("%s is paid with fuel, beside that of bringing it over", (call) => {
+    const fuelOf = (source: string) => {
+      const engine = ran(filled + source)
+      expect(engine.log.recent(1)).toEqual([])
+      return engine.registry.get("t")?.stats.fuel as number
+    }
+    // Refused once its arguments are there, before anything is done with them.
+    const given = call.includes(":rep") ? "('x'):rep(100000)" : "t"
+    const brought = fuelOf(`pcall(cache.webhook, "http://a", ${given}, "refused")`)
+    expect(fuelOf(call) - brought).toBeGreaterThan(20_000)
+  })
+
+  it("ends the run as a timeout where there is not enough, and nothing of it is committed", () => {
+    const engine = ran(`${filled} cache.emit("before", 1) for i = 1, 1000 do cache.diff(t, t) end`, {
+      fuelMax: 5_000_000
+    })
+    expect([engine.log.recent(1)[0]?.kind, engine.emits]).toEqual(["timeout", []])
   })
 })
 

@@ -1,6 +1,6 @@
 /** BEFORE_WRITE and BEFORE_DELETE (law 9): what they may make of an operation, and what becomes of it when they fail. */
 import { describe, expect, it } from "vitest"
-import { noMeta } from "../../src/kernel/index.ts"
+import { entryBytes, noMeta } from "../../src/kernel/index.ts"
 import { type Engine, type EngineOptions, makeEngine } from "../support/Engine.ts"
 
 const guarded = (source: string, options: Parameters<Engine["trigger"]>[0] = { source }, engine?: EngineOptions) => {
@@ -138,7 +138,7 @@ describe("a BEFORE trigger that cannot judge", () => {
     if (worker !== undefined) worker.vm = null
     expect([engine.keyspace.set("k", "v"), engine.keyspace.refusal]).toEqual([
       false,
-      "trigger 'gate' failed to judge it: see TRIGGER LOG"
+      "trigger 'gate' did not judge it: its machine is being brought back"
     ])
     if (worker !== undefined) worker.vm = vm
     for (let i = 0; i < 6; i++) trigger?.quarantine.failed("killed", engine.clock.ms)
@@ -153,6 +153,30 @@ describe("a BEFORE trigger that cannot judge", () => {
       undefined,
       ["skipped:budget", "rejected"]
     ])
+  })
+
+  it("that makes more of a write than the keyspace holds says how much, to the client when it is FAILCLOSED", () => {
+    const { keyspace, log } = guarded('return ("x"):rep(3000)', { source: "", failClosed: true }, { maxBytes: 2000 })
+    expect(keyspace.set("k", "v")).toBe(false)
+    const bytes = entryBytes + 1 + 3000
+    const why = `what it returned would be an entry of ${bytes} bytes; the keyspace holds 2000 in all`
+    expect([keyspace.refusal, log.recent(1)[0]?.message]).toEqual([`trigger 'gate' failed to judge it: ${why}`, why])
+  })
+
+  it("is not asked for a deadline that changes", () => {
+    const engine = guarded('cache.reject("no")', {
+      source: "",
+      pattern: "k",
+      events: ["BEFORE_WRITE", "BEFORE_DELETE"]
+    })
+    const { keyspace, clock } = engine
+    keyspace.set("k", "v", 0, noMeta, 16)
+    expect([keyspace.expireAt("k", clock.ms + 5), keyspace.expireAt("k", 0), keyspace.expireAt("k", 1)]).toEqual([
+      true,
+      true,
+      true
+    ])
+    expect([engine.runner.counters.runs, keyspace.size]).toEqual([0, 0])
   })
 
   it("may not change entries by itself, and is told what to do instead", () => {

@@ -31,6 +31,8 @@ export type Deed =
   /** Stores a table with the event's depth. */
   | { readonly do: "store depth"; readonly key: string }
   | { readonly do: "toggle"; readonly key: string }
+  /** Counts in a global, and stores that: for triggers that are isolated, whose globals begin anew with each run. */
+  | { readonly do: "remember"; readonly key: string }
   /** Writes to a key of its own for each depth, so that chains do not end at the same key. */
   | { readonly do: "chain"; readonly prefix: string }
   /** What a BEFORE_ trigger is for; in any other it does nothing. */
@@ -50,6 +52,9 @@ export interface PlainDefinition {
   readonly sample?: number
   readonly includeFill?: boolean
   readonly includeFlush?: boolean
+  readonly scope?: "local" | "all"
+  readonly isolate?: boolean
+  readonly isEnabled?: boolean
 }
 
 export interface PlainLimits {
@@ -104,13 +109,15 @@ class PlainTrigger {
   backAtMs = Number.NEGATIVE_INFINITY
   offered = 0
   skip: { kind: string; atMs: number; at: number } | undefined
+  shadow: PlainTrigger | undefined
 
   constructor(
     readonly definition: PlainDefinition,
     /** Tells this trigger from one of the same name before it. */
-    readonly number: number
+    readonly number: number,
+    readonly isShadow = false
   ) {
-    const { pattern, events, priority, includeFill, includeFlush } = definition
+    const { pattern, events, priority, includeFill, includeFlush, isEnabled = true } = definition
     const isPrefix = pattern.endsWith("*")
     this.pattern = {
       source: pattern,
@@ -122,7 +129,13 @@ class PlainTrigger {
     for (const event of events) for (const cause of causesOf[event] ?? []) this.mask |= causeBit(cause)
     if (includeFill) this.mask |= causeBit(Cause.fill)
     if (includeFlush) this.mask |= causeBit(Cause.flushKey)
+    if (!isEnabled) this.mask = 0
     this.priority = priority
+  }
+
+  /** How records name it. */
+  get label(): string {
+    return this.isShadow ? `${this.definition.name}~shadow` : this.definition.name
   }
 
   count(what: string, times = 1): void {
@@ -136,6 +149,7 @@ interface Wishes {
   readonly tells: Array<readonly [channel: string, payload: string]>
   readonly webhooks: string[]
   readonly logs: string[]
+  remembered: number
 }
 
 export interface PlainEngineOptions {
@@ -156,7 +170,7 @@ export class PlainEngine {
   private triggers: PlainTrigger[] = []
   private made = 0
   /** What the client's operation at hand has used. */
-  private used = { runs: 0, burns: 0 }
+  private used = { runs: 0, burns: 0, shadowBurns: 0 }
   private cut: { count: number; text: string } | undefined
   private questions = 0
   private waiting: { webhooks: string[]; tells: Array<readonly [string, string]>; logs: string[] } | undefined
@@ -188,26 +202,44 @@ export class PlainEngine {
   }
 
   statsOf(): Array<readonly [name: string, counts: object, isQuarantined: boolean]> {
-    return this.triggers.map(({ definition, stats, isOut }) => [definition.name, stats, isOut])
+    return this.triggers
+      .flatMap((trigger) => (trigger.shadow === undefined ? [trigger] : [trigger, trigger.shadow]))
+      .map(({ label, stats, isOut }) => [label, stats, isOut])
   }
 
-  /** TRIGGER ENABLE. */
-  enable(name: string): void {
+  /** TRIGGER ENABLE and DISABLE. */
+  enable(name: string, isEnabled: boolean): void {
     const trigger = this.triggers.find(({ definition }) => definition.name === name)
     if (trigger === undefined) return
-    trigger.isOut = false
-    trigger.failures = {}
-    trigger.backAtMs = Number.NEGATIVE_INFINITY
+    if (isEnabled) {
+      trigger.isOut = false
+      trigger.failures = {}
+      trigger.backAtMs = Number.NEGATIVE_INFINITY
+    }
+    if ((trigger.definition.isEnabled ?? true) === isEnabled) return
+    const next = new PlainTrigger({ ...trigger.definition, isEnabled }, this.made++)
+    const { stats, failures, isOut, probeAtMs, waitMs, backAtMs, shadow } = trigger
+    Object.assign(next, { stats, failures, isOut, probeAtMs, waitMs, backAtMs, shadow })
+    this.triggers = this.triggers.map((each) => (each === trigger ? next : each))
+    this.keyspace.watchers = this.triggers
+  }
+
+  /** TRIGGER SHADOW: other steps on the same events; none drops what is there. */
+  shadow(name: string, steps: readonly Step[] | null): void {
+    const trigger = this.triggers.find(({ definition }) => definition.name === name)
+    if (trigger === undefined) return
+    trigger.shadow = steps === null ? undefined : new PlainTrigger({ ...trigger.definition, steps }, this.made++, true)
   }
 
   private onEvent(event: PlainEvent): void {
-    const origin = event.origin as PlainOrigin | null
+    const origin = stepOf(event.origin)
     const triggers = event.watchers as unknown as readonly PlainTrigger[]
     const sequence = this.keyspace.log.indexOf(event) + 1
     const cascade = origin?.cascade ?? { id: `boot-${sequence}`, seen: new Set<string>() }
     if (origin === null) for (const { number } of triggers) cascade.seen.add(`${number} ${event.key}`)
     for (const trigger of triggers) {
       if (!this.triggers.includes(trigger) || !isFor(trigger, event)) continue
+      this.runShadow(trigger.shadow, event, sequence, cascade, origin)
       const reason = this.reasonToSkip(trigger, event, origin, cascade)
       if (reason !== undefined) this.skip(trigger, event, sequence, reason)
       else {
@@ -258,9 +290,10 @@ export class PlainEngine {
   private ask(trigger: PlainTrigger, event: PlainEvent): string | { value: string; ttlMs: number } | null {
     const number = this.questions
     if (!this.triggers.includes(trigger) || !isFor(trigger, event)) return null
-    const origin = event.origin as PlainOrigin | null
+    const origin = stepOf(event.origin)
     const cascade = origin?.cascade ?? { id: `boot-b${number}`, seen: new Set<string>() }
     const { failClosed = false, steps } = trigger.definition
+    this.runShadow(trigger.shadow, event, number, cascade, origin)
     const reason = this.reasonOfItsOwn(trigger, event) ?? (this.isSpent() ? "budget" : undefined)
     if (reason !== undefined) {
       this.skip(trigger, event, number, reason)
@@ -283,6 +316,34 @@ export class PlainEngine {
       if (step.do === "rewrite") return step
     }
     return null
+  }
+
+  /** A run of which nothing comes but its own counts, and a record when it fails. */
+  private runShadow(
+    shadow: PlainTrigger | undefined,
+    event: PlainEvent,
+    sequence: number,
+    cascade: PlainCascade,
+    origin: PlainOrigin | null
+  ): void {
+    if (shadow === undefined) return
+    const isSpent = this.used.shadowBurns >= this.options.limits.burns
+    const reason = this.reasonOfItsOwn(shadow, event) ?? (isSpent ? "budget" : undefined)
+    if (reason !== undefined) {
+      shadow.count(`skipped:${reason}`)
+      return
+    }
+    if (this.isMachineGone) {
+      this.skip(shadow, event, sequence, "no_vm")
+      return
+    }
+    const wishes = this.run(shadow, event, sequence, cascade, origin)
+    if (typeof wishes === "string") {
+      if (wishes !== "failed") shadow.count("rejects")
+      return
+    }
+    for (const change of wishes.changes.values()) shadow.count(change === null ? "deletes" : "writes")
+    countSent(shadow, wishes)
   }
 
   private isSpent(): boolean {
@@ -338,8 +399,8 @@ export class PlainEngine {
   ): Wishes | string {
     const isBefore = event.cause === Cause.beforeWrite || event.cause === Cause.beforeDelete
     trigger.count("runs")
-    this.used.runs++
-    const wishes: Wishes = { changes: new Map(), tells: [], webhooks: [], logs: [] }
+    if (!trigger.isShadow) this.used.runs++
+    const wishes: Wishes = { changes: new Map(), tells: [], webhooks: [], logs: [], remembered: 0 }
     for (const step of trigger.definition.steps) {
       if (step.do === "only if") {
         if (shownValue(event) !== step.value) break
@@ -374,6 +435,7 @@ export class PlainEngine {
   ): void {
     const path = [...(origin?.path ?? []), trigger.definition.name]
     const step: PlainOrigin = { depth: (origin?.depth ?? 0) + 1, cascade, path }
+    const before = this.keyspace.origin
     this.keyspace.origin = step
     const passed: Array<[string, { readonly value: Value; readonly expiresAtMs: number } | null]> = []
     const isAsked = this.triggers.some(({ mask }) => (mask & beforeBits) !== 0)
@@ -387,7 +449,7 @@ export class PlainEngine {
           ? this.keyspace.gateDelete(key)
           : this.keyspace.gateWrite(key, change.value, change.expiresAtMs, noMeta, 0)
       if (typeof answer === "string") {
-        this.keyspace.origin = null
+        this.keyspace.origin = before
         this.fail(trigger, event, sequence, "rejected")
         return
       }
@@ -398,15 +460,13 @@ export class PlainEngine {
       if (change === null) this.keyspace.delete(key, Cause.delete, true)
       else this.keyspace.set(key, change.value, change.expiresAtMs, noMeta, SetFlag.passed)
     }
-    this.keyspace.origin = null
+    this.keyspace.origin = before
     this.keep(wishes, trigger)
   }
 
   /** What leaves the cache waits until all is settled. */
   private keep(wishes: Wishes, trigger: PlainTrigger): void {
-    trigger.count("emits", wishes.tells.length)
-    trigger.count("webhooks", wishes.webhooks.length)
-    trigger.count("logs", wishes.logs.length)
+    countSent(trigger, wishes)
     this.waiting ??= { webhooks: [], tells: [], logs: [] }
     this.waiting.webhooks.push(...wishes.webhooks)
     this.waiting.tells.push(...wishes.tells)
@@ -416,8 +476,10 @@ export class PlainEngine {
   private fail(trigger: PlainTrigger, event: PlainEvent, sequence: number, ending: Ending | "rejected"): void {
     trigger.count(ending)
     this.records.push(this.recordOf(trigger, event, sequence, ending))
-    if (ending === "timeout") this.used.burns++
-    if (ending === "killed") this.used.burns += this.options.limits.burns // takes more than a whole operation may
+    // A kill takes more than a whole operation may.
+    const burns = ending === "timeout" ? 1 : ending === "killed" ? this.options.limits.burns : 0
+    if (trigger.isShadow) this.used.shadowBurns += burns
+    else this.used.burns += burns
     if (ending === "rejected") return
     const twice = Math.min(300_000, trigger.waitMs * 2)
     if (trigger.isOut) {
@@ -436,13 +498,14 @@ export class PlainEngine {
 
   private carryOut(
     step: Deed,
-    { changes, tells, webhooks, logs }: Wishes,
+    wishes: Wishes,
     { definition }: PlainTrigger,
     event: PlainEvent,
     sequence: number,
     cascade: PlainCascade,
     origin: PlainOrigin | null
   ): void {
+    const { changes, tells, webhooks, logs } = wishes
     const read = (key: string): Value | undefined => {
       const change = changes.get(key)
       return change === undefined
@@ -492,13 +555,16 @@ export class PlainEngine {
         break
       case "chain":
         write(step.prefix + depth, "link")
+        break
+      case "remember":
+        write(step.key, ++wishes.remembered)
     }
   }
 
   private onSettled(): void {
     if (this.cut !== undefined) this.records.push(`${this.cut.text} ${this.cut.count}`)
     this.cut = undefined
-    this.used = { runs: 0, burns: 0 }
+    this.used = { runs: 0, burns: 0, shadowBurns: 0 }
     const { waiting } = this
     this.waiting = undefined
     if (waiting === undefined) return
@@ -507,21 +573,34 @@ export class PlainEngine {
     this.lines.push(...waiting.logs)
   }
 
-  private recordOf({ definition }: PlainTrigger, event: PlainEvent, sequence: number, kind: string): string {
-    return `${kind} ${definition.name} ${nameOf(event)} ${event.key} ${sequence} ${event.atMs}`
+  private recordOf({ label }: PlainTrigger, event: PlainEvent, sequence: number, kind: string): string {
+    return `${kind} ${label} ${nameOf(event)} ${event.key} ${sequence} ${event.atMs}`
   }
 }
 
 const beforeBits = causeBit(Cause.beforeWrite) | causeBit(Cause.beforeDelete)
 
 /** Steps that a BEFORE_ trigger may not take. */
-const changing: ReadonlySet<string> = new Set(["write", "delete", "copy", "count", "store depth", "toggle", "chain"])
+const changing: ReadonlySet<string> = new Set([
+  ...["write", "delete", "copy", "count", "store depth", "toggle", "chain", "remember"]
+])
 
-/** WHEN CHANGED. */
-const isFor = ({ definition }: PlainTrigger, { cause, value, oldValue }: PlainEvent): boolean =>
-  !definition.whenChanged ||
-  !(cause === Cause.write || cause === Cause.fill || cause === Cause.beforeWrite) ||
-  !sameValue(value, oldValue)
+/** The run that an event comes of. */
+const stepOf = (origin: EventOrigin | null): PlainOrigin | null =>
+  origin !== null && "cascade" in origin ? (origin as PlainOrigin) : null
+
+const countSent = (trigger: PlainTrigger, { tells, webhooks, logs }: Wishes): void => {
+  trigger.count("emits", tells.length)
+  trigger.count("webhooks", webhooks.length)
+  trigger.count("logs", logs.length)
+}
+
+/** WHEN CHANGED, SCOPE. */
+const isFor = ({ definition }: PlainTrigger, { cause, value, oldValue, origin }: PlainEvent): boolean => {
+  if (definition.scope === "local" && origin?.peer !== undefined) return false
+  const isChange = cause === Cause.write || cause === Cause.fill || cause === Cause.beforeWrite
+  return !(definition.whenChanged && isChange && sameValue(value, oldValue))
+}
 
 /** Everything that a trigger can see of its event, and what it reads under its key. */
 const taleOf = (
@@ -602,6 +681,8 @@ const stepLua = (step: Exclude<Step, { do: "only if" }>): string => {
       return `if cache.get(${quoted(step.key)}) == nil then cache.set(${quoted(step.key)}, "made") else cache.delete(${quoted(step.key)}) end`
     case "chain":
       return `cache.set(${quoted(step.prefix)} .. event.depth, "link")`
+    case "remember":
+      return `came = (came or 0) + 1 cache.set(${quoted(step.key)}, came)`
     case "refuse":
       return `if event.type:sub(1, 6) == "BEFORE" then cache.reject(${quoted(step.why)}) end`
     case "rewrite": {

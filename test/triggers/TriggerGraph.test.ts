@@ -5,8 +5,8 @@ import {
   analyseTrigger,
   type GraphInput,
   globsOverlap,
-  graphWarnings,
   type KeySet,
+  LiveGraph,
   triggerGraph
 } from "../../src/triggers/TriggerGraph.ts"
 import { forAllSeeds, propertyTimeoutMs, type Random } from "../support/Random.ts"
@@ -157,6 +157,11 @@ describe("what else a trigger touches", () => {
 
 describe("a graph", () => {
   const graphOf = (...triggers: readonly GraphInput[]) => triggerGraph(triggers)
+  const live = (...triggers: readonly GraphInput[]) => {
+    const graph = new LiveGraph()
+    for (const each of triggers) graph.put(each)
+    return graph
+  }
 
   it("has an edge where one trigger's write is another's event", () => {
     const { edges, cycles, isTruncated } = graphOf(
@@ -196,21 +201,84 @@ describe("a graph", () => {
       trigger("leads in", "cache.set('a:1', 1)", { pattern: "z" })
     ]
     expect(graphOf(...triggers).cycles).toEqual([["a", "b", "c"], ["own"]])
-    const { nodes } = graphOf(...triggers)
-    expect(graphWarnings("b", nodes)).toEqual([
+    const graph = live(...triggers)
+    expect(graph.warnings("b")).toEqual([
       "sets itself off: 'b' → 'c' → 'a' → 'b'; a cascade runs each trigger once for a key"
     ])
-    expect(graphWarnings("own", nodes)[0]).toMatch(/^sets itself off: 'own' → 'own'/)
-    expect(graphWarnings("leads in", nodes)).toEqual([])
-    expect(graphWarnings("nobody", nodes)).toEqual([])
+    expect(graph.warnings("own")[0]).toMatch(/^sets itself off: 'own' → 'own'/)
+    expect(graph.warnings("leads in")).toEqual([])
+    expect(graph.warnings("nobody")).toEqual([])
   })
 
   it("says of a trigger that cannot be seen through that it cannot", () => {
-    const { nodes, edges } = graphOf(trigger("a", "cache.set(event.value, 1)", { pattern: "*" }))
-    expect(edges).toEqual([])
-    expect(graphWarnings("a", nodes)).toEqual([
+    const graph = live(trigger("a", "cache.set(event.value, 1)", { pattern: "*" }))
+    expect(graph.show().edges).toEqual([])
+    expect(graph.warnings("a")).toEqual([
       "writes keys that its source does not tell, so that cycles through them are not seen"
     ])
+  })
+
+  it("has an edge for a TTL that ends, which is later and in no cycle", () => {
+    const graph = live(
+      trigger("job", "cache.set('due:1', 1, { ttl = 5 }) cache.set('x', 1, { cost = 1 }) cache.set('y', 1, o)"),
+      trigger("ear", "cache.set('session:1', 1)", { pattern: "*", events: ["ON_EXPIRE"] })
+    )
+    const { edges, cycles, nodes } = graph.show()
+    expect(edges.map(({ from, to, by, keys, event, isLater }) => [from, to, by, keys, event, isLater])).toEqual([
+      ["job", "ear", "ttl", "due:1", "ON_EXPIRE", true],
+      ["job", "ear", "ttl", "y", "ON_EXPIRE", true],
+      ["ear", "job", "write", "session:1", "ON_WRITE", false]
+    ])
+    expect([cycles, graph.warnings("job"), short((nodes[0] as { expires: KeySet }).expires)]).toEqual([
+      [],
+      [],
+      "due:1 y"
+    ])
+  })
+
+  it("finds a cycle for each trigger that is on one, whatever leads into them and from one to the other", () => {
+    forAllSeeds(300, (random) => {
+      const count = random.between(1, 9)
+      const triggers = Array.from({ length: count }, (_, i) => {
+        const writes = Array.from({ length: random.below(3) }, () => `cache.set('k${random.below(count)}', 1)`)
+        return trigger(`${i}`, writes.join(" "), { pattern: `k${i}` })
+      })
+      const { edges, cycles } = triggerGraph(triggers)
+      const reached = new Map(triggers.map(({ name }) => [name, new Set<string>()]))
+      for (let round = 0; round < count; round++) {
+        for (const { from, to } of edges) {
+          reached.get(from)?.add(to)
+          for (const further of reached.get(to) ?? []) reached.get(from)?.add(further)
+        }
+      }
+      const onCycles = triggers.map(({ name }) => name).filter((name) => reached.get(name)?.has(name))
+      expect([...new Set(cycles.flat())].sort()).toEqual(onCycles.sort())
+      for (const cycle of cycles) {
+        cycle.forEach((from, i) => {
+          expect(edges.some((edge) => edge.from === from && edge.to === cycle[(i + 1) % cycle.length])).toBe(true)
+        })
+      }
+      const graph = live(...triggers)
+      for (const { name } of triggers) expect(graph.cycleOf(name) !== undefined).toBe(onCycles.includes(name))
+    })
+  })
+
+  it("follows triggers that come, change and go", () => {
+    const graph = live(trigger("a", "cache.set('b', 1)", { pattern: "a" }), trigger("b", "", { pattern: "b" }))
+    expect(graph.warnings("a")).toEqual([])
+    graph.put(trigger("b", "cache.set('a', 1)", { pattern: "b" }))
+    expect(graph.cycleOf("a")).toEqual(["a", "b"])
+    graph.remove("b")
+    expect([graph.warnings("a"), graph.show().edges, graph.show().nodes.length]).toEqual([[], [], 1])
+    graph.remove("a")
+    expect(graph.show()).toEqual(triggerGraph([]))
+  })
+
+  it("does not look for a cycle further than it is told", () => {
+    const chain = Array.from({ length: 10 }, (_, i) =>
+      trigger(`t${i}`, `cache.set('k${(i + 1) % 10}', 1)`, { pattern: `k${i}` })
+    )
+    expect([live(...chain).cycleOf("t0", 9), live(...chain).cycleOf("t0", 10)?.length]).toEqual([undefined, 10])
   })
 
   it("is plain JSON", () => {
@@ -225,6 +293,8 @@ describe("a graph", () => {
     const { edges, cycles } = triggerGraph(apart)
     expect(edges.length).toBe(10_000)
     expect(cycles.map((cycle) => cycle.length)).toEqual([10_000])
+    const chain = apart.slice(0, -1).map((each, i) => ({ ...each, name: `${(i * 7919) % 9_999}` }))
+    expect(triggerGraph(chain)).toMatchObject({ cycles: [], edges: { length: 9_998 } })
     const alike = Array.from({ length: 1_000 }, (_, i) => trigger(`t${i}`, "cache.set('x', 1)", { pattern: "x" }))
     expect(triggerGraph(alike)).toMatchObject({ isTruncated: true, edges: { length: 100_000 } })
   })

@@ -4,13 +4,14 @@ import {
   memoryBytesMax,
   optionsDefault,
   describe as shown,
+  Trigger,
   type TriggerEventName,
   type TriggerInput,
   timeoutUsMax,
   triggerEventNames
 } from "../../src/triggers/Trigger.ts"
-import { InvalidTrigger, TooManyTriggers, TriggerSyntaxError } from "../../src/triggers/TriggerError.ts"
-import { TriggerRegistry, triggersMax } from "../../src/triggers/TriggerRegistry.ts"
+import { InvalidTrigger, TooManyTriggers, TooMuchSource, TriggerSyntaxError } from "../../src/triggers/TriggerError.ts"
+import { sourceBytesMax, TriggerRegistry, triggersMax } from "../../src/triggers/TriggerRegistry.ts"
 import { type Engine, makeEngine } from "../support/Engine.ts"
 
 const heard = ({ emits }: Engine) => emits.splice(0).map(({ payload }) => payload)
@@ -253,6 +254,41 @@ describe("what is refused, and in which words", () => {
       "100000 triggers are registered, which is the limit; remove one first"
     )
     expect(registry.set(input({ name: "t" }))).not.toBeInstanceOf(Error)
+  })
+})
+
+describe("the bytes of all sources", () => {
+  /** A registry in which there is room for so many bytes more. */
+  const withRoomFor = (bytes: number) => {
+    const { registry } = makeEngine()
+    Object.assign(registry, { sourceBytes: sourceBytesMax - bytes })
+    return registry
+  }
+  const source = (bytes: number) => `--${"x".repeat(bytes - 2)}`
+
+  it("are limited, and a trigger that would exceed them is refused and changes nothing", () => {
+    const registry = withRoomFor(100)
+    expect(registry.set(input({ name: "a", source: source(60) }))).toBeInstanceOf(Trigger)
+    const refused = registry.set(input({ name: "b", source: source(41) }))
+    expect(refused).toEqual(new TooMuchSource({ limit: 33_554_432 }))
+    expect((refused as TooMuchSource).message).toBe(
+      "the sources of all triggers and their versions hold 33554432 bytes, which is the limit; remove a trigger first"
+    )
+    expect([registry.size, registry.set(input({ name: "b", source: source(40) }))]).toEqual([1, expect.any(Trigger)])
+  })
+
+  it("count older versions, bytes and not characters, and shadows; what goes makes room", () => {
+    const registry = withRoomFor(100)
+    registry.set(input({ source: source(30) }))
+    registry.set(input({ source: source(30) }))
+    expect(registry.shadow("t", { source: source(41) })).toBeInstanceOf(TooMuchSource)
+    expect(registry.shadow("t", { source: source(38) })).toBeInstanceOf(Trigger)
+    expect(registry.set(input({ name: "other", source: "--é" }))).toBeInstanceOf(TooMuchSource)
+    registry.dropShadow("t")
+    expect(registry.set(input({ name: "other", source: source(40) }))).toBeInstanceOf(Trigger)
+    registry.remove("t")
+    expect(registry.set(input({ name: "last", source: source(60) }))).toBeInstanceOf(Trigger)
+    expect(registry.set(input({ name: "too-much", source: source(2) }))).toBeInstanceOf(TooMuchSource)
   })
 })
 

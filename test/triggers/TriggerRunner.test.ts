@@ -113,6 +113,33 @@ describe("ports that refuse", () => {
     expect(engine.log.recent(9)).toMatchObject([{ trigger: "t1", kind: "refused:webhook", sequence: 1, message }])
   })
 
+  it("emits are published until they have reached as many subscribers as an operation may; the rest is one record", () => {
+    const published: string[] = []
+    const receivers: Record<string, number> = { three: 3, nobody: 0 }
+    const publish = (channel: string, payload: string) => {
+      published.push(payload)
+      return receivers[channel]
+    }
+    const engine = makeEngine({ cascade: { deliveries: 5 }, ports: { emits: { publish } } })
+    engine.trigger({ name: "loud", source: 'for i = 1, 6 do cache.emit(event.key, i) end cache.log("after")' })
+    const operate = (key: string) => {
+      published.length = 0
+      engine.keyspace.set(key, "v")
+      return published.join(" ")
+    }
+    expect(operate("three")).toBe("1 2")
+    expect(engine.log.recent(1)[0]).toMatchObject({
+      trigger: "loud",
+      kind: "refused:emit",
+      key: "three",
+      count: 4,
+      message: "an operation's emits may reach 5 subscribers in all; emit less, or subscribe less often"
+    })
+    expect([engine.lines.length, engine.runner.effects.counters.emitsDropped]).toEqual([1, 4])
+    expect(operate("three")).toBe("1 2")
+    expect([operate("nobody"), engine.runner.effects.counters.emitsDropped]).toEqual(["1 2 3 4 5", 9])
+  })
+
   it("a line that nobody takes is counted", () => {
     const engine = makeEngine({ ports: { lines: { offer: () => false } } })
     engine.trigger({ source: 'cache.log("one") print("two")' })

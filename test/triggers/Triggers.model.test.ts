@@ -12,9 +12,10 @@
  */
 import { expect, it } from "vitest"
 import { allCauses, Cause, causeNames } from "../../src/kernel/Cause.ts"
-import { entryBytes, SetFlag } from "../../src/kernel/Keyspace.ts"
+import type { EventOrigin } from "../../src/kernel/KeyEvent.ts"
+import { entryBytes, type Keyspace, SetFlag } from "../../src/kernel/Keyspace.ts"
 import { noMeta, type Value } from "../../src/kernel/Value.ts"
-import { triggerEventNames } from "../../src/triggers/Trigger.ts"
+import { Trigger, triggerEventNames } from "../../src/triggers/Trigger.ts"
 import { type Engine, makeEngine } from "../support/Engine.ts"
 import { forAllSeeds, Random, scheduleCount } from "../support/Random.ts"
 import {
@@ -35,7 +36,7 @@ const startMs = 1_000_000
 const operationsMax = 40
 const callBacksMax = 3 // operations of listeners for one of a client: without a bound two could play ball for ever
 const readingsMax = 1_000_000 // of the clock in one schedule; a cascade without an end is then a failure, not a hang
-const fuelMax = 60_000 // units a run may burn; all that is no burning is far below
+const fuelMax = 150_000 // units a run may burn; what all others of an operation take together is below half of it
 
 /** What a schedule needs of an engine, real or plain. */
 interface Subject {
@@ -51,7 +52,13 @@ interface Subject {
   version(): number
   define(definition: PlainDefinition): void
   remove(name: string): void
-  enable(name: string): void
+  enable(name: string, isEnabled: boolean): void
+  /** Other steps for the events of a trigger, without consequences; null for none any more. */
+  shadow(name: string, steps: readonly Step[] | null): void
+  /** Several changes that are one, or that are one operation. */
+  together(isOneChange: boolean, change: () => void): void
+  /** Whoever changes entries on behalf of another instance. */
+  setOrigin(origin: EventOrigin | null): void
   /** Why the last write or delete was refused; null where it was not. */
   refusal(): string | null
   takeMachine(): void
@@ -115,7 +122,15 @@ const makeReal = (maxEntries: number, limits: PlainLimits): Subject & { readonly
     version: () => keyspace.version,
     define: ({ steps, ...definition }) =>
       engine.trigger({ ...definition, events: eventsOf(definition.events), source: luaOf(steps) }),
-    enable: (name) => registry.enable(name, true),
+    enable: (name, isEnabled) => limitByFuel(registry.enable(name, isEnabled)),
+    shadow: (name, steps) => {
+      if (steps === null) registry.dropShadow(name)
+      else limitByFuel(registry.shadow(name, { source: luaOf(steps) }))
+    },
+    together: (isOneChange, change) => together(keyspace, isOneChange, change),
+    setOrigin: (origin) => {
+      keyspace.origin = origin
+    },
     refusal: () => shownRefusal(keyspace.refusal),
     remove: (name) => registry.remove(name),
     takeMachine: () => {
@@ -151,8 +166,8 @@ const makeReal = (maxEntries: number, limits: PlainLimits): Subject & { readonly
           ({ kind, trigger, event, key, sequence, atMs, count }) =>
             `${kind} ${trigger} ${event} ${key} ${sequence} ${atMs}${kind === "skipped:budget" ? ` ${count}` : ""}`
         ),
-        triggers: Array.from(registry.all(), ({ name, stats, quarantine }) => [
-          name,
+        triggers: [...registry.all()].flatMap(withShadow).map(({ label, stats, quarantine }) => [
+          label,
           {
             ...counted({ ...stats, ...stats.failures, ...prefixed(stats.skips) }),
             isQuarantined: quarantine.reason !== null
@@ -163,6 +178,29 @@ const makeReal = (maxEntries: number, limits: PlainLimits): Subject & { readonly
   }
   return subject
 }
+
+/** Or it would be limited by the clock. */
+const limitByFuel = (made: object): void => {
+  if (made instanceof Trigger) Object.assign(made, { limits: { ...made.limits, fuelMax } })
+}
+
+const together = (
+  keyspace: Pick<Keyspace, "hold" | "release" | "beginOperation" | "endOperation">,
+  isOneChange: boolean,
+  change: () => void
+) => {
+  if (isOneChange) {
+    const wasHeld = keyspace.hold()
+    change()
+    keyspace.release(wasHeld)
+  } else {
+    keyspace.beginOperation()
+    change()
+    keyspace.endOperation()
+  }
+}
+
+const withShadow = (trigger: Trigger): Trigger[] => (trigger.shadow === null ? [trigger] : [trigger, trigger.shadow])
 
 const eventsOf = (events: readonly string[]) => triggerEventNames.filter((event) => events.includes(event))
 
@@ -191,7 +229,12 @@ const makePlain = (maxEntries: number, limits: PlainLimits): Subject => {
     version: () => keyspace.version,
     define: (definition) => plain.set(definition),
     remove: (name) => plain.remove(name),
-    enable: (name) => plain.enable(name),
+    enable: (name, isEnabled) => plain.enable(name, isEnabled),
+    shadow: (name, steps) => plain.shadow(name, steps),
+    together: (isOneChange, change) => together(keyspace, isOneChange, change),
+    setOrigin: (origin) => {
+      keyspace.origin = origin
+    },
     refusal: () => keyspace.refusal,
     takeMachine: () => {
       plain.isMachineGone = true
@@ -292,6 +335,7 @@ const definitionOf = (random: Random, isWild: boolean): PlainDefinition =>
 const reactionOf = (random: Random, isWild: boolean): PlainDefinition => {
   const events = reactions.filter((event) => random.oneIn(event === "ON_WRITE" ? 1.3 : 3))
   if (events.length === 0) events.push("ON_WRITE")
+  const isolate = random.oneIn(6)
   return {
     name: random.pick(names),
     pattern: events.includes("ON_FLUSH") ? "*" : random.pick(patterns),
@@ -300,10 +344,13 @@ const reactionOf = (random: Random, isWild: boolean): PlainDefinition => {
     sample: random.oneIn(8) ? random.between(2, 3) : 1,
     includeFill: events.includes("ON_WRITE") && random.oneIn(5),
     includeFlush: events.includes("ON_DELETE") && random.oneIn(5),
+    scope: random.oneIn(4) ? "local" : "all",
+    isEnabled: !random.oneIn(10),
+    isolate,
     priority: random.between(-1, 1),
-    steps: Array.from({ length: random.between(1, 4) }, () => stepOf(random)).concat(
-      isWild && random.oneIn(2) ? { do: random.oneIn(3) ? "killed" : "timeout" } : []
-    )
+    steps: Array.from({ length: random.between(1, 4) }, (): Step => {
+      return isolate && random.oneIn(3) ? { do: "remember", key: random.pick(keys) } : stepOf(random)
+    }).concat(isWild && random.oneIn(2) ? { do: random.oneIn(3) ? "killed" : "timeout" } : [])
   }
 }
 
@@ -311,6 +358,17 @@ const reactions = ["ON_WRITE", "ON_READ", "ON_DELETE", "ON_EXPIRE", "ON_EVICT", 
 
 /** One random operation of a client; answers what it came to. */
 const operate = (subject: Subject, random: Random, isWild: boolean): unknown => {
+  if (random.oneIn(20)) {
+    const said: unknown[] = []
+    subject.together(random.oneIn(2), () => {
+      for (let count = random.between(2, 5); count > 0; count--) said.push(operateOnce(subject, random, isWild))
+    })
+    return said
+  }
+  return operateOnce(subject, random, isWild)
+}
+
+const operateOnce = (subject: Subject, random: Random, isWild: boolean): unknown => {
   const { clock } = subject
   const key = random.pick(keys)
   const kind = random.below(100)
@@ -335,14 +393,27 @@ const operate = (subject: Subject, random: Random, isWild: boolean): unknown => 
     if (!random.oneIn(4)) subject.advance(clock.ms)
     return ["time", clock.ms]
   }
-  if (kind < 90) return ["flush", subject.flush()]
+  if (kind < 89) return ["flush", subject.flush()]
+  if (kind < 91) {
+    subject.setOrigin({ depth: 0, peer: "other" })
+    const result = random.oneIn(2)
+      ? subject.delete(key, Cause.invalidate)
+      : subject.set(key, random.pick(values), 0, SetFlag.fill)
+    subject.setOrigin(null)
+    return ["by a peer", key, result]
+  }
+  if (kind < 93) {
+    const steps = Array.from({ length: random.between(1, 3) }, () => stepOf(random))
+    subject.shadow(random.pick(names), random.oneIn(5) ? null : steps)
+    return "shadow"
+  }
   if (kind < 95) {
     subject.define(definitionOf(random, isWild))
     return "define"
   }
   if (kind < 96) {
-    subject.enable(random.pick(names))
-    return "enable"
+    subject.enable(random.pick(names), random.oneIn(2))
+    return "enable or disable"
   }
   if (kind < 98) {
     subject.remove(random.pick(names))
@@ -444,9 +515,9 @@ it.skipIf(scheduleCount(schedules) < schedules)("and the schedules get everywher
 })
 
 const count = ({ runner, keyspace }: Engine) => {
-  const { failuresOf, skipsOf, runs, rejects } = runner.counters
+  const { failuresOf, skipsOf, runs, rejects, shadowRuns } = runner.counters
   const { refused: _, sinkErrors: __, ...changes } = keyspace.stats // no schedule stores what is too large, or throws
-  for (const [name, times] of Object.entries({ runs, rejects, ...failuresOf, ...skipsOf, ...changes })) {
+  for (const [name, times] of Object.entries({ runs, rejects, shadowRuns, ...failuresOf, ...skipsOf, ...changes })) {
     happened[name] = (happened[name] ?? 0) + times
   }
 }

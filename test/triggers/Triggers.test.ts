@@ -2,7 +2,7 @@
 import * as fs from "node:fs/promises"
 import { join } from "node:path"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, HashMap, Layer, Logger, LogLevel } from "effect"
+import { Context, Effect, HashMap, Layer, Logger, LogLevel } from "effect"
 import { ExitReason, Process, Supervisor } from "../../src/actor/index.ts"
 import { Bus, Cache, CacheClock, Keyspaces, Wakeups } from "../../src/cache/index.ts"
 import { Sandbox } from "../../src/sandbox/index.ts"
@@ -265,6 +265,25 @@ describe("the store of triggers", () => {
     })
   )
 
+  it.scoped("calls a defect of the writing what was not saved, and the process goes on", () =>
+    Effect.gen(function* () {
+      const directory = yield* temporaryDirectory
+      const layer = Layer.provide(TriggerStore.layer, DataDirectory.layer(directory))
+      const store = Context.get(yield* Layer.build(layer), TriggerStore)
+      const supervisor = yield* Supervisor.start({ children: store.children })
+      const broken = {
+        history: () => {
+          throw new Error("a defect")
+        },
+        histories: () => []
+      }
+      const error = yield* Effect.flip(store.save("t", broken))
+      expect([error._tag, error.message]).toEqual(["TriggersNotSaved", expect.stringContaining("a defect")])
+      yield* store.save("t", { history: () => ({}), histories: () => [] })
+      expect(Supervisor.unsafeTree(supervisor)?.children[0]).toMatchObject({ restarts: 0, inspect: { writes: 2 } })
+    })
+  )
+
   it.scoped("writes a few times for a thousand that are set at once, and each is on disk when it is answered", () =>
     Effect.gen(function* () {
       const directory = yield* temporaryDirectory
@@ -425,6 +444,24 @@ describe("the journal", () => {
         { message: "audit", annotations: { ...from, stream: "audit", user: 7, tags: ["a", "b"] } },
         { message: "x\t1", annotations: from }
       ])
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.scoped("cuts what is very long, so that what waits is bounded in bytes", () => {
+    const { lines, layer } = capture()
+    return Effect.gen(function* () {
+      const services = yield* Layer.build(Journal.layer)
+      const journal = yield* Effect.provide(Journal, services)
+      yield* Supervisor.start({ children: [journal.childSpec] })
+      const long = "x".repeat(100_000)
+      journal.offer(line({ message: long, key: long }))
+      journal.offer(line({ message: null, stream: "s", fields: { a: 1, long } }))
+      yield* settled
+      expect(lines.map(({ message, annotations }) => [message, annotations])).toEqual([
+        ["x".repeat(16_384), expect.objectContaining({ key: "x".repeat(256) })],
+        ["s", { stream: "s", trigger: "t", event: "ON_WRITE", key: "k", cascade: "boot-1", cut: expect.any(String) }]
+      ])
+      expect(String(lines[1]?.annotations.cut).length).toBe(16_384)
     }).pipe(Effect.provide(layer))
   })
 

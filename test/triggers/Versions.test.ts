@@ -4,7 +4,13 @@ import { Cause, noMeta } from "../../src/kernel/index.ts"
 import { DryRunner } from "../../src/triggers/DryRun.ts"
 import { dryRunOnHistory } from "../../src/triggers/History.ts"
 import { describe as shown } from "../../src/triggers/Trigger.ts"
-import { NoShadow, TriggerNotFound, TriggerSyntaxError, VersionNotFound } from "../../src/triggers/TriggerError.ts"
+import {
+  HistoryOff,
+  NoShadow,
+  TriggerNotFound,
+  TriggerSyntaxError,
+  VersionNotFound
+} from "../../src/triggers/TriggerError.ts"
 import type { TriggerHistory } from "../../src/triggers/TriggerRegistry.ts"
 import { type Engine, makeEngine } from "../support/Engine.ts"
 
@@ -246,12 +252,22 @@ describe("a dry run on history", () => {
     const events = ["ON_WRITE" as const]
     const candidate = { ...limits, source: large.replace("100", "5"), pattern: "order:*", events }
     const report = dryRunOnHistory(engine.keyspace, dryRunner, candidate, { ...limits, source: large }, 100)
-    if (report instanceof TriggerSyntaxError) throw report
+    if ("_tag" in report) throw report
     expect(report.runs.map(({ key, current }) => [key, current?.writes.length])).toEqual([
       ["order:1", 0],
       ["order:2", undefined]
     ])
     expect([report.sum.writes, report.current?.writes]).toEqual([2, 1])
+  })
+
+  it("says that there is no history where no events are kept", () => {
+    const { engine, dryRunner } = happened()
+    engine.keyspace.log.close()
+    const refused = dryRunOnHistory(engine.keyspace, dryRunner, { ...limits, source: "return" }, null, 2)
+    expect(refused).toBeInstanceOf(HistoryOff)
+    expect((refused as HistoryOff).message).toContain(
+      "no events are kept to run it on; give the library's setting eventLog"
+    )
   })
 
   it("takes the last events, and says what is no Lua", () => {

@@ -1,8 +1,11 @@
 /** docs/features/triggers.md against the code: its files run, its tables are complete. */
 import { readFileSync } from "node:fs"
 import { describe, expect, it } from "vitest"
+import { commands } from "../../src/cli/commands.ts"
 import { ShellInput } from "../../src/cli/ShellLine.ts"
+import { triggers as triggerCommands } from "../../src/server/commands/trigger.ts"
 import { logStreamLimitsDefault } from "../../src/triggers/LogStreams.ts"
+import { intensityDefault } from "../../src/triggers/Quarantine.ts"
 import { effectKinds, readExpectation, readGiven, type Unreadable } from "../../src/triggers/TestLine.ts"
 import { optionsDefault, triggerEventNames } from "../../src/triggers/Trigger.ts"
 import { fieldNames, parse, TriggerFileError } from "../../src/triggers/TriggerFile.ts"
@@ -70,6 +73,26 @@ describe("the page about triggers", () => {
     const known = (said.split("there are ")[1] ?? "").split(", ")
     expect(verbs.map((verb) => (verb === "2" ? "a count" : verb)).toSorted()).toEqual(known.toSorted())
     expect(page).toContain(effectKinds.map((kind) => `${kind}s`).join(", "))
+  })
+
+  it("has every command, and what it is over RESP", () => {
+    const rows = rowsBelow("`mimosa trigger …` | `TRIGGER …` |")
+    const ofCli = commands.flatMap(({ path }) => (path[0] === "trigger" ? [path[1]] : []))
+    const files = ["apply", "diff"] // which have a section of their own
+    expect(rows.flatMap(([command]) => codes(command).map((code) => code.split(" ")[0])).toSorted()).toEqual(
+      ofCli.filter((name) => name !== undefined && !files.includes(name)).toSorted()
+    )
+    const ofServer = triggerCommands.commands.flatMap(({ subcommands = [] }) => subcommands.map(({ name }) => name))
+    expect([...new Set(rows.flatMap(([, words]) => codes(words)))].toSorted()).toEqual(
+      ofServer.map((name) => name.toUpperCase()).toSorted()
+    )
+  })
+
+  it("has what takes a trigger out", () => {
+    const { killsMax, timeoutsMax, errorsMax, withinMs } = intensityDefault
+    expect(page).toContain(
+      `More than ${killsMax} kills of its machine, ${timeoutsMax} timeouts or ${errorsMax} errors within ${withinMs / 1000} seconds`
+    )
   })
 
   it("has the bounds of log streams", () => {

@@ -7,6 +7,7 @@ import { describe, expect, it } from "vitest"
 import { byteSizeOf, type Webhook } from "../../src/webhooks/Delivery.ts"
 import { MemoryOutbox } from "../../src/webhooks/MemoryOutbox.ts"
 import type { InFlight } from "../../src/webhooks/WebhookOutbox.ts"
+import { scheduleCount } from "../support/Random.ts"
 import { aWebhook } from "./AWebhook.ts"
 
 const limits = { maxPending: 12, maxPendingPerDestination: 6, maxPendingBytes: 4_000, maxDeadLetters: 3 }
@@ -103,7 +104,7 @@ describe("MemoryOutbox", () => {
           checkThatTheyAgree(outbox, model, { offers, taken })
         }
       }),
-      { numRuns: 300 }
+      { numRuns: scheduleCount(300) }
     )
   })
 })

@@ -113,8 +113,9 @@ export class CallEnvelope extends Timer implements Item {
     this.#resume = resume
   }
 
+  /** As `isAbandoned`: what the holder of a `From` sees. */
   get isAnswered(): boolean {
-    return this.#resume === null
+    return this.isAbandoned()
   }
 
   /** Gives the answer; false if there has been one, or nobody waits for it. */
@@ -124,6 +125,7 @@ export class CallEnvelope extends Timer implements Item {
     this.#resume = null
     this.holders?.delete(this)
     cancel(this)
+    if (this.#hasCallerEnded) return false
     resume(answer)
     return true
   }
@@ -134,12 +136,17 @@ export class CallEnvelope extends Timer implements Item {
 
   /** True when it is answered (timed out, that is) or its caller's fiber has ended: serving it would be for nobody. */
   isAbandoned(): boolean {
-    return this.#resume === null || (this.#caller.unsafePoll() as Exit.Exit<unknown, unknown> | null) !== null
+    return this.#resume === null || this.#hasCallerEnded
+  }
+
+  /** It was interrupted: a fiber that waits for an answer ends in no other way. */
+  get #hasCallerEnded(): boolean {
+    return (this.#caller.unsafePoll() as Exit.Exit<unknown, unknown> | null) !== null
   }
 
   override onDue(): void {
-    counters.callTimeouts++
-    this.fail(new CallTimeout({ pid: this.pid, request: nameOf(this.payload), timeoutMs: this.timeoutMs }))
+    const { pid, timeoutMs } = this
+    if (this.fail(new CallTimeout({ pid, request: nameOf(this.payload), timeoutMs }))) counters.callTimeouts++
   }
 
   /** There is no room. */

@@ -227,12 +227,22 @@ export class ProcessImpl implements Pid<unknown> {
     if (this.exitReason !== null) return
     const isOfParent = origin === "wish" || (from !== null && from === this.parent)
     if (this.trapExit) {
-      if (this.behaviour !== null && isOfParent) this.signal(Envelope.parentExit, reason)
+      if (this.behaviour !== null && isOfParent) this.#endOfParent(reason)
       else this.signal(Envelope.info, { _tag: "Exit", pid: from, reason } satisfies ExitSignal)
       return
     }
     if (reason._tag !== "normal" || from === this) this.interrupt(reason)
     else if (isOfParent && origin !== "said") this.interrupt(ExitReason.shutdown)
+  }
+
+  /** A server reads that in its turn. A supervisor that waits for a child's `init`, which may take for ever, waits no longer. */
+  #endOfParent(reason: ExitReason.ExitReason): void {
+    this.signal(Envelope.parentExit, reason)
+    if (!this.isSupervisor) return
+    this.pendingExit ??= reason // so that it starts no other, either
+    for (const child of this.links ?? []) {
+      if (child.parent === this && child.status === "starting") child.interrupt(ExitReason.shutdown)
+    }
   }
 
   /** Ends it from without, its finalizers run first. */
@@ -251,10 +261,15 @@ export class ProcessImpl implements Pid<unknown> {
     if (isFiberAlive) this.fiber?.unsafeInterruptAsFork(FiberId.none)
   }
 
+  /** Of two of whom one has ended, the other gets its exit signal at once: also when it is this one, whose fibers may still run. */
   link(other: ProcessImpl): void {
     if (other === this) return
     if (other.exitReason !== null) {
       this.receiveExit(other.exitReason, other, "end")
+      return
+    }
+    if (this.exitReason !== null) {
+      other.receiveExit(this.exitReason, this, "end")
       return
     }
     this.links ??= new Set()
@@ -274,6 +289,7 @@ export class ProcessImpl implements Pid<unknown> {
       this.#down(monitor, target.exitReason)
       return monitor
     }
+    if (this.exitReason !== null) return monitor // nobody is there to be told
     this.monitors ??= new Set()
     target.watchers ??= new Set()
     this.monitors.add(monitor)
@@ -300,8 +316,8 @@ export class ProcessImpl implements Pid<unknown> {
     }
   }
 
-  /** The end. */
-  finish(reason: ExitReason.ExitReason): void {
+  /** The end. `fiber` is, or was, its own: for the log. */
+  finish(reason: ExitReason.ExitReason, fiber = this.fiber): void {
     if (this.exitReason !== null) return
     this.exitReason = reason
     this.status = "exited"
@@ -327,7 +343,14 @@ export class ProcessImpl implements Pid<unknown> {
         monitor.watcher.#down(monitor, reason)
       }
     }
-    if (observers !== null) for (const observer of observers) observer(reason)
+    if (observers === null) return
+    for (const observer of observers) {
+      try {
+        observer(reason)
+      } catch (thrown) {
+        warn(this, fiber, "exit observer threw", thrown) // the others wait to be told, and the end is no place to fail
+      }
+    }
   }
 
   /** Its fiber has ended: closes its scope, reports a crash, and finishes. */
@@ -339,7 +362,7 @@ export class ProcessImpl implements Pid<unknown> {
     if (reason._tag === "crash") report(this, reason, fiber.getFiberRefs())
     if (this.scope.closeIfEmpty()) {
       zombies.delete(this)
-      this.finish(reason)
+      this.finish(reason, fiber)
       return
     }
     if (!wasKilled) this.status = "stopping"
@@ -349,7 +372,7 @@ export class ProcessImpl implements Pid<unknown> {
       zombies.delete(this)
       const last = Exit.isSuccess(closed) || reason._tag === "crash" ? reason : ExitReason.fromExit(closed)
       if (last._tag === "crash" && last !== reason) report(this, last, fiber.getFiberRefs())
-      this.finish(last)
+      this.finish(last, fiber)
     })
   }
 
@@ -503,10 +526,15 @@ const report = (process: ProcessImpl, reason: ExitReason.Crash, fiberRefs: Fiber
 }
 
 /** A warning about what a process is not to blame for, with what was thrown. */
-export const warn = (process: ProcessImpl, message: string, thrown: unknown): void => {
-  if (process.fiber === null) return
+export const warn = (
+  process: ProcessImpl,
+  fiber: Fiber.RuntimeFiber<unknown, unknown> | null,
+  message: string,
+  thrown: unknown
+): void => {
+  if (fiber === null) return
   const line = Effect.logWarning(message, withoutContent(Cause.die(thrown)))
-  runOutside(process, process.fiber.getFiberRefs(), Effect.annotateLogs(line, { pid: process.toString() }))
+  runOutside(process, fiber.getFiberRefs(), Effect.annotateLogs(line, { pid: process.toString() }))
 }
 
 /** Loggers print what was failed with as JSON. Errors speak for themselves; of all else only the shape is told. */

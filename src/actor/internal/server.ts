@@ -20,7 +20,7 @@ import { type StartError, StartFailed, StartIgnored, StartTimeout } from "../Act
 import * as ExitReason from "../ExitReason.ts"
 import type { Pid } from "../Pid.ts"
 import * as Envelope from "./envelope.ts"
-import { type Behaviour, type ProcessImpl, warn } from "./process.ts"
+import { awaitExit, type Behaviour, type ProcessImpl, warn } from "./process.ts"
 import { shapeOf } from "./shape.ts"
 import * as Timers from "./timers.ts"
 
@@ -113,6 +113,7 @@ export type TraceEvent =
 /** A system request that is answered by the server's end. */
 export const held: unique symbol = Symbol("held")
 
+const heldSweepLeast = 64 // answers; below that it is not worth while to look for callers that have gone
 const turnMessagesMax = 128 // per step of the fiber; keeps a flood of casts from starving the others for more than some 100 µs
 
 export class Server implements Behaviour {
@@ -130,6 +131,7 @@ export class Server implements Behaviour {
   #current: Envelope.Envelope | null = null
   #serving: Envelope.CallEnvelope | null = null
   #held: Set<Envelope.CallEnvelope> | null = null
+  #heldSweepAt = heldSweepLeast
   #lastAnswer: Effect.Effect<unknown> | null = null
   #lastCaller: Envelope.CallEnvelope | null = null
   #continuation: { readonly value: unknown } | null = null
@@ -151,7 +153,10 @@ export class Server implements Behaviour {
     }
   )
 
-  /** Waits until `init` has decided. Who is interrupted meanwhile takes the process along. */
+  /**
+   * Waits until `init` has decided. Who is interrupted meanwhile takes the process along: a supervisor first stops the children that it
+   * has started, in order, and that is waited for.
+   */
   started(
     parent: ProcessImpl | null,
     label: string,
@@ -165,9 +170,15 @@ export class Server implements Behaviour {
         starter.timeoutMs = Timers.millis(timeout)
         Timers.ofServices(services).set(starter, starter.timeoutMs)
       }
-      return Effect.sync(() => {
+      return Effect.suspend(() => {
         this.#release()
+        parent?.unlink(this.process) // the starter has given up, which is no reason for it to end
+        if (this.process.isSupervisor) {
+          this.process.interrupt(ExitReason.shutdown)
+          return awaitExit(this.process, Number.POSITIVE_INFINITY)
+        }
         this.process.kill()
+        return Effect.void
       })
     })
   }
@@ -376,7 +387,7 @@ export class Server implements Behaviour {
       this.onTrace?.(event)
     } catch (thrown) {
       this.onTrace = null
-      warn(this.process, "trace handler removed: it threw", thrown)
+      warn(this.process, this.process.fiber, "trace handler removed: it threw", thrown)
     }
   }
 
@@ -405,10 +416,20 @@ export class Server implements Behaviour {
     this.#lastCaller = envelope
   }
 
+  /** Puts an answer off. Callers that were interrupted tell nobody, so they are looked for whenever the set has doubled. */
   #hold(envelope: Envelope.CallEnvelope): void {
     this.#held ??= new Set()
-    this.#held.add(envelope)
-    envelope.holders = this.#held
+    const held = this.#held
+    if (held.size >= this.#heldSweepAt) {
+      for (const each of held) {
+        if (!each.isAbandoned()) continue
+        Timers.cancel(each)
+        held.delete(each)
+      }
+      this.#heldSweepAt = Math.max(heldSweepLeast, 2 * held.size)
+    }
+    held.add(envelope)
+    envelope.holders = held
   }
 
   #follow(options: NextOptions | undefined): void {

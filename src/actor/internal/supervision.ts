@@ -82,8 +82,18 @@ export class Child implements ChildRow {
   }
 }
 
-/** Runs a child's start in the supervisor's process. Fails as the child did; a child that chose not to run has no pid. */
+/**
+ * Runs a child's start in the supervisor's process. Fails as the child did, or because the supervisor has been asked to end; a child
+ * that chose not to run has no pid.
+ */
 export const startChild = (supervisor: ProcessImpl, child: Child): Effect.Effect<void, StartError> =>
+  Effect.suspend(() =>
+    supervisor.pendingExit === null
+      ? runStart(supervisor, child)
+      : Effect.fail(new StartFailed({ label: child.id, reason: ExitReason.shutdown }))
+  )
+
+const runStart = (supervisor: ProcessImpl, child: Child): Effect.Effect<void, StartError> =>
   Effect.matchCauseEffect(child.spec.start as Effect.Effect<Pid, unknown>, {
     onSuccess: (pid) => {
       child.isRestarting = false
@@ -159,6 +169,7 @@ export class RestartCounter {
 
   /** Counts one more; false when that is too many. */
   add(nowMs: number): boolean {
+    if (this.maxRestarts === Number.POSITIVE_INFINITY) return true
     this.#atMs = this.#atMs.filter((atMs) => atMs >= nowMs - this.windowMs)
     if (this.#atMs.length >= this.maxRestarts) return false
     this.#atMs.push(nowMs)

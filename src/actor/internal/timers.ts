@@ -44,7 +44,7 @@ export class Timers {
   /** Sets `timer` to fall due in `delayMs`; for ever is not at all. It must not be set already. */
   set(timer: Timer, delayMs: number): void {
     if (delayMs === Number.POSITIVE_INFINITY) return
-    const delay = delayMs <= 0 ? 0 : Math.ceil(delayMs)
+    const delay = delayMs > 0 ? Math.ceil(delayMs) : 0 // NaN too is at once, as for Effect's Duration
     let list = this.#lists.get(delay)
     if (list === undefined) {
       list = new TimerList(delay, this.#source, this.#lists)

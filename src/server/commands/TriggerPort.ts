@@ -7,7 +7,8 @@ import type { DryRunReport, TestEvent } from "../../triggers/DryRun.ts"
 import type { HistoryReport } from "../../triggers/History.ts"
 import type { LogStreams } from "../../triggers/LogStreams.ts"
 import type { RegisteredTrigger, TriggerInput } from "../../triggers/Trigger.ts"
-import type { TriggerNotFound, TriggerSyntaxError } from "../../triggers/TriggerError.ts"
+import type { HistoryOff, TriggerNotFound, TriggerSyntaxError } from "../../triggers/TriggerError.ts"
+import type { TriggerGraph } from "../../triggers/TriggerGraph.ts"
 import type { TriggerLogRecord } from "../../triggers/TriggerLog.ts"
 import type { ShadowInput, TriggerHistory } from "../../triggers/TriggerRegistry.ts"
 import type { TestSubject } from "../../triggers/Triggers.ts"
@@ -27,10 +28,14 @@ export interface TriggerPort {
   promote(name: string): Promise<RegisteredTrigger>
   list(): readonly RegisteredTrigger[]
   info(name: string): RegisteredTrigger | undefined
+  /** What can be said against it: cycles, and what its source does not tell. */
+  warnings(name: string): readonly string[]
+  /** What sets off what. */
+  graph(): TriggerGraph
   /** Runs a trigger, or a source, on a made-up event; nothing happens. */
   test(subject: TestSubject, event: TestEvent): DryRunReport | TriggerNotFound | TriggerSyntaxError
   /** Runs them on the last events that happened; nothing happens. */
-  testHistory(subject: TestSubject, count: number): HistoryReport | TriggerNotFound | TriggerSyntaxError
+  testHistory(subject: TestSubject, count: number): HistoryReport | TriggerNotFound | TriggerSyntaxError | HistoryOff
   /** What went wrong or did not run, newest first. */
   log(count: number): readonly TriggerLogRecord[]
   /** What triggers have logged. */

@@ -237,8 +237,7 @@ const slotCount = (keyspace: Keyspace): number => {
 const touch: Handler = exists
 
 /** RENAME and RENAMENX: a delete of the one and a write of the other, with all that is attached to it. */
-const renameWith =
-  (isNx: boolean): Handler =>
+const renameWith = (isNx: boolean): Handler =>
   asOne((client, args) => {
     const { keyspace, reply } = client
     const [from, to] = [args[1] as string, args[2] as string]

@@ -87,7 +87,7 @@ const parseOptions = (args: readonly string[], from: number, last: number): Trig
     const field = Object.hasOwn(numericOptions, option) ? numericOptions[option] : undefined
     const flag = Object.hasOwn(flagOptions, option) ? flagOptions[option] : undefined
     if (flag !== undefined) {
-      options[flag] = true
+      Object.assign(options, flag)
       continue
     }
     const word = at < last ? (args[at++] as string) : undefined
@@ -120,7 +120,11 @@ const numericOptions: Readonly<Record<string, "timeoutUs" | "memoryBytes" | "pri
   sample: "sample"
 }
 
-const flagOptions: Readonly<Record<string, "failClosed" | "isolate">> = { failclosed: "failClosed", isolate: "isolate" }
+const flagOptions: Readonly<Record<string, Partial<TriggerOptions>>> = {
+  failclosed: { failClosed: true },
+  isolate: { isolate: true },
+  disabled: { isEnabled: false }
+}
 
 /** TRIGGER ENABLE|DISABLE name */
 const enableTrigger =
@@ -259,6 +263,7 @@ const triggerInfo: Handler = (client, args) => {
     quarantine: trigger.quarantine === null ? null : toBytes(trigger.quarantine),
     probe_at_ms: trigger.probeAtMs,
     registered_at_ms: trigger.registeredAtMs,
+    warnings: port.warnings(trigger.name).map(toBytes),
     ...shownFigures(trigger),
     ...(shadow === null ? {} : prefixed("shadow_", { ...shownFigures(shadow), source: toBytes(shadow.source) })),
     source: toBytes(trigger.source)
@@ -284,6 +289,12 @@ const shownFigures = (figures: TriggerFigures): Fields => ({
   logs: figures.logs,
   rejects: figures.rejects
 })
+
+/** TRIGGER GRAPH: what sets off what, as JSON. */
+const triggerGraph: Handler = (client) => {
+  const graph = enginePort(client)?.graph()
+  if (graph !== undefined) client.reply.bulk(toBytes(JSON.stringify(graph)))
+}
 
 /** TRIGGER TEST name|SOURCE source|name SOURCE source, event key value [OLD value] [META json] | HISTORY count */
 const testTrigger: Handler = (client, args) => {
@@ -444,7 +455,7 @@ export const triggers: CommandFamily = {
           arity: -6,
           flags: ["admin", "no_multi"],
           syntax:
-            "<name> <pattern> <EVENT>[,<EVENT>...] [TIMEOUT <us>] [MEMORY <bytes>] [PRIORITY <n>] [WHEN CHANGED] [SAMPLE <n>] [INCLUDE fill|flush] [SCOPE local|all] [FAILCLOSED] [ISOLATE] <source>",
+            "<name> <pattern> <EVENT>[,<EVENT>...] [TIMEOUT <us>] [MEMORY <bytes>] [PRIORITY <n>] [WHEN CHANGED] [SAMPLE <n>] [INCLUDE fill|flush] [SCOPE local|all] [FAILCLOSED] [ISOLATE] [DISABLED] <source>",
           summary: "Registers a trigger, or replaces the one of that name.",
           since: "mimosa",
           run: setTrigger
@@ -520,6 +531,14 @@ export const triggers: CommandFamily = {
           summary: "Returns everything about a trigger: limits, runs, errors by kind, microseconds, source.",
           since: "mimosa",
           run: triggerInfo
+        },
+        {
+          name: "graph",
+          arity: 2,
+          flags: ["admin"],
+          summary: "Returns which triggers set off which, and their cycles, as JSON.",
+          since: "mimosa",
+          run: triggerGraph
         },
         {
           name: "del",

@@ -1,2 +1,2 @@
--- ends: memory
+-- ends: error
 return os.date(('%c'):rep(5000))

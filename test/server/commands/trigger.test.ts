@@ -70,6 +70,8 @@ const port: TriggerPort = {
   },
   list: () => [registered, { ...registered, name: "u2" }],
   info: (name) => (name === "t1" ? registered : undefined),
+  warnings: () => ["é 'a' → 'a'"],
+  graph: () => ({ nodes: [], edges: [], cycles: [["é"]], isTruncated: false }),
   test: (...subject) => {
     asked.push(subject)
     return {
@@ -123,7 +125,7 @@ it.each([
   [["t1", "a", "ON_WRITE", "bad"], "-ERR trigger: source: t1:1:1: \xc3\xa9 is wrong\r\n"],
   [
     ["t1", "a", "ON_WRITE", "SIMPLE", "3", "x"],
-    "-ERR trigger: 'SIMPLE' is no option; use TIMEOUT, MEMORY, PRIORITY, WHEN CHANGED, SAMPLE, INCLUDE, SCOPE, FAILCLOSED or ISOLATE, then the source\r\n"
+    "-ERR trigger: 'SIMPLE' is no option; use TIMEOUT, MEMORY, PRIORITY, WHEN CHANGED, SAMPLE, INCLUDE, SCOPE, FAILCLOSED, ISOLATE or DISABLED, then the source\r\n"
   ],
   [
     ["t1", "a", "ON_WRITE", "TIMEOUT", "x", "x"],

@@ -1,0 +1,115 @@
+/** One command is one operation (law 7), however many keys it changes: seen through triggers that really run. */
+import { afterEach, describe, expect, it } from "vitest"
+import { TurnClock } from "../../src/cache/TurnClock.ts"
+import { type Engine, type EngineOptions, makeEngine } from "../support/Engine.ts"
+import { RawClient } from "./RawClient.ts"
+import { startServer, type TestServer } from "./TestServer.ts"
+
+let server: TestServer | undefined
+let client: RawClient
+
+afterEach(async () => {
+  await client.close()
+  await server?.stop()
+})
+
+const connected = async (options?: EngineOptions): Promise<Engine> => {
+  const engine = makeEngine({ fuelMax: 1_000_000, ...options })
+  server = await startServer({ keyspace: engine.keyspace, clock: new TurnClock(engine.clock) })
+  client = await RawClient.connect(server.port)
+  return engine
+}
+
+const pairs = (count: number, prefix = "k"): string[] =>
+  Array.from({ length: count }, (_, i) => [`${prefix}${i}`, "v"]).flat()
+
+const transaction = (...commands: string[][]) => client.pipeline([["MULTI"], ...commands, ["EXEC"]])
+
+const slow = "for i = 1, 5000 do end"
+
+describe("a command that changes hundreds of keys ends after one budget, the rest is one record", () => {
+  it("MSET, MSETNX and EXEC", async () => {
+    const engine = await connected({ cascade: { fuel: 100_000 } })
+    const { stats, name } = engine.trigger({ source: slow })
+    const commands: Array<[string, () => Promise<unknown>]> = [
+      ["MSET", () => client.send("MSET", ...pairs(600, "a"))],
+      ["MSETNX", () => client.send("MSETNX", ...pairs(600, "b"))],
+      ["EXEC", () => transaction(...Array.from({ length: 600 }, (_, i) => ["SET", `c${i}`, "v"]))]
+    ]
+    const ran = []
+    for (const [command, send] of commands) {
+      const [runs, cut, records] = [stats.runs, stats.skips.budget, engine.log.total]
+      await send()
+      expect([command, stats.runs - runs + stats.skips.budget - cut, engine.log.total - records]).toEqual([
+        command,
+        600,
+        1
+      ])
+      expect(engine.log.recent(1)[0]).toMatchObject({
+        trigger: name,
+        kind: "skipped:budget",
+        count: stats.skips.budget - cut
+      })
+      ran.push(stats.runs - runs)
+    }
+    expect(ran[0]).toBeGreaterThan(0)
+    expect(ran).toEqual([ran[0], ran[0], ran[0]])
+    expect(engine.keyspace.size).toBe(1800)
+  })
+
+  it("with those who are asked before: they and those who are told after share it", async () => {
+    const engine = await connected({ cascade: { runs: 10 } })
+    const gate = engine.trigger({ events: ["BEFORE_WRITE"], pattern: "g*", source: "return" })
+    const ear = engine.trigger({ source: "return" })
+    expect(await client.send("MSET", ...pairs(8, "g"))).toBe("+OK\r\n")
+    expect([gate.stats.runs, ear.stats.runs, ear.stats.skips.budget, engine.keyspace.size]).toEqual([8, 2, 6, 8])
+    await client.send("MSET", ...pairs(20, "g"))
+    expect([gate.stats.runs, gate.stats.skips.budget, ear.stats.runs, engine.keyspace.size]).toEqual([18, 10, 2, 20])
+    await client.send("INCR", "g100")
+    await client.send("APPEND", "g0", "w")
+    expect([gate.stats.runs, ear.stats.runs]).toEqual([20, 4])
+  })
+
+  it("and the next command has the whole budget again", async () => {
+    const engine = await connected({ cascade: { runs: 3 } })
+    const { stats } = engine.trigger({ source: "return" })
+    for (let i = 0; i < 2; i++) await client.send("MSET", ...pairs(5))
+    await transaction(["SET", "a", "1"], ["SET", "b", "1"])
+    expect([stats.runs, stats.skips.budget]).toEqual([8, 4])
+  })
+})
+
+it("a DEL of many keys is an operation for each 64 of them, for it is not atomic", async () => {
+  const engine = await connected({ cascade: { runs: 64 } })
+  const { stats } = engine.trigger({ events: ["ON_DELETE"], source: "return" })
+  await client.send("MSET", ...pairs(200))
+  const keys = Array.from({ length: 200 }, (_, i) => `k${i}`)
+  expect(await client.send("DEL", ...keys)).toBe(":200\r\n")
+  expect([stats.runs, stats.skips.budget]).toEqual([200, 0])
+  await client.send("MSET", ...pairs(200))
+  await transaction(["DEL", ...keys])
+  expect([stats.runs, stats.skips.budget]).toEqual([264, 136])
+})
+
+describe("what triggers see", () => {
+  const there = 'cache.emit("x", event.key .. ":" .. (cache.get("to") or "-") .. (cache.get("from") or "-"))'
+
+  it("of RENAME and MSET is all of it (law 5)", async () => {
+    const engine = await connected()
+    engine.trigger({ pattern: "from", events: ["ON_WRITE", "ON_DELETE"], source: there })
+    await client.send("MSET", "from", "1", "to", "2")
+    await client.send("RENAME", "from", "to")
+    expect(engine.emits.map(({ payload }) => payload)).toEqual(["from:21", "from:1-"])
+  })
+
+  it("within EXEC comes command by command, and each command sees what they made of those before it", async () => {
+    const engine = await connected()
+    engine.trigger({
+      pattern: "n",
+      source: 'cache.set("double", tostring(2 * tonumber(event.value))) cache.emit("x", event.value)'
+    })
+    const replies = await transaction(["SET", "n", "2"], ["GET", "double"], ["SET", "n", "3"], ["GET", "double"])
+    expect(replies.at(-1)).toBe("*4\r\n+OK\r\n$1\r\n4\r\n+OK\r\n$1\r\n6\r\n")
+    expect(engine.emits.map(({ payload }) => payload)).toEqual(["2", "3"])
+  })
+})
