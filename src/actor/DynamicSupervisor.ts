@@ -14,19 +14,16 @@ import type * as Scope from "effect/Scope"
 import { type CallError, ChildNotFound, InvalidSignificant, MaxChildren, type StartError } from "./ActorError.ts"
 import * as ExitReason from "./ExitReason.ts"
 import * as GenServer from "./GenServer.ts"
-import { counters } from "./internal/counters.ts"
 import * as Envelope from "./internal/envelope.ts"
 import type { ProcessImpl } from "./internal/process.ts"
 import {
   Child,
   type ChildSpec,
   type Intensity,
-  RestartCounter,
-  report,
+  Restarts,
   startChild as startOne,
   stopChild as stopOne,
-  stopTogether,
-  tooManyRestarts
+  stopTogether
 } from "./internal/supervision.ts"
 import * as Timers from "./internal/timers.ts"
 import type { Pid } from "./Pid.ts"
@@ -138,15 +135,13 @@ class Crowd {
   readonly byPid = new Map<Pid, Child>()
   /** By the pid that they had last. */
   readonly restarting = new Map<Pid, Child>()
-  readonly #counter: RestartCounter
-  readonly #timers: Timers.Timers
+  readonly #restarts: Restarts
 
   constructor(supervisor: ProcessImpl, options: Options, timers: Timers.Timers) {
     this.supervisor = supervisor
     this.maxChildren = options.maxChildren ?? maxChildrenDefault
     if (!(this.maxChildren >= 0)) throw new RangeError(`maxChildren is 0 or more; not ${this.maxChildren}`)
-    this.#counter = new RestartCounter(options)
-    this.#timers = timers
+    this.#restarts = new Restarts(supervisor, timers, options)
   }
 
   get size(): number {
@@ -173,24 +168,15 @@ class Crowd {
   }
 
   restart(child: Child, lastPid: Pid, reason: ExitReason.ExitReason): Effect.Effect<ExitReason.ExitReason | null> {
-    child.restarts++
     this.restarting.delete(lastPid)
-    const isTooMany = !this.#counter.add(this.#timers.nowMs())
-    if (isTooMany) counters.escalations++
-    else counters.restarts++
-    const action = isTooMany ? "gave up: reached maximum restart intensity" : "restart"
-    const reported = report(this.supervisor, child, reason, action)
-    if (isTooMany) return Effect.as(reported, tooManyRestarts)
-    const restarted = Effect.match(this.start(child), {
-      onSuccess: () => null,
-      onFailure: () => {
+    const startAgain = Effect.catchAll(this.start(child), () =>
+      Effect.sync(() => {
         child.isRestarting = true
         this.restarting.set(lastPid, child)
         this.supervisor.signal(Envelope.info, { _tag: "TryAgain", lastPid } satisfies TryAgain)
-        return null
-      }
-    })
-    return Effect.zipRight(reported, restarted)
+      })
+    )
+    return this.#restarts.run(child, reason, "restart", startAgain)
   }
 }
 

@@ -133,6 +133,9 @@ export type { Next, Start }
 
 type Result<A, R> = A | Effect.Effect<A, unknown, R>
 
+/** What callbacks have at hand: the services that `init` took, and those of the process. */
+type Inside<R> = NoInfer<R> | Scope.Scope | Process.Self
+
 /** The clauses of `handleCall`: one for each request, by its tag. */
 export type CallClauses<P extends Protocol, S, R> = {
   readonly [Tag in CallOf<P>["_tag"]]: (
@@ -154,7 +157,7 @@ export type Callbacks<P extends Protocol, Args, S, E, R> = {
   readonly handleInfo?: (
     message: InfoOf<P> | Signal,
     state: S
-  ) => Result<Next<S, never, never, ContinueOf<P>>, NoInfer<R> | Scope.Scope | Process.Self>
+  ) => Result<Next<S, never, never, ContinueOf<P>>, Inside<R>>
   /**
    * The last word, when a callback said `Stop` or crashed, `GenServer.stop` was called, or (only with `trapExit`) its parent wants
    * it to end. What must happen in any case belongs into the process' `Scope`.
@@ -163,7 +166,7 @@ export type Callbacks<P extends Protocol, Args, S, E, R> = {
     reason: ExitReason.ExitReason,
     state: S
     // biome-ignore lint/suspicious/noConfusingVoidType: a function that returns nothing is welcome, and only void says so
-  ) => void | Effect.Effect<unknown, unknown, NoInfer<R> | Scope.Scope | Process.Self>
+  ) => void | Effect.Effect<unknown, unknown, Inside<R>>
   /** Exit signals of linked processes come to `handleInfo`. Default false. */
   readonly trapExit?: boolean
   readonly mailbox?: Mailbox.Options
@@ -171,23 +174,15 @@ export type Callbacks<P extends Protocol, Args, S, E, R> = {
   readonly inspect?: (state: S) => Record<string, unknown>
   /** How many bytes the state holds, as far as is known: shown beside it in the tree. As quick as `inspect`. */
   readonly memoryBytes?: (state: S) => number
-} & (P extends { readonly call: AnyRequest }
-  ? { readonly handleCall: CallClauses<P, S, NoInfer<R> | Scope.Scope | Process.Self> }
-  : unknown) &
+} & (P extends { readonly call: AnyRequest } ? { readonly handleCall: CallClauses<P, S, Inside<R>> } : unknown) &
   (P extends { readonly cast: infer A }
     ? {
-        readonly handleCast: (
-          message: A,
-          state: S
-        ) => Result<Next<S, never, never, ContinueOf<P>>, NoInfer<R> | Scope.Scope | Process.Self>
+        readonly handleCast: (message: A, state: S) => Result<Next<S, never, never, ContinueOf<P>>, Inside<R>>
       }
     : unknown) &
   (P extends { readonly continue: infer A }
     ? {
-        readonly handleContinue: (
-          continuation: A,
-          state: S
-        ) => Result<Next<S, never, never, A>, NoInfer<R> | Scope.Scope | Process.Self>
+        readonly handleContinue: (continuation: A, state: S) => Result<Next<S, never, never, A>, Inside<R>>
       }
     : unknown)
 

@@ -28,18 +28,15 @@ import {
 } from "./ActorError.ts"
 import * as ExitReason from "./ExitReason.ts"
 import * as GenServer from "./GenServer.ts"
-import { counters } from "./internal/counters.ts"
 import * as Envelope from "./internal/envelope.ts"
 import type { ProcessImpl } from "./internal/process.ts"
 import {
   Child,
   type ChildSpec,
   type Intensity,
-  RestartCounter,
-  report,
+  Restarts,
   startChild as startOne,
-  stopChild as stopOne,
-  tooManyRestarts
+  stopChild as stopOne
 } from "./internal/supervision.ts"
 import * as Timers from "./internal/timers.ts"
 import * as Tree from "./internal/tree.ts"
@@ -260,16 +257,14 @@ class Family {
   readonly strategy: Strategy
   readonly autoShutdown: AutoShutdown
   readonly children: Array<Child>
-  readonly #counter: RestartCounter
-  readonly #timers: Timers.Timers
+  readonly #restarts: Restarts
 
   constructor(supervisor: ProcessImpl, options: Options, timers: Timers.Timers) {
     this.supervisor = supervisor
     this.strategy = options.strategy ?? "one_for_one"
     this.autoShutdown = options.autoShutdown ?? "never"
     this.children = options.children.map((spec) => new Child(spec))
-    this.#counter = new RestartCounter(options)
-    this.#timers = timers
+    this.#restarts = new Restarts(supervisor, timers, options)
     this.#check()
   }
 
@@ -325,14 +320,7 @@ class Family {
 
   /** Brings a child back, and with it whom the strategy says; or answers why the supervisor must end. */
   restart(child: Child, reason: ExitReason.ExitReason): Effect.Effect<ExitReason.ExitReason | null> {
-    child.restarts++
-    const isTooMany = !this.#counter.add(this.#timers.nowMs())
-    if (isTooMany) counters.escalations++
-    else counters.restarts++
-    const action = isTooMany ? "gave up: reached maximum restart intensity" : `restart (${this.strategy})`
-    const reported = report(this.supervisor, child, reason, action)
-    if (isTooMany) return Effect.as(reported, tooManyRestarts)
-    return reported.pipe(Effect.zipRight(this.#restartByStrategy(child)), Effect.as(null))
+    return this.#restarts.run(child, reason, `restart (${this.strategy})`, this.#restartByStrategy(child))
   }
 
   #restartByStrategy(child: Child): Effect.Effect<void> {

@@ -245,16 +245,27 @@ export class TaskImpl<out A> implements Task<A> {
   readonly ref = new Ref()
   process: internal.ProcessImpl | null = null
   result: { readonly value: A } | null = null
+  #isGivenUp = false
 
   get pid(): Pid | null {
     return this.process
   }
 
   program<E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<void, E, R> {
-    return Effect.map(effect, (value) => {
+    const kept = Effect.map(effect, (value) => {
       this.result = { value }
     })
+    return Effect.withFiberRuntime((fiber) => {
+      this.process = internal.selfOf(fiber)
+      return this.#isGivenUp ? Effect.interrupt : kept
+    })
   }
+
+  /** Who wanted it was interrupted before getting it, so that nobody could await or end it: it ends, or does not begin. */
+  readonly giveUp = Effect.sync(() => {
+    this.#isGivenUp = true
+    this.process?.kill()
+  })
 
   runsIn(pid: Pid): this {
     this.process = Process.impl(pid)

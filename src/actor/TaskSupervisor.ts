@@ -57,7 +57,8 @@ export const asyncNolink = <A, E, R>(
 ): Effect.Effect<Task.Task<A>, AsyncError, Needs<R>> =>
   Effect.suspend(() => {
     const task = new Task.TaskImpl<A>()
-    return Effect.map(startTask(supervisor, task.program(effect), {}), (pid) => task.runsIn(pid))
+    const started = Effect.map(startTask(supervisor, task.program(effect), {}), (pid) => task.runsIn(pid))
+    return Effect.onInterrupt(started, () => task.giveUp)
   })
 
 export interface ChildOptions {

@@ -2,7 +2,7 @@
  * Ported behaviours: Elixir, lib/elixir/test/elixir/task_test.exs (E) and task/supervisor_test.exs (S).
  * Those without a letter are our own.
  */
-import { Chunk, Duration, Effect, Exit, Option, Stream } from "effect"
+import { Chunk, Duration, Effect, Exit, Fiber, Option, Stream } from "effect"
 import { describe, expect } from "vitest"
 import { ExitReason, GenServer, type Pid, Process, Supervisor, Task, TaskSupervisor } from "../../src/actor/index.ts"
 import { behaviour, boom, failure, inProcess, next, settle, trapping } from "./support.ts"
@@ -492,6 +492,22 @@ describe("TaskSupervisor", () => {
       }
       const exits = yield* Stream.runCollect(TaskSupervisor.asyncStreamNolink(tasks, [1, 2, 3], one))
       expect(told(exits)).toEqual([1, "TaskExited", 3])
+    })
+  )
+
+  behaviour("a task whose owner is interrupted before it has it does not go on alone", () =>
+    Effect.gen(function* () {
+      const tasks = yield* TaskSupervisor.start()
+      for (let turns = 0; turns < 12; turns++) {
+        const owner = yield* Effect.fork(TaskSupervisor.asyncNolink(tasks, Effect.never))
+        for (let i = 0; i < turns; i++) yield* Effect.yieldNow()
+        yield* Fiber.interrupt(owner)
+        const exit = yield* Fiber.await(owner)
+        yield* settle
+        expect((yield* TaskSupervisor.children(tasks)).length).toBe(Exit.isSuccess(exit) ? 1 : 0)
+        if (Exit.isSuccess(exit)) yield* Task.shutdown(exit.value, "brutalKill")
+        yield* settle
+      }
     })
   )
 })

@@ -13,6 +13,7 @@ import * as Option from "effect/Option"
 import { type StartError, StartFailed } from "../ActorError.ts"
 import * as ExitReason from "../ExitReason.ts"
 import type { Pid } from "../Pid.ts"
+import { counters } from "./counters.ts"
 import { awaitExit, type ChildRow, type ProcessImpl } from "./process.ts"
 import * as Timers from "./timers.ts"
 
@@ -154,21 +155,41 @@ const awaitStop = (child: Child, timeoutMs: number): Effect.Effect<void> => {
   })
 }
 
-/** Counts restarts in a sliding window. Keeps at most `maxRestarts` + 1 instants. */
-export class RestartCounter {
+/** The restarts of one supervisor, counted in a sliding window. Keeps at most `maxRestarts` instants, and none where they have no bound. */
+export class Restarts {
   readonly maxRestarts: number
   readonly windowMs: number
+  readonly #supervisor: ProcessImpl
+  readonly #timers: Timers.Timers
   #atMs: Array<number> = []
 
-  constructor({ maxRestarts = 3, maxSeconds = 5 }: Intensity) {
+  constructor(supervisor: ProcessImpl, timers: Timers.Timers, { maxRestarts = 3, maxSeconds = 5 }: Intensity) {
     if (!(maxRestarts >= 0)) throw new RangeError(`maxRestarts is 0 or more; not ${maxRestarts}`)
     if (!(maxSeconds > 0)) throw new RangeError(`maxSeconds is more than 0; not ${maxSeconds}`)
+    this.#supervisor = supervisor
+    this.#timers = timers
     this.maxRestarts = maxRestarts
     this.windowMs = maxSeconds * 1000
   }
 
-  /** Counts one more; false when that is too many. */
-  add(nowMs: number): boolean {
+  /** Counts one more, of `child` after an end with `reason`, and runs it; or answers why the supervisor must end instead. */
+  run(
+    child: Child,
+    reason: ExitReason.ExitReason,
+    action: string,
+    restart: Effect.Effect<void>
+  ): Effect.Effect<ExitReason.ExitReason | null> {
+    child.restarts++
+    if (this.#add(this.#timers.nowMs())) {
+      counters.restarts++
+      return report(this.#supervisor, child, reason, action).pipe(Effect.zipRight(restart), Effect.as(null))
+    }
+    counters.escalations++
+    return Effect.as(report(this.#supervisor, child, reason, `gave up: ${tooMany}`), ExitReason.shutdownWith(tooMany))
+  }
+
+  /** False when one more is too many. */
+  #add(nowMs: number): boolean {
     if (this.maxRestarts === Number.POSITIVE_INFINITY) return true
     this.#atMs = this.#atMs.filter((atMs) => atMs >= nowMs - this.windowMs)
     if (this.#atMs.length >= this.maxRestarts) return false
@@ -177,11 +198,11 @@ export class RestartCounter {
   }
 }
 
-/** What a supervisor ends with when its children need it to be restarted by its own. */
-export const tooManyRestarts = ExitReason.shutdownWith("reached maximum restart intensity")
+/** What a supervisor ends with, so that its own decides. */
+const tooMany = "reached maximum restart intensity"
 
 /** One line for the log when a child has ended and the supervisor acts. Not even made where warnings are not logged. */
-export const report = (supervisor: ProcessImpl, child: Child, reason: ExitReason.ExitReason, action: string) =>
+const report = (supervisor: ProcessImpl, child: Child, reason: ExitReason.ExitReason, action: string) =>
   Effect.withFiberRuntime<void>((fiber) => {
     if (LogLevel.greaterThan(fiber.getFiberRef(FiberRef.currentMinimumLogLevel), LogLevel.Warning)) return Effect.void
     return Effect.annotateLogs(Effect.logWarning("supervised process ended"), {
