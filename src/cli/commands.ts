@@ -129,6 +129,13 @@ export const commands: readonly CommandRow[] = [
         min: 64 * 1024,
         max: Number.MAX_SAFE_INTEGER
       }),
+      eventLog: integer("event-log", "<n>", {
+        meaning: "Last events kept for dry runs on history; 0 keeps none.",
+        variable: "MIMOSA_EVENT_LOG",
+        byDefault: 1_000,
+        min: 0,
+        max: 1_000 // as many as a dry run looks at
+      }),
       password: text("password", "<text>", {
         meaning: "Asked of clients on both ports; ps shows it, and not the variable.",
         variable: "MIMOSA_PASSWORD"

@@ -26,6 +26,8 @@ export interface ServeOptions extends Settings {
   readonly dataDir: string
   readonly maxEntries: number
   readonly maxBytes: number
+  /** Events that TRIGGER TEST … HISTORY may look back on; 0 for none. */
+  readonly eventLog: number
   /** Default: pretty on a terminal, else json. */
   readonly logFormat: LogFormat | undefined
 }
@@ -47,7 +49,7 @@ const serving = (options: ServeOptions): Effect.Effect<void, CliError> => {
   const stats = new ServerStats()
   const log = new HeldLog(options.logFormat ?? (process.stderr.isTTY ? "pretty" : "json"))
   const program = layerWith(
-    { eventLog, ...options },
+    options,
     [listeners({ ...options, clock, readiness, stats })],
     Layer.succeed(CacheClock, clock)
   )
@@ -69,8 +71,6 @@ const serving = (options: ServeOptions): Effect.Effect<void, CliError> => {
     Effect.provide(log.layer)
   )
 }
-
-const eventLog = 1_000 // events that TRIGGER TEST … HISTORY may look back on, 16 MiB of values at most
 
 /** The first SIGINT or SIGTERM. A second one meets Node's default and ends the process at once. */
 const stopSignal = Effect.async<void>((resume) => {

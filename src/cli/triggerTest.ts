@@ -80,22 +80,25 @@ interface History {
   readonly differ: number | null
   readonly sum: Sum
   readonly current: Sum | null
+  /** What the server's bounds left out: the runs on the oldest events, and parts of what runs would do. */
+  readonly cut: { readonly runs: number; readonly changes: number }
   readonly runs: readonly HistoryRun[]
 }
 
 const historyOf = (reply: Reply): History => {
-  const { events, matched, differ, sum, current, runs }: Fields = recordOf(reply)
+  const { events, matched, differ, sum, current, cut_runs, cut_changes, runs }: Fields = recordOf(reply)
   return {
     events: Number(events),
     matched: Number(matched),
     differ: differ as number | null,
     sum: JSON.parse(sum as string),
     current: current === null ? null : JSON.parse(current as string),
+    cut: { runs: Number(cut_runs), changes: Number(cut_changes) },
     runs: (runs as readonly string[]).map((run) => JSON.parse(run))
   }
 }
 
-const shownHistory = ({ events, matched, differ, sum, current, runs }: History): string => {
+const shownHistory = ({ events, matched, differ, sum, current, cut, runs }: History): string => {
   if (events === 0) return "nothing has happened yet: the log of events is empty"
   const found = `${matched} of the last ${events} ${events === 1 ? "event is" : "events are"} for it`
   if (matched === 0) return found
@@ -110,8 +113,15 @@ const shownHistory = ({ events, matched, differ, sum, current, runs }: History):
   const columns = ["number", "event", "key", "would", ...(isCompared ? ["the running version"] : [])]
   const sums = isCompared ? sumsCompared(sum, current) : [{ "": "in sum", ...sum }]
   const compared = isCompared ? `; on ${differ} of them the running version does something else` : ""
-  return [tableOf(columns, rows), tableOf(["", ...Object.keys(sum)], sums), `${found}${compared}`].join("\n\n")
+  const tail = [`${found}${compared}`, ...cutsOf(cut)].join("\n")
+  return [tableOf(columns, rows), tableOf(["", ...Object.keys(sum)], sums), tail].join("\n\n")
 }
+
+/** What is missing above, in words. */
+const cutsOf = ({ runs, changes }: History["cut"]): string[] => [
+  ...(runs === 0 ? [] : [`cut: it was not tried on the oldest ${runs}, for which 50 ms of computing did not suffice`]),
+  ...(changes === 0 ? [] : [`cut: ${changes} of what it would do are counted and not listed`])
+]
 
 const sumsCompared = (sum: Sum, current: Sum) => [
   { "": "in sum", ...sum },

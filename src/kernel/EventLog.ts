@@ -14,11 +14,13 @@ export const eventLogBytesDefault = 16 * 1024 * 1024
 
 export class EventLog {
   private ring: Array<KeyEvent | undefined> = []
-  private sizes: number[] = []
+  private sizes = new Float64Array(0)
   private bytes = 0
   private bytesMax = 0
   private mask = 0
-  private appended = 0
+  /** Where the next event goes, and how many are there before it. */
+  private end = 0
+  private kept = 0
   private dropped = 0
 
   /** Whether an event with this cause bit has to be built and appended. */
@@ -44,9 +46,10 @@ export class EventLog {
     this.mask = capacity === 0 ? 0 : mask
     this.bytesMax = bytesMax
     this.ring = new Array<KeyEvent | undefined>(capacity).fill(undefined)
-    this.sizes = new Array<number>(capacity).fill(0)
+    this.sizes = new Float64Array(capacity)
     this.bytes = 0
-    this.appended = 0
+    this.end = 0
+    this.kept = 0
     this.dropped = 0
   }
 
@@ -56,10 +59,12 @@ export class EventLog {
 
   /** Takes an event that keeps values of `bytes` alive. */
   append(event: KeyEvent, bytes: number): void {
-    if (this.appended - this.dropped === this.ring.length) this.drop()
-    const at = this.appended++ % this.ring.length
-    this.ring[at] = event
-    this.sizes[at] = bytes
+    const { ring, end } = this
+    if (this.kept === ring.length) this.drop()
+    ring[end] = event
+    this.sizes[end] = bytes
+    this.end = end + 1 === ring.length ? 0 : end + 1 // a division would cost as much as all the rest
+    this.kept++
     this.bytes += bytes
     while (this.bytes > this.bytesMax) this.drop()
   }
@@ -71,18 +76,23 @@ export class EventLog {
 
   /** The last `count` of the kept events, or of those that the watcher would have seen, oldest first. O(kept). */
   last(count: number, watcher?: Pick<Watcher, "pattern" | "mask">): KeyEvent[] {
+    const { ring, end } = this
     const events: KeyEvent[] = []
-    for (let i = this.appended - 1; i >= this.dropped && events.length < count; i--) {
-      const event = this.ring[i % this.ring.length] as KeyEvent
+    for (let back = 1; back <= this.kept && events.length < count; back++) {
+      const event = ring[end >= back ? end - back : end - back + ring.length] as KeyEvent
       if (watcher === undefined || isFor(watcher, event)) events.push(event)
     }
     return events.reverse()
   }
 
+  /** Lets the oldest go. */
   private drop(): void {
-    const at = this.dropped++ % this.ring.length
-    this.ring[at] = undefined
-    this.bytes -= this.sizes[at] as number
+    const { ring, sizes, end, kept } = this
+    const at = end >= kept ? end - kept : end - kept + ring.length
+    ring[at] = undefined
+    this.bytes -= sizes[at] as number
+    this.kept--
+    this.dropped++
   }
 }
 

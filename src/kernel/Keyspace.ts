@@ -173,7 +173,7 @@ export class Keyspace {
     const isWatched = (this.trie.mask & readBit) !== 0 && this.isWatched(entry, readBit)
     if (isWatched || this.log.wants(readBit)) {
       const { value } = entry
-      this.record(Cause.read, entry, value, undefined, entry.version, 0)
+      this.record(Cause.read, entry, value, undefined, entry.version, 0, isWatched)
       this.settle()
       return value
     }
@@ -580,7 +580,7 @@ export class Keyspace {
   ): void {
     const bit = causeBit(cause)
     const isWatched = (this.trie.mask & bit) !== 0 && this.isWatched(entry, bit)
-    if (isWatched || this.log.wants(bit)) this.record(cause, entry, value, oldValue, this.version, oldSize)
+    if (isWatched || this.log.wants(bit)) this.record(cause, entry, value, oldValue, this.version, oldSize, isWatched)
   }
 
   private record(
@@ -589,12 +589,12 @@ export class Keyspace {
     value: Value | undefined,
     oldValue: Value | undefined,
     version: number,
-    oldSize: number
+    oldSize: number,
+    isWatched: boolean
   ): void {
-    const bit = causeBit(cause)
-    const isWatched = this.isWatched(entry, bit)
     const match = isWatched ? entry.answer.match : unmatched
-    this.tell(this.eventOf(cause, entry, value, oldValue, version, match), bit, isWatched, entry.bytes + oldSize)
+    const event = this.eventOf(cause, entry, value, oldValue, version, match)
+    this.tell(event, causeBit(cause), isWatched, entry.bytes + oldSize)
   }
 
   private recordFlushed(entry: Entry): void {

@@ -16,6 +16,8 @@ export class EventFrame {
   private readonly names: ReadonlyArray<string>
   private readonly kinds: Int32Array // word 0 of a descriptor, word 1 the pointer, word 2 the length
   private readonly doubles: Float64Array
+  /** Units of fuel that went into its structured fields since `reset`; how many are too many is the machine's to say. */
+  work = 0
   /** Bytes after this address are free. */
   private endAt: Pointer = bytesStart
   private full = false
@@ -42,6 +44,7 @@ export class EventFrame {
   reset(): void {
     this.endAt = bytesStart
     this.full = false
+    this.work = 0
     for (let slot = this.names.length - 1; slot >= 0; slot--) this.kinds[slot << 2] = kind.nil
   }
 

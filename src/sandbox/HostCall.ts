@@ -17,7 +17,7 @@ import { answer, arenaStart, cell, lua as luaNumbers, numberCell } from "./inter
 import type { Memory } from "./internal/memory.ts"
 import type { LuaExports, Pointer } from "./internal/wasm.ts"
 import type { LuaCodec, LuaValue, Spend } from "./LuaCodec.ts"
-import { Refusal } from "./LuaCodec.ts"
+import { crossingShift, Refusal } from "./LuaCodec.ts"
 
 /**
  * What Lua may call. Whatever it throws is a defect: it goes through the run to the machine's owner. It must not catch
@@ -76,7 +76,10 @@ export class HostCall {
     return kinds[this.lua.lua_type(this.L, index) + 1] as LuaKind
   }
 
-  /** The bytes of a string (or of a number, as Lua would write it) as latin1; `undefined` for anything else. */
+  /**
+   * The bytes of a string (or of a number, as Lua would write it) as latin1; `undefined` for anything else, and for one
+   * that the run cannot pay for: it ends as a timeout then, whatever the function makes of it.
+   */
   string(index: number): string | undefined {
     if (index === 1 && this.firstAt !== 0) return this.bytes(this.firstAt, this.firstLength)
     if (index > this.count) return undefined
@@ -112,8 +115,12 @@ export class HostCall {
 
   /** Bytes, as a latin1 string. */
   returnString(latin1: string): void {
-    if (this.put(latin1)) this.code = answer.string
-    else this.fail(`a string of ${latin1.length} bytes does not fit into the machine`)
+    const { length } = latin1
+    if (!this.hasRoom(length)) this.fail(`a string of ${length} bytes does not fit into the machine`)
+    else if (length <= freeBytes || this.charge(length >> crossingShift)) {
+      this.put(latin1)
+      this.code = answer.string
+    }
   }
 
   /** A Lua float. */
@@ -143,23 +150,25 @@ export class HostCall {
   /** Raises a Lua error with this message, at the line that called. */
   fail(message: string): void {
     const text = Buffer.from(message.slice(0, messageMax)).toString("latin1")
-    if (this.put(text)) this.code = answer.fail
+    this.put(text)
+    this.code = answer.fail
   }
 
-  private put(latin1: string): boolean {
+  private hasRoom(length: number): boolean {
+    return this.frame.end + length + messageRoom <= this.memory.end
+  }
+
+  private put(latin1: string): void {
     const at = this.frame.end
     const { cells } = this.memory
     cells[cell.pointer] = at
-    if (at + latin1.length + messageRoom > this.memory.end) return false
-    if (latin1.length > freeBytes) this.spend(latin1.length >> 3)
     this.memory.writeLatin1(at, latin1)
     cells[cell.bytes] = latin1.length
-    return true
   }
 
   /** What crosses is paid for, or a run could hold the thread with a few calls on a large value. */
-  private bytes(at: Pointer, length: number): string {
-    if (length > freeBytes) this.spend(length >> 3)
+  private bytes(at: Pointer, length: number): string | undefined {
+    if (length > freeBytes && !this.spend(length >> crossingShift)) return undefined
     return this.memory.readLatin1(at, length)
   }
 }

@@ -60,13 +60,26 @@ export const defaultCodecLimits: CodecLimits = { depthMax: 16, nodesMax: 10_000,
 /** Takes fuel for work to come; false when the run that asks for it has no more. */
 export type Spend = (units: number) => boolean
 
-const nodeFuel = 32 // units; what decoding a node costs us, in loop heads of the interpreter
+/** A unit of fuel for 32 bytes that are copied as they are; 1 MiB takes 30 to 120 µs, the price is 131. */
+export const crossingShift = 5
+
+const textShift = 3 // a unit for 8 bytes that are read or written as UTF-8
+
+// Units; a µs is 250. Most of what an object takes is V8 listing its keys.
+const decodeFuel = 12 // a node
+const textFuel = 60 // a text that is decoded, beside its node: nearly all are keys, and an object is made of those
+const encodeFuel = 4 // a node
+const keyFuel = 22 // a key of an object that is encoded, beside its node
+
+/**
+ * What had more parts than a limit: V8 lists all keys of an object or none (20,000 take 2 ms), so that is done once for
+ * each. Frozen values only, which cannot shrink.
+ */
+const refusedAt = new WeakMap<object, number>()
 
 const freeBytes = 256 // of a string; what the price of a node covers
 
 const nodesAtOnce = 32 // nodes that are paid for together, and in advance: some 4 µs of work
-
-type Path = ReadonlyArray<string>
 
 export class LuaCodec {
   private readonly memory: Memory
@@ -78,7 +91,11 @@ export class LuaCodec {
   private bytes = 0
   /** The tables or objects that enclose the one at hand. */
   private readonly enclosing: Array<unknown> = []
-  private readonly path: Array<string> = []
+  private name = ""
+  /** From the value to the part at hand; made a text of when there is something to say about it. */
+  private readonly path: Array<LuaValue> = []
+  private fuelPerNode = 0
+  private isTooLarge = false
 
   constructor(memory: Memory, lua: LuaExports, spend: Spend, length: Pointer, limits: CodecLimits) {
     this.memory = memory
@@ -95,10 +112,10 @@ export class LuaCodec {
     if (this.lua.lua_type(L, index) === luaNumbers.typeString) {
       const at = this.lua.lua_tolstring(L, index, this.length)
       const length = this.memory.view.getInt32(this.length, true)
-      this.spend(length >> 3)
+      if (!this.spend(length >> crossingShift)) return new Refusal("fuel", name, overReason)
       return this.memory.readLatin1(at, length)
     }
-    this.begin(name)
+    this.begin(name, decodeFuel)
     if (this.lua.lua_checkstack(L, 4 * this.limits.depthMax + 8) === 0) {
       return new Refusal("size", name, "is too deep for the stack")
     }
@@ -146,7 +163,7 @@ export class LuaCodec {
     if (this.bytes > this.limits.bytesMax) {
       return this.refuse("size", `has strings of more than ${this.limits.bytesMax} bytes`)
     }
-    if (!this.spend(length >> 3)) return this.refuse("fuel", overReason)
+    if (!this.spend(textFuel + (length >> textShift))) return this.refuse("fuel", overReason)
     return this.memory.readUtf8(at, length) ?? this.memory.copy(at, length)
   }
 
@@ -169,7 +186,7 @@ export class LuaCodec {
       const key = this.read(L, top - 1)
       if (key instanceof Refusal) return this.refuse("key", `has a key that cannot cross: ${key.message}`)
       if (typeof key === "object" && !(key instanceof Uint8Array)) return this.refuse("key", "has a table as a key")
-      this.path.push(typeof key === "string" ? `.${key.slice(0, 64)}` : `[${String(key)}]`)
+      this.path.push(key)
       const value = this.read(L, top)
       if (value instanceof Refusal) return value
       this.path.pop()
@@ -196,9 +213,13 @@ export class LuaCodec {
    * Writes the value's bytes at `at`, for the shim to build. Answers the address after them, or why it does not cross.
    */
   encode(at: Pointer, value: LuaValue | undefined, name: string): Pointer | Refusal {
-    this.begin(name)
+    this.begin(name, encodeFuel)
     if (typeof value === "string") return this.writeBytes(at, value)
-    return this.write(at, value)
+    if (typeof value !== "object" || value === null) return this.write(at, value)
+    if ((refusedAt.get(value) ?? 0) >= this.limits.nodesMax) return this.refuseSize()
+    const end = this.write(at, value)
+    if (this.isTooLarge && Object.isFrozen(value)) refusedAt.set(value, this.limits.nodesMax)
+    return end
   }
 
   private write(at: Pointer, value: LuaValue | undefined): Pointer | Refusal {
@@ -257,9 +278,10 @@ export class LuaCodec {
   }
 
   private writeArray(at: Pointer, value: ReadonlyArray<LuaValue>): Pointer | Refusal {
+    if (value.length > this.limits.nodesMax - this.nodes) return this.refuseSize()
     let end: Pointer | Refusal = this.writeHead(at, tag.array, value.length)
     for (let i = 0; i < value.length; i++) {
-      this.path.push(`[${i}]`)
+      this.path.push(i)
       end = this.write(end, value[i])
       if (typeof end !== "number") return end
       this.path.pop()
@@ -272,8 +294,10 @@ export class LuaCodec {
     if (prototype !== null && prototype !== Object.prototype) return this.refuse("object", "is no plain object")
     const keys = Object.keys(value)
     let end: Pointer | Refusal = this.writeHead(at, tag.map, keys.length)
+    if (2 * keys.length > this.limits.nodesMax - this.nodes) return this.refuseSize()
+    if (!this.spend(keys.length * keyFuel)) return this.refuse("fuel", overReason)
     for (const key of keys) {
-      this.path.push(`.${key.slice(0, 64)}`)
+      this.path.push(key)
       end = this.write(end, key)
       if (typeof end !== "number") return end
       end = this.write(end, (value as { readonly [key: string]: LuaValue })[key])
@@ -288,7 +312,7 @@ export class LuaCodec {
     for (const [key, item] of value) {
       const isKey = key !== null && (typeof key !== "object" || key instanceof Uint8Array) && !Number.isNaN(key)
       if (!isKey) return this.refuse("key", `has a key that Lua does not allow: ${String(key)}`)
-      this.path.push(`[${String(key).slice(0, 64)}]`)
+      this.path.push(key)
       end = this.write(end, key)
       if (typeof end !== "number") return end
       end = this.write(end, item)
@@ -306,6 +330,7 @@ export class LuaCodec {
 
   private writeText(at: Pointer, text: string): Pointer | Refusal {
     if (!this.hasRoom(at, text.length * 3)) return this.refuse("size", "does not fit")
+    if (text.length > freeBytes && !this.spend(text.length >> textShift)) return this.refuse("fuel", overReason)
     const length = this.memory.writeUtf8(at + 5, text)
     this.writeHead(at, tag.string, length)
     return at + 5 + length
@@ -313,42 +338,55 @@ export class LuaCodec {
 
   private writeBytes(at: Pointer, text: string): Pointer | Refusal {
     if (!this.hasRoom(at, text.length)) return this.refuse("size", "does not fit")
+    if (!this.spend(text.length >> crossingShift)) return this.refuse("fuel", overReason)
     this.memory.writeLatin1(at + 5, text)
     return this.writeHead(at, tag.string, text.length) + text.length
   }
 
   private writeRaw(at: Pointer, value: Uint8Array): Pointer | Refusal {
     if (!this.hasRoom(at, value.length)) return this.refuse("size", "does not fit")
+    if (!this.spend(value.length >> crossingShift)) return this.refuse("fuel", overReason)
     this.memory.bytes.set(value, at + 5)
     return this.writeHead(at, tag.string, value.length) + value.length
   }
 
   private hasRoom(at: Pointer, length: number): boolean {
     this.bytes += length
-    if (length > freeBytes) this.spend(length >> 3)
     return at + 5 + length <= this.memory.end
   }
 
   /** Counts a table or a leaf, and has it paid for. */
   private enter(): Refusal | undefined {
     const { nodesMax } = this.limits
-    if (++this.nodes > nodesMax) return this.refuse("size", `has more than ${nodesMax} parts`)
-    if (this.nodes % nodesAtOnce === 1 && !this.spend(nodeFuel * nodesAtOnce)) return this.refuse("fuel", overReason)
+    if (++this.nodes > nodesMax) return this.refuseSize()
+    if (this.nodes % nodesAtOnce === 1 && !this.spend(this.fuelPerNode * nodesAtOnce)) {
+      return this.refuse("fuel", overReason)
+    }
     return undefined
   }
 
-  private begin(name: string): void {
+  private begin(name: string, fuelPerNode: number): void {
     this.nodes = 0
     this.bytes = 0
     this.enclosing.length = 0
     this.path.length = 0
-    this.path.push(name)
+    this.name = name
+    this.isTooLarge = false
+    this.fuelPerNode = fuelPerNode
+  }
+
+  private refuseSize(): Refusal {
+    this.isTooLarge = true
+    return this.refuse("size", `has more than ${this.limits.nodesMax} parts`)
   }
 
   private refuse(reason: Refusal["reason"], why: string): Refusal {
-    return new Refusal(reason, (this.path as Path).join(""), why)
+    return new Refusal(reason, this.name + this.path.map(stepText).join(""), why)
   }
 }
+
+const stepText = (key: LuaValue): string =>
+  typeof key === "string" ? `.${key.slice(0, 64)}` : `[${String(key).slice(0, 64)}]`
 
 const overReason = "is more than the run has time for"
 

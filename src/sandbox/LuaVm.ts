@@ -33,10 +33,11 @@ import {
   memoryMessage,
   topMessage
 } from "./internal/machine.ts"
-import { Snapshot } from "./internal/snapshot.ts"
+import { heapEndOf, Snapshot } from "./internal/snapshot.ts"
 import type { Pointer } from "./internal/wasm.ts"
 import { WebAssembly } from "./internal/webassembly.ts"
 import { type CodecLimits, defaultCodecLimits, LuaCodec, type LuaValue, type Refusal } from "./LuaCodec.ts"
+import { MachineMemory, rationBytes } from "./MachineMemory.ts"
 
 /** How a run ended. */
 export const RunStatus = { ok: 0, error: 1, timeout: 2, memory: 3, killed: 4 } as const
@@ -77,6 +78,8 @@ export interface VmOptions {
   readonly seed?: number
   /** What the whole machine may hold, in bytes. Default 4 MiB, at most 10. */
   readonly bytesMax?: number
+  /** What it holds together with other machines. Default: it is alone. */
+  readonly shared?: MachineMemory
   readonly codec?: CodecLimits
 }
 
@@ -109,6 +112,8 @@ export class LuaVm {
   lastBytes = 0
   /** What the last `evaluate` answered; null for anything but an ok. */
   lastResult: LuaValue | Refusal = null
+  /** What it holds together with others. */
+  readonly shared: MachineMemory
   /** Rewinds so far, of which some only threw garbage away. */
   rewinds = 0
 
@@ -123,6 +128,10 @@ export class LuaVm {
   /** Made known since the snapshot; to be made known again should a compilation have to be rewound. */
   private readonly pending: Array<Entry> = []
   private snapshot: Snapshot
+  /** The highest that the heap's end has been. */
+  private reach: Pointer = 0
+  /** What of `shared` is this machine's. */
+  private heldBytes = 0
   /** A program was added or removed since the snapshot. */
   private isStale = false
   /** Something has run since the snapshot. */
@@ -140,11 +149,15 @@ export class LuaVm {
   private isCompiling = false
   private running: Entry | undefined
   private limits: RunLimits = defaultRunLimits
+  /** What the run may take: its limit, or less. */
+  private bytesMax = 0
   private stage: 0 | 1 = 0 // 1: the hook is armed
   private granted = 0
   /** When the clock was read last in this run; meaningless before the first time. */
   private readMs = 0
   private isClockRead = false
+  /** µs that were counted before the clock could see them. */
+  private aheadMicros = 0
   /** When the hook was armed. */
   private lateMs = 0
   private error: RunError = { message: "", line: 0 }
@@ -157,10 +170,11 @@ export class LuaVm {
       throw new RangeError(`bytesMax is ${bytesMax}; a machine holds between ${bytesMin} and ${bytesLimit} bytes`)
     }
     this.options = options
+    this.shared = options.shared ?? new MachineMemory()
     this.clock = options.clock ?? systemClock
     this.machine = makeMachine(
       {
-        exhausted: () => this.exhausted(),
+        exhausted: () => this.exhausted(0),
         call: (L, id, count, at, length) => this.call(L, id, count, at, length)
       },
       { fields: options.fields, tables: options.hostTables ?? {}, intrinsics: this.intrinsics(), bytesMax }
@@ -209,6 +223,12 @@ export class LuaVm {
   /** Bytes that Lua holds. */
   get bytesUsed(): number {
     return this.cells[cell.used] as number
+  }
+
+  /** Gives back what it holds of the shared memory. It is not used again. */
+  release(): void {
+    this.shared.held -= this.heldBytes
+    this.heldBytes = 0
   }
 
   /** The heap has grown so far beyond its programs that only a new machine gives the memory back. */
@@ -321,11 +341,12 @@ export class LuaVm {
     this.isClockRead = false
     this.elapsedMicros = 0
     this.granted = limits.fuelMax > 0 ? limits.fuelMax : Math.min(sliceFuel, limits.timeoutMicros * fuelPerMicro)
+    this.bytesMax = this.shared.isSpent ? this.ration() : limits.bytesMax
     let code: number
     try {
       code = this.frame.isFull
         ? this.refuseFrame()
-        : this.machine.shim.fire(program, entry.mask, entry.isFresh ? 1 : 0, this.granted, limits.bytesMax, results)
+        : this.machine.shim.fire(program, entry.mask, entry.isFresh ? 1 : 0, this.granted, this.bytesMax, results)
     } catch (error) {
       return this.broken(error)
     }
@@ -335,6 +356,7 @@ export class LuaVm {
     if (this.hasSeeded) this.reseed()
     const used = this.cells[cell.used] as number
     this.lastBytes = used - (this.cells[cell.base] as number)
+    if (heapEndOf(this.machine.memory) > this.reach) this.account()
     if (limits.isIsolated === true && (this.keepsState || this.cells[cell.marks] !== 0)) this.restore()
     else if (used > this.collectAt) this.tidy()
     return RunStatus.ok
@@ -349,6 +371,7 @@ export class LuaVm {
   private takeResult(): void {
     const { lua, L } = this.machine
     this.cells[cell.cap] = this.cells[cell.total] as number
+    this.frame.work = 0
     this.lastResult = this.codec.decode(L, -1, "result")
     lua.lua_settop(L, -2)
     if (this.cells[cell.denied] !== 0) this.restore() // no room to walk the value: the codec has said so
@@ -364,7 +387,7 @@ export class LuaVm {
     if (code >= denied) {
       status = RunStatus.memory
       const why =
-        code === frameFull ? "the event is larger than the machine" : `more than ${this.limits.bytesMax} bytes`
+        code === frameFull ? "the event is larger than the machine" : `more than ${this.bytesMax} bytes${this.why()}`
       this.error = { message: `${memoryMessage} (${why})`, line }
     } else if (this.stage !== 0) {
       status = RunStatus.timeout
@@ -399,8 +422,8 @@ export class LuaVm {
     throw error
   }
 
-  /** The slice is spent. */
-  private exhausted(): void {
+  /** The slice is spent, and `aheadMicros` of work beyond it that is still to be done. */
+  private exhausted(aheadMicros: number): void {
     const { shim } = this.machine
     if (!this.isRunning) {
       if (this.isCompiling) throw new Killed("it takes too long to compile")
@@ -420,8 +443,9 @@ export class LuaVm {
       const nowMs = this.clock.elapsedMs()
       const usualMicros = slice / fuelPerMicro
       // What the first slice took is known as work only; of a later one so much counts as a slow machine would need.
-      const sliceMicros = this.isClockRead ? (nowMs - this.readMs) * 1000 : usualMicros
-      this.elapsedMicros += Math.min(sliceMicros, usualMicros * stallFactor)
+      const sliceMicros = this.isClockRead ? (nowMs - this.readMs) * 1000 - this.aheadMicros : usualMicros
+      this.aheadMicros = aheadMicros
+      this.elapsedMicros += Math.max(0, Math.min(sliceMicros, usualMicros * stallFactor)) + aheadMicros
       this.isClockRead = true
       this.readMs = nowMs
       isLate = this.elapsedMicros > timeoutMicros
@@ -439,10 +463,19 @@ export class LuaVm {
     }
   }
 
-  /** Takes fuel for work that the host is about to do. False when the run at hand is over its limit: then it is not to be done. */
+  /**
+   * Takes fuel for work that the host is about to do. False when the run at hand is over its limit: then it is not to be
+   * done. Before a run and after it (its event, its result) there is an allowance, which no limit of the run's lessens.
+   */
   private spend(units: number): boolean {
-    if (this.machine.shim.charge(units) < 0 && this.isRunning) this.exhausted()
-    return this.stage === 0 || !this.isRunning
+    if (!this.isRunning) {
+      this.frame.work += units
+      return this.frame.work <= outsideFuel
+    }
+    const left = this.machine.shim.charge(units)
+    // What it overdraws is work that the host has yet to do, and that the clock will see with the next slice.
+    if (left < 0) this.exhausted(-left / fuelPerMicro)
+    return this.stage === 0
   }
 
   private call(L: Pointer, id: number, count: number, at: Pointer, length: number): number {
@@ -454,7 +487,7 @@ export class LuaVm {
   /** Throws garbage away. */
   private tidy(): void {
     const marks = this.cells[cell.marks] as number
-    if (marks === 0 && !this.keepsState) {
+    if ((marks === 0 && !this.keepsState) || this.shared.isSpent) {
       this.restore()
       return
     }
@@ -483,12 +516,14 @@ export class LuaVm {
     this.isStale = false
     this.isDirty = false
     this.collectAt = snapshot.used + Math.max(garbageMin, snapshot.size >> 1)
+    this.account(snapshot)
     return snapshot
   }
 
   private restore(): void {
     const { memory, lua, generator } = this.machine
     const { bytes } = memory
+    if (heapEndOf(memory) > this.reach) this.account()
     if (this.snapshot.growth(memory) > wornBytes) this.hasOutgrown = true
     this.generatorState.set(bytes.subarray(generator, generator + generatorBytes))
     this.snapshot.restore(memory, lua)
@@ -498,6 +533,30 @@ export class LuaVm {
     this.keepsState = false
     this.collectAt = this.snapshot.used + Math.max(garbageMin, this.snapshot.size >> 1)
     this.rewinds++
+  }
+
+  /** Counts what it holds: the pages that its heap has reached, the copy to rewind to, and what every machine has. */
+  private account(snapshot: Snapshot = this.snapshot): void {
+    const { memory, lua } = this.machine
+    this.reach = Math.max(this.reach, heapEndOf(memory))
+    const bytes = machineBytes + this.reach - lua.emscripten_stack_get_base() + snapshot.size
+    this.shared.held += bytes - this.heldBytes
+    this.heldBytes = bytes
+  }
+
+  /** What a run may take while all machines together hold what they may. */
+  private ration(): number {
+    const { lua } = this.machine
+    const unused = this.reach - lua.emscripten_stack_get_base() - (this.cells[cell.used] as number)
+    const bytes = Math.max(rationBytes, unused)
+    if (bytes >= this.limits.bytesMax) return this.limits.bytesMax
+    this.shared.rationed++
+    return bytes
+  }
+
+  private why(): string {
+    if (this.bytesMax >= this.limits.bytesMax) return ""
+    return `: all machines together hold the ${this.shared.bytesMax} that they may; remove a trigger`
   }
 
   // ---- programs
@@ -599,7 +658,10 @@ export class LuaVm {
 
   private intrinsics(): Record<string, HostFunction> {
     return {
-      print: (call) => this.options.print?.(call.string(1) ?? ""),
+      print: (call) => {
+        const line = call.string(1) ?? ""
+        if (call.charge(line.length * printFuel)) this.options.print?.(line)
+      },
       clock: (call) => call.returnNumber(this.clock.elapsedMs() / 1000),
       now: (call) => call.returnInteger(Math.floor(this.clock.epochMs() / 1000)),
       date: (call) => {
@@ -622,6 +684,8 @@ export class LuaVm {
     }
   }
 }
+
+const printFuel = 1 // units a byte, for whoever takes the line: as text, it may have to be decoded
 
 const dateFormatMax = 512 // bytes of os.date's format; all conversions, it takes a sixth of a millisecond at once
 const dateFuel = 125 // units a byte of it: a conversion has two and takes up to a microsecond
@@ -668,6 +732,9 @@ const hardMicros = 1000 // µs from the soft limit to the hard one
 
 const hardFuel = hardMicros * fuelPerMicro // units; the same where fuel is the limit
 
+// Units; for structured fields before a run, and for its result after it. One of as many parts as may cross takes 150,000.
+const outsideFuel = 250_000
+
 // The compiler takes 3 units a byte for plain code and 31 for one chain of 2,000 elseifs; 68 where 190 locals are searched
 // for each name. What is quadratic by design (2,000 jumps to one label, `x or x or …`) takes 300, and is refused: a source
 // of 64 KiB has some 20 ms.
@@ -689,6 +756,8 @@ const bytesPerStep = 2 << 10 // taken by a run for each further step; a step mar
 const stepsMax = 32 // steps after one run, which has taken 64 KiB then
 
 const wornBytes = 2 << 20 // of heap past the snapshot, which the process cannot be given back
+
+const machineBytes = 192 << 10 // of a machine without its heap: static data, stack, tables of functions, our own part
 
 const defaultBytesMax = 4 << 20
 

@@ -44,6 +44,7 @@ export class VmWorker {
   }
 
   private replace(): void {
+    this.vm?.release()
     this.vm = this.take()
     if (this.vm === null) return
     this.epoch++

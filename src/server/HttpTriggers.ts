@@ -3,7 +3,8 @@
  *
  * What is tried by `POST /v1/triggers/test` is a JSON object: `name` of a trigger, or `source`, or both for another source
  * in a trigger's place; and either the event (`event`, `key`, `value`, `oldValue`, `metadata`, `tags`, `cost`) or
- * `history`, the number of the last events that happened. A value that is a string is the bytes that SET stores, any other is
+ * `history`, the number of the last events that happened, of which as many are tried as 50 ms of computing suffice for: the
+ * answer's `cut` says what was left out. A value that is a string is the bytes that SET stores, any other is
  * structured data.
  */
 import { InvalidValue } from "../cache/CacheError.ts"
@@ -83,22 +84,26 @@ export const test = (triggers: HttpTriggers, body: string): Answer => {
   }
   const report = triggers.testHistory(subject, history)
   if ("_tag" in report) return refused(report)
-  const { events, matched, runs, sum, current } = report
+  const { events, matched, runs, sum, current, cut } = report
   return ok({
     events,
     matched,
     differ: current === null ? null : runs.filter((run) => run.current !== null).length,
     sum,
     current,
+    cut,
     runs: runs.map(({ sequence, event, key, report, current }) => ({
-      ...{ sequence, event, key: toText(key) ?? key },
+      ...{ sequence, event, key },
       ...rounded(report),
       current: current === null ? null : rounded(current)
     }))
   })
 }
 
-const rounded = (report: DryRunReport): DryRunReport => ({ ...report, us: Math.round(report.us * 10) / 10 })
+const rounded = <Report extends DryRunReport>(report: Report): Report => ({
+  ...report,
+  us: Math.round(report.us * 10) / 10
+})
 
 type Question = { readonly subject: TestSubject } & (
   | { readonly event: TestEvent; readonly history?: never }

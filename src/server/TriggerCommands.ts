@@ -81,10 +81,7 @@ export const make = (triggers: TriggersService): TriggerCommands => {
       info: (name) => now(Effect.orElseSucceed(triggers.info(name), () => undefined)),
       warnings: (name) => now(triggers.warnings(name)),
       graph: () => now(triggers.graph),
-      test: (subject, event) => now(Effect.merge(triggers.test(subject, event))),
-      testHistory: (subject, count) => now(Effect.merge(triggers.testHistory(subject, count))),
-      log: (count) => now(triggers.log(count)),
-      logs: triggers.logs
+      ...triggers.inBytes
     }
   }
 }

@@ -163,7 +163,7 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
         return call.fail("cache.reject is for BEFORE_WRITE and BEFORE_DELETE: nothing else can be refused")
       const reason = dataOf(call, 1)
       if (reason === undefined || !pays(call, reason, jsonFuel)) return
-      run.rejection = oneLine(reason === null ? "no reason was given" : lossyText(valueAsBytes(reason)))
+      run.rejection = reason === null ? "no reason was given" : oneLine(valueAsBytes(reason))
       call.fail(`rejected: ${run.rejection}`) // ends the run; one that catches it has refused all the same
     },
 
@@ -192,18 +192,21 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
       if (stream === undefined) return call.fail("cache.log takes a message, or a stream and its fields")
       const logged = dataOf(call, stream === null ? 1 : 2)
       if (logged === undefined || !pays(call, logged, jsonFuel + jsonFuel)) return
-      if (!admits(call, byteSize(logged))) return
+      if (!admits(call, byteSize(logged) + (stream === null ? 0 : stream.length))) return
       const fields = typeof logged === "object" && logged !== null ? (JSON.parse(toJson(logged)) as object) : null
-      run.overlay.logs.push({
-        stream: stream === null ? null : lossyText(stream),
-        message: fields === null ? lossyText(valueAsBytes(logged)) : null,
-        fields: fields as Record<string, unknown> | null
-      })
+      const name = stream === null ? null : textOf(call, stream)
+      const message = fields === null ? textOf(call, valueAsBytes(logged)) : null
+      if (name === undefined || message === undefined) return
+      run.overlay.logs.push({ stream: name, message, fields: fields as Record<string, unknown> | null })
       call.returnNil()
     },
 
     webhook(call) {
-      const url = lossyText(call.string(1) ?? "")
+      const address = call.string(1) ?? ""
+      if (address.length > urlBytesMax) {
+        return call.fail(`cache.webhook: a URL has at most ${urlBytesMax} bytes, this one has ${address.length}`)
+      }
+      const url = lossyText(address)
       if (!urlRule.test(url)) {
         return call.fail(
           `cache.webhook: '${url.slice(0, 80)}' is no http or https URL; it stands first, then the payload`
@@ -214,8 +217,14 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
       if (payload === undefined || options === undefined) return
       const headers = headersOf(options)
       if (typeof headers === "string") return call.fail(`cache.webhook: ${headers}`)
-      if (typeof payload === "string" ? !call.charge(payload.length) : !pays(call, payload, jsonFuel)) return
-      const body = typeof payload === "string" ? JSON.stringify(lossyText(payload)) : toJson(payload)
+      const text = typeof payload === "string" ? textOf(call, payload) : null
+      if (
+        text === undefined ||
+        !(text === null ? pays(call, payload, jsonFuel) : call.charge(text.length * quoteFuel))
+      ) {
+        return
+      }
+      const body = text === null ? toJson(payload) : JSON.stringify(text)
       if (!admits(call, url.length + body.length + (options === null ? 0 : byteSize(options)))) return
       const ownId = options === null ? undefined : (options as ValueObject).id
       const id = typeof ownId === "string" ? ownId : run.webhookId()
@@ -255,10 +264,29 @@ const freezeFuel = 0.75
 const jsonFuel = 1.5
 const diffFuel = 2.5
 
+/** Bytes as text, charged for; undefined where the run cannot pay, and is over. */
+const textOf = (call: HostCall, bytes: string): string | undefined => {
+  if (bytes.length <= freeTextBytes) return lossyText(bytes)
+  if (!call.charge(bytes.length * scanFuel)) return undefined
+  if (!beyondAscii.test(bytes)) return bytes
+  return call.charge(bytes.length * textFuel) ? lossyText(bytes) : undefined
+}
+
+const freeTextBytes = 256 // what the price of a call covers
+const beyondAscii = /[\x80-\xff]/
+
+// Units a byte: to see that it is ASCII, to decode what is not, to quote it for JSON.
+const scanFuel = 0.1
+const textFuel = 1
+const quoteFuel = 0.4
+
 const lossyText = (bytes: string): string => toText(bytes) ?? Buffer.from(bytes, "latin1").toString("utf8")
 
 /** A reason as one line of an answer. */
-const oneLine = (text: string): string => text.replace(/[\r\n]+/g, " ").slice(0, reasonMax)
+const oneLine = (bytes: string): string =>
+  lossyText(bytes.slice(0, 4 * reasonMax))
+    .replace(/[\r\n]+/g, " ")
+    .slice(0, reasonMax)
 
 const reasonMax = 512 // characters of a reason that a client is told
 
@@ -391,6 +419,7 @@ const headersOf = (options: unknown): Record<string, string> | string => {
 }
 
 const headersMax = 31 // with the cascade's, as many as a webhook may have
+const urlBytesMax = 8192 // more than servers take
 const urlRule = /^https?:\/\//i // the rest of it is judged where it is sent
 const webhookIdRule = /^[\x21-\x7e]{1,256}$/
 const headerNameRule = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/

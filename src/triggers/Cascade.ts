@@ -12,8 +12,12 @@ import type { Trigger } from "./Trigger.ts"
 export interface CascadeLimits {
   /** Triggers fired by triggers fired by triggers …: at most so many in a row. */
   readonly depth: number
+  /** Runs that triggers set off. Those of what the client itself did are bounded by fuel alone. */
   readonly runs: number
-  /** Fuel of all runs together: 2 ms of computing at about 4 ns a step, but the same on every machine. */
+  /**
+   * Fuel of all runs together, `runFuel` for each of them included: 2 ms of computing at about 4 ns a step, but the same on
+   * every machine.
+   */
   readonly fuel: number
   /** Messages that `cache.emit` may hand to subscribers: an emit counts once for each of them. */
   readonly deliveries: number
@@ -21,8 +25,12 @@ export interface CascadeLimits {
 
 export const cascadeLimitsDefault: CascadeLimits = { depth: 8, runs: 256, fuel: 500_000, deliveries: 100_000 }
 
+/** Fuel that a run costs beside what it computes: 0.4 µs for its event and the way into the machine and back. */
+export const runFuel = 100
+
 /** What the operation at hand has spent. There is one of these; it begins anew when the operation has settled. */
 export class Operation {
+  /** Those that triggers set off. */
   runs = 0
   fuel = 0
   /** Of shadows: they must not cut what is live, nor go without a bound. */
@@ -32,8 +40,9 @@ export class Operation {
 
   constructor(private readonly limits: CascadeLimits) {}
 
-  get isSpent(): boolean {
-    return this.runs >= this.limits.runs || this.fuel >= this.limits.fuel
+  /** Whether nothing more may run; `step` is what set the run off, null for what the client itself did. */
+  isSpent(step: CascadeStep | null): boolean {
+    return this.fuel >= this.limits.fuel || (step !== null && this.runs >= this.limits.runs)
   }
 
   get isShadowSpent(): boolean {
@@ -41,9 +50,9 @@ export class Operation {
   }
 
   /** Counts one run and its fuel. */
-  spend(fuel: number): void {
-    this.runs++
-    this.fuel += fuel
+  spend(fuel: number, step: CascadeStep | null): void {
+    if (step !== null) this.runs++
+    this.fuel += runFuel + fuel
   }
 
   beginAnew(): void {

@@ -6,13 +6,26 @@
  * One machine serves all dry runs, since making one takes longer than most of them; it is rewound before each, and
  * replaced when a hostile source has worn it out.
  */
-import { fromValue, type Output, toBytes, toJson, toText } from "../cache/index.ts"
-import { KeyEvent, type Keyspace, type Meta, noMeta, unmatched, type Value, type ValueObject } from "../kernel/index.ts"
+import { fromValue, type Output, toBytes, toText } from "../cache/index.ts"
+import {
+  byteSize,
+  KeyEvent,
+  type Keyspace,
+  type Meta,
+  metaByteSize,
+  type Nested,
+  noMeta,
+  sameValue,
+  unmatched,
+  type Value,
+  type ValueObject
+} from "../kernel/index.ts"
 import { fuelPerMicro, type LuaValue, LuaVm, type Program, Refusal, RunStatus } from "../sandbox/index.ts"
 import { beforeChangeOf, Run } from "./CacheApi.ts"
+import { cutText } from "./cutText.ts"
 import { eventFields, writeFields } from "./EventFields.ts"
 import { machineParts } from "./Machines.ts"
-import { Overlay, type OverlayEmit, type OverlayLog, type OverlayWebhook } from "./Overlay.ts"
+import { Overlay, type OverlayChange, type OverlayEmit, type OverlayLog, type OverlayWebhook } from "./Overlay.ts"
 import { isBefore, type TriggerDefinition, type TriggerEventName, triggerEvents } from "./Trigger.ts"
 import { TriggerSyntaxError } from "./TriggerError.ts"
 import { errorText } from "./TriggerRunner.ts"
@@ -66,6 +79,28 @@ export interface DryRunnerOptions {
   readonly monotonicMs: () => number
 }
 
+/** What one run came to, as the kernel holds it. */
+export interface Outcome {
+  readonly status: "ok" | FailureKind
+  readonly error: string | null
+  readonly result: LuaValue | Refusal
+  /** In the order in which the keys were first touched; all empty for a run that failed. */
+  readonly changes: ReadonlyArray<readonly [key: string, change: OverlayChange]>
+  readonly emits: readonly OverlayEmit[]
+  readonly webhooks: readonly OverlayWebhook[]
+  readonly logs: readonly OverlayLog[]
+  readonly atMs: number
+  readonly us: number
+  readonly fuel: number
+  readonly bytes: number
+}
+
+/** A program in the machine of the dry runs. */
+export interface Trial {
+  /** Runs it on an event, with nothing left of what ran before; the keyspace that it reads is that of now. */
+  readonly run: (event: KeyEvent, asksBefore?: boolean, attempts?: number) => Outcome
+}
+
 /** One dry run on a machine that is made for it; at the given time. */
 export const dryRun = (
   definition: Runnable,
@@ -87,32 +122,38 @@ export class DryRunner {
   /** Runs on a made-up event. */
   test(definition: Runnable, test: TestEvent): DryRunReport | TriggerSyntaxError {
     const { keyspace, nowMs } = this.options
-    const event = madeUp(test, keyspace, nowMs())
-    const report = this.runAll(definition, [event], isBefore(test.event), attemptsOfOne)
-    return report instanceof TriggerSyntaxError ? report : (report[0] as DryRunReport)
+    return this.runOn(definition, madeUp(test, keyspace, nowMs()), isBefore(test.event), attemptsOfOne)
   }
 
-  /** Runs on these events, each by itself; the keyspace that it reads is that of now. */
-  runAll(
-    { name, source, timeoutUs, memoryBytes }: Runnable,
-    events: readonly KeyEvent[],
-    asksBefore = false,
-    attempts = 1
-  ): DryRunReport[] | TriggerSyntaxError {
+  /** Runs on an event. */
+  runOn(definition: Runnable, event: KeyEvent, asksBefore: boolean, attempts = 1): DryRunReport | TriggerSyntaxError {
+    return this.tryAll([definition], ([trial]) => reportOf((trial as Trial).run(event, asksBefore, attempts)))
+  }
+
+  /** Has these in the machine while `use` runs them; what no machine takes is the answer. */
+  tryAll<A>(definitions: readonly Runnable[], use: (trials: readonly Trial[]) => A): A | TriggerSyntaxError {
     const vm = this.vm()
-    const definition = vm.define(name, toBytes(source))
-    if (!definition.ok) {
-      const { line, column, message } = definition.error
-      return new TriggerSyntaxError({ trigger: name, line, column, reason: message })
-    }
-    const slots = definition.analysis.fields.map((field) => eventFields.indexOf(field))
-    const limits = { timeoutMicros: timeoutUs, bytesMax: memoryBytes, fuelMax: timeoutUs * fuelPerMicro }
+    const programs: Program[] = []
     try {
-      return events.map((event) =>
-        this.runOne(vm, definition.program, name, slots, limits, event, asksBefore, attempts)
-      )
+      const trials: Trial[] = []
+      for (const { name, source, timeoutUs, memoryBytes } of definitions) {
+        const definition = vm.define(name, toBytes(source))
+        if (!definition.ok) {
+          const { line, column, message } = definition.error
+          return new TriggerSyntaxError({ trigger: name, line, column, reason: message })
+        }
+        const { program, analysis } = definition
+        programs.push(program)
+        const slots = analysis.fields.map((field) => eventFields.indexOf(field))
+        const limits = { timeoutMicros: timeoutUs, bytesMax: memoryBytes, fuelMax: timeoutUs * fuelPerMicro }
+        trials.push({
+          run: (event, asksBefore = false, attempts = 1) =>
+            this.runOne(vm, program, name, slots, limits, event, asksBefore, attempts)
+        })
+      }
+      return use(trials)
     } finally {
-      vm.remove(definition.program)
+      for (const program of programs) vm.remove(program)
     }
   }
 
@@ -125,7 +166,7 @@ export class DryRunner {
     event: KeyEvent,
     asksBefore: boolean,
     attempts: number
-  ): DryRunReport {
+  ): Outcome {
     const { run, overlay } = this
     const { keyspace, monotonicMs } = this.options
     this.atMs = event.atMs
@@ -155,9 +196,13 @@ export class DryRunner {
     if (status !== RunStatus.ok) overlay.clear()
     return {
       status: isRejected ? "rejected" : statusNames[status],
-      result: status === RunStatus.ok ? shown(vm.lastResult) : null,
       error,
-      ...shownOverlay(overlay, event.atMs),
+      result: status === RunStatus.ok ? vm.lastResult : null,
+      changes: [...overlay.changes],
+      emits: [...overlay.emits],
+      webhooks: [...overlay.webhooks],
+      logs: [...overlay.logs],
+      atMs: event.atMs,
       us,
       fuel: vm.lastFuel,
       bytes: vm.lastBytes
@@ -170,34 +215,86 @@ export class DryRunner {
   }
 }
 
-/** Whether two runs would have the same consequences, whatever they cost. */
-export const sameEffects = (a: DryRunReport, b: DryRunReport): boolean =>
-  a.status === b.status && a.error === b.error && effectsText(a) === effectsText(b)
+/** Changes and effects of a run. */
+export const operationsOf = ({ changes, emits, webhooks, logs }: Outcome): number =>
+  changes.length + emits.length + webhooks.length + logs.length
 
-const effectsText = ({ writes, deletes, emits, webhooks, logs }: DryRunReport): string =>
-  toJson([writes, deletes, emits, webhooks.map(({ id: _, ...webhook }) => webhook), logs] as unknown as Value)
+/** Whether two runs would have the same consequences, whatever they cost. */
+export const sameEffects = (a: Outcome, b: Outcome): boolean =>
+  a.status === b.status &&
+  a.error === b.error &&
+  operationsOf(a) === operationsOf(b) &&
+  sameValue(effectsOf(a), effectsOf(b))
+
+const effectsOf = ({ changes, emits, webhooks, logs }: Outcome): Nested =>
+  [changes, emits, webhooks.map(({ id: _, ...webhook }) => webhook), logs] as unknown as Nested
+
+/** How much of what runs would do is listed: a number for each run, and bytes for all of them together. */
+export class Room {
+  /** What had to be left out. */
+  left = 0
+  private listed = 0
+
+  constructor(
+    private readonly perRun: number,
+    private bytes: number
+  ) {}
+
+  /** Begins the next run. */
+  begin(): void {
+    this.listed = 0
+  }
+
+  admits(bytes: number): boolean {
+    if (this.listed >= this.perRun || bytes > this.bytes) {
+      this.left++
+      return false
+    }
+    this.listed++
+    this.bytes -= bytes
+    return true
+  }
+}
+
+/** An outcome as people see it, as much of it as there is room for. */
+export const reportOf = (
+  { status, error, result, changes, emits, webhooks, logs, atMs, us, fuel, bytes }: Outcome,
+  room = new Room(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY)
+): DryRunReport => {
+  const writes: Array<DryRunReport["writes"][number]> = []
+  const deletes: string[] = []
+  for (const [key, change] of changes) {
+    if (!room.admits(key.length + (change === null ? 0 : byteSize(change.value) + metaByteSize(change.meta)))) continue
+    if (change === null) deletes.push(textOf(key))
+    else {
+      const { value, expiresAtMs, meta } = change
+      const ttlMs = expiresAtMs === 0 ? null : expiresAtMs - atMs
+      writes.push({ key: textOf(key), value: fromValue(value), ttlMs, ...meta, tags: meta.tags.map(textOf) })
+    }
+  }
+  return {
+    status,
+    result:
+      result === null || room.admits(result instanceof Refusal ? 0 : byteSize(result as Value)) ? shown(result) : null,
+    error: error === null ? null : cutText(error, errorMax),
+    writes,
+    deletes,
+    emits: emits
+      .filter(({ channel, payload }) => room.admits(channel.length + payload.length))
+      .map(({ channel, payload }) => ({ channel: textOf(channel), payload: textOf(payload) })),
+    webhooks: webhooks.filter(({ url, body, headers }) => room.admits(url.length + body.length + byteSize(headers))),
+    logs: logs.filter(({ message, fields }) => room.admits(message?.length ?? byteSize(fields as ValueObject))),
+    us,
+    fuel,
+    bytes
+  }
+}
+
+const errorMax = 512 // characters, as in TRIGGER LOG; a script's own error may be as long as its memory
 
 const attemptsOfOne = 5 // runs; the first one of a program is slower than those that follow
 
 const statusNames = ["ok", "error", "timeout", "memory", "killed"] as const
-
-const shownOverlay = ({ changes, emits, webhooks, logs }: Overlay, nowMs: number) => ({
-  writes: [...changes].flatMap(([key, change]) =>
-    change === null
-      ? []
-      : {
-          key: textOf(key),
-          value: fromValue(change.value),
-          ttlMs: change.expiresAtMs === 0 ? null : change.expiresAtMs - nowMs,
-          ...change.meta,
-          tags: change.meta.tags.map(textOf)
-        }
-  ),
-  deletes: [...changes].flatMap(([key, change]) => (change === null ? textOf(key) : [])),
-  emits: emits.map(({ channel, payload }) => ({ channel: textOf(channel), payload: textOf(payload) })),
-  webhooks: [...webhooks],
-  logs: [...logs]
-})
 
 const madeUp = (test: TestEvent, keyspace: Keyspace, nowMs: number): KeyEvent => {
   const { event, key, value, oldValue, metadata = null, tags = [], cost = 0 } = test

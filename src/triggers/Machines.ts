@@ -45,6 +45,7 @@ export class Machine {
   }
 
   get hasRoom(): boolean {
+    if (this.vm?.shared.isSpent === true) return false
     return this.programs < programsMax && !this.hasRefused && (this.vm?.bytesUsed ?? 0) < programBytesMax
   }
 
@@ -128,7 +129,7 @@ export class Machines {
   private place(trigger: Trigger): Machine | string | null {
     for (;;) {
       const target = this.withRoom()
-      if (target === null) return `${machinesMax} machines are full, which is the limit; remove a trigger`
+      if (target === null) return this.whyFull()
       const loaded = this.load(trigger, target)
       if (loaded === target) target.programs++
       if (typeof loaded !== "string" || target.programs === 0) return loaded
@@ -140,10 +141,17 @@ export class Machines {
     return vm === null ? null : (machine.load(vm, trigger) ?? machine)
   }
 
+  private whyFull(): string {
+    const { isSpent, bytesMax } = this.checker.shared
+    return isSpent
+      ? `all machines together hold the ${bytesMax} bytes that they may; remove a trigger, or give triggers less MEMORY`
+      : `${machinesMax} machines are full, which is the limit; remove a trigger`
+  }
+
   private withRoom(): Machine | null {
     const roomy = this.machines.find(({ hasRoom }) => hasRoom)
     if (roomy !== undefined) return roomy
-    if (this.machines.length === machinesMax) return null
+    if (this.machines.length === machinesMax || this.checker.shared.isSpent) return null
     const machine = new Machine(this.open())
     this.machines.push(machine)
     return machine

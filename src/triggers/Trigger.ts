@@ -116,8 +116,9 @@ export const optionsDefault: Required<TriggerOptions> = {
 
 /** Fills in the defaults and checks every field. */
 export const defineTrigger = (input: TriggerInput): TriggerDefinition | InvalidTrigger => {
-  const refuse = (field: InvalidTrigger["field"], reason: string) => new InvalidTrigger({ field, reason })
   const { name, pattern, source } = input
+  const refuse = (field: InvalidTrigger["field"], reason: string) =>
+    new InvalidTrigger({ trigger: name, field, reason })
   const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined)) as TriggerInput
   const options: Required<TriggerOptions> = { ...optionsDefault, ...given }
   const { timeoutUs, memoryBytes, priority, sample, scope } = options

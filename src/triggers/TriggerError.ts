@@ -2,6 +2,8 @@
 import { Data } from "effect"
 
 export class InvalidTrigger extends Data.TaggedError("InvalidTrigger")<{
+  /** The name that was given. */
+  readonly trigger: string
   readonly field:
     | "name"
     | "pattern"
@@ -73,7 +75,7 @@ export class NoShadow extends Data.TaggedError("NoShadow")<{ readonly trigger: s
 
 export class HistoryOff extends Data.TaggedError("HistoryOff") {
   override get message(): string {
-    return "no events are kept to run it on; give the library's setting eventLog a number above 0 (mimosa serve keeps 1,000)"
+    return "no events are kept to run it on; give the library's setting eventLog a number above 0 (mimosa serve keeps 1,000 unless --event-log says otherwise)"
   }
 }
 

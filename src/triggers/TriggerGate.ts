@@ -42,11 +42,18 @@ export class TriggerGate {
   /** A run that is asked may come while another's overlay is being committed. */
   private readonly overlay = new Overlay()
   private questions = 0
+  /** Who said no last; a refusal that says itself by whom it is leaves it null. */
+  private rejectedBy: Trigger | null = null
 
   constructor(
     private readonly runner: TriggerRunner,
     private readonly nowMs: () => number
   ) {}
+
+  /** A refusal of what a trigger wanted to do, for its own record: the client that is refused reads the reason alone. */
+  shown(refusal: string): string {
+    return this.rejectedBy === null ? `refused: ${refusal}` : `refused by trigger '${this.rejectedBy.name}': ${refusal}`
+  }
 
   /** Null lets the write pass, as it is then; otherwise why not. */
   beforeWrite(write: PendingWrite, keyspace: Keyspace): string | null {
@@ -114,9 +121,10 @@ export class TriggerGate {
     const { runner, overlay } = this
     if (!trigger.isLive || (trigger.isPicky && !trigger.wants(event))) return null
     const { failClosed } = trigger.definition
+    this.rejectedBy = null
     const step = stepOf(event.origin)
     if (trigger.shadow !== null) runner.runShadow(trigger.shadow, event, step, keyspace, true)
-    const skip = runner.reasonOfItsOwn(trigger, event) ?? (runner.operation.isSpent ? "budget" : null)
+    const skip = runner.reasonOfItsOwn(trigger, event) ?? (runner.operation.isSpent(step) ? "budget" : null)
     if (skip !== null) {
       runner.recordSkip(trigger, event, skip)
       return failClosed && skip !== "sampled" ? this.unjudged(trigger, skip) : null
@@ -126,6 +134,7 @@ export class TriggerGate {
     if (status !== notRun && rejection !== null) {
       trigger.stats.rejects++
       runner.counters.rejects++
+      this.rejectedBy = trigger
       return rejection
     }
     if (status === notRun) return failClosed ? this.unjudged(trigger, "no_vm") : null

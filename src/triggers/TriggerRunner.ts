@@ -27,7 +27,7 @@ import {
 } from "../kernel/index.ts"
 import { type LuaValue, type Refusal, type RunError, RunStatus } from "../sandbox/index.ts"
 import type { Run } from "./CacheApi.ts"
-import { Cascade, type CascadeLimits, CascadeStep, Operation, stepOf } from "./Cascade.ts"
+import { Cascade, type CascadeLimits, CascadeStep, Operation, runFuel, stepOf } from "./Cascade.ts"
 import { type EffectSource, Effects, type RunnerPorts } from "./Effects.ts"
 import { writeFields } from "./EventFields.ts"
 import { type Machine, type Machines, notRun } from "./Machines.ts"
@@ -125,7 +125,7 @@ export class TriggerRunner implements EventSink, Gate {
     const skip = this.reasonOfItsOwn(trigger, event)
     if (skip !== null) return skip
     if (step !== null && step.depth > this.options.cascade.depth) return "depth"
-    if (this.operation.isSpent) return "budget"
+    if (this.operation.isSpent(step)) return "budget"
     return step === null || step.cascade.enter(trigger, event.key) ? null : "repeat"
   }
 
@@ -194,8 +194,8 @@ export class TriggerRunner implements EventSink, Gate {
     const fuel = vm.lastFuel
     stats.fuel += fuel
     if (vm.lastBytes > stats.bytesMax) stats.bytesMax = vm.lastBytes
-    if (trigger.isShadow) this.operation.shadowFuel += fuel
-    else this.operation.spend(fuel)
+    if (trigger.isShadow) this.operation.shadowFuel += runFuel + fuel
+    else this.operation.spend(fuel, step)
     if (isTimed) stats.times.record((this.options.monotonicMs() - beganMs) * 1000)
     if (status === RunStatus.ok) {
       if (isBefore) this.returned = vm.lastResult
@@ -228,7 +228,7 @@ export class TriggerRunner implements EventSink, Gate {
       keyspace.origin = new CascadeStep(cascade, step === null ? 1 : step.depth + 1, trigger, step)
       try {
         if ((keyspace.trie.mask & beforeBits) !== 0) {
-          const refusal = passGate(overlay, keyspace)
+          const refusal = passGate(overlay, keyspace, this.gate)
           if (refusal !== null) {
             this.recordFailure(trigger, event, "rejected", refusal)
             return
@@ -281,7 +281,7 @@ export class TriggerRunner implements EventSink, Gate {
       case "depth":
         return `the cascade is deeper than ${depth}`
       case "budget":
-        return `the operation has had its ${runs} runs or ${fuel} units of fuel`
+        return `the operation has had its ${fuel} units of fuel, or its ${runs} runs that triggers set off`
       case "quarantined":
         return trigger.quarantine.reason ?? ""
       case "no_vm":
@@ -315,15 +315,15 @@ export class TriggerRunner implements EventSink, Gate {
 const beforeBits = causeBit(Cause.beforeWrite) | causeBit(Cause.beforeDelete)
 
 /** Asks for all changes before any is made; why one of them is refused, or null. What a gate rewrites is rewritten here. */
-const passGate = ({ changes }: Overlay, keyspace: Keyspace): string | null => {
+const passGate = ({ changes }: Overlay, keyspace: Keyspace, gate: TriggerGate): string | null => {
   for (const [key, change] of changes) {
     if (change === null) {
       const refusal = keyspace.gateDelete(key)
-      if (refusal !== null) return `its delete of '${key}' was refused: ${refusal}`
+      if (refusal !== null) return `its delete of '${key}' was ${gate.shown(refusal)}`
       continue
     }
     const pending = keyspace.gateWrite(key, change.value, change.expiresAtMs, change.meta, 0)
-    if (typeof pending === "string") return `its write of '${key}' was refused: ${pending}`
+    if (typeof pending === "string") return `its write of '${key}' was ${gate.shown(pending)}`
     const { value, expiresAtMs, meta } = pending
     if (value !== change.value || expiresAtMs !== change.expiresAtMs || meta !== change.meta) {
       changes.set(key, { value, expiresAtMs, meta })

@@ -62,8 +62,7 @@ const tryGiven = (definition: TriggerDefinition, given: Given): DryRunReport | T
   const keyspace = new Keyspace({ ...limits, clock, sink: nobody, wake() {} })
   for (const { key, value, ttlMs, meta } of given.cache) keyspace.set(key, value, deadlineOf(given, ttlMs), meta)
   const runner = new DryRunner({ ...clock, keyspace, origin: "test", monotonicMs: () => 0 })
-  const reports = runner.runAll(definition, [eventOf(given, keyspace)], isBefore(given.event))
-  return reports instanceof TriggerSyntaxError ? reports : (reports[0] as DryRunReport)
+  return runner.runOn(definition, eventOf(given, keyspace), isBefore(given.event))
 }
 
 const eventOf = (given: Given, { version }: Keyspace): KeyEvent => {

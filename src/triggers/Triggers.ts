@@ -6,8 +6,20 @@
  */
 import { Context, Effect, Layer } from "effect"
 import type { Process, Supervisor } from "../actor/index.ts"
-import { Bus, CacheClock, Keyspaces, Reactions } from "../cache/index.ts"
-import { LuaVm, Sandbox } from "../sandbox/index.ts"
+import {
+  Bus,
+  CacheClock,
+  type Input,
+  InvalidValue,
+  Keyspaces,
+  Reactions,
+  toBytes,
+  toMetadata,
+  toText,
+  toValue
+} from "../cache/index.ts"
+import type { Value, ValueObject } from "../kernel/index.ts"
+import { LuaVm, MachineMemory, Sandbox } from "../sandbox/index.ts"
 import { logAnnotation, type MetricReader, metric } from "../telemetry/index.ts"
 import { Webhooks } from "../webhooks/index.ts"
 import { Run } from "./CacheApi.ts"
@@ -24,6 +36,7 @@ import {
   memoryBytesDefault,
   type RegisteredTrigger,
   Trigger,
+  type TriggerEventName,
   type TriggerInput,
   timeoutUsDefault
 } from "./Trigger.ts"
@@ -32,7 +45,7 @@ import {
   type NoShadow,
   type RegistrationError,
   TriggerNotFound,
-  TriggerSyntaxError,
+  type TriggerSyntaxError,
   type TriggersNotSaved,
   type VersionNotFound
 } from "./TriggerError.ts"
@@ -49,6 +62,31 @@ export interface TestSubject {
   readonly source?: string
 }
 
+/** The event that a dry run makes up, in a program's own values. */
+export interface TriedEvent {
+  readonly event: TriggerEventName
+  readonly key: string
+  /** The new value; for deletes, expiries and evictions the one that goes. */
+  readonly value: Input
+  /** The value before a write; absent for a key that was not there. */
+  readonly oldValue?: Input
+  readonly metadata?: { readonly [key: string]: Input }
+  readonly tags?: readonly string[]
+  readonly cost?: number
+}
+
+/** What those ask who speak the kernel's bytes, as servers do. Synchronous. */
+export interface TriggersInBytes {
+  readonly test: (subject: TestSubject, event: TestEvent) => DryRunReport | TriggerNotFound | TriggerSyntaxError
+  readonly testHistory: (
+    subject: TestSubject,
+    count: number
+  ) => HistoryReport | TriggerNotFound | TriggerSyntaxError | HistoryOff
+  readonly log: (count: number) => TriggerLogRecord[]
+  readonly logs: Pick<LogStreams, "list" | "read">
+}
+
+/** Keys and values are those of a program: text and plain data, as in `Cache`. */
 export interface TriggersService {
   /**
    * Registers a trigger, in the place of the one that has its name. It is active when this returns, and saved; when
@@ -98,9 +136,12 @@ export interface TriggersService {
   /** Runs it on a made-up event; changes nothing. */
   readonly test: (
     subject: TestSubject,
-    event: TestEvent
-  ) => Effect.Effect<DryRunReport, TriggerNotFound | TriggerSyntaxError>
-  /** Runs it on the last `count` events that the keyspace's log holds; changes nothing. */
+    event: TriedEvent
+  ) => Effect.Effect<DryRunReport, InvalidValue | TriggerNotFound | TriggerSyntaxError>
+  /**
+   * Runs it on the last `count` events that the keyspace's log holds; changes nothing. It holds the thread for 50 ms of
+   * computing at most: what that did not suffice for is in the report's `cut`.
+   */
   readonly testHistory: (
     subject: TestSubject,
     count: number
@@ -108,7 +149,8 @@ export interface TriggersService {
   /** The last records of what failed or was skipped, newest first. */
   readonly log: (count: number) => Effect.Effect<TriggerLogRecord[]>
   /** What triggers have logged, by stream. Reading it is synchronous. */
-  readonly logs: LogStreams
+  readonly logs: Pick<LogStreams, "list" | "read">
+  readonly inBytes: TriggersInBytes
   readonly metrics: readonly MetricReader[]
   /** The processes that the supervision tree mounts for it. */
   readonly children: ReadonlyArray<Supervisor.ChildSpec<Process.Self>>
@@ -149,7 +191,7 @@ export const layerRunner = (
       const sandbox = yield* Sandbox
       const clock = yield* CacheClock
       const run = new Run(origin)
-      const parts = machineParts(run, () => clock.nowMs())
+      const parts = { ...machineParts(run, () => clock.nowMs()), shared: new MachineMemory() }
       const pool = sandbox.pool(() => new LuaVm(parts))
       const open = () => sandbox.open(pool, `triggers ${sandbox.workers().length + 1}`)
       const machines = new Machines(run, open, pool.take())
@@ -210,16 +252,20 @@ export const layer: Layer.Layer<
       if (definition === undefined) return new TriggerNotFound({ trigger: name })
       return source === undefined ? definition : { ...definition, source }
     }
-    const dryRunOf = (subject: TestSubject, event: TestEvent) => {
-      const definition = definitionOf(subject)
-      return definition instanceof TriggerNotFound ? definition : dryRunner.test(definition, event)
-    }
-    const historyOf = (subject: TestSubject, count: number) => {
-      const definition = definitionOf(subject)
-      if (definition instanceof TriggerNotFound) return definition
-      const isCompared = subject.name !== undefined && subject.source !== undefined
-      const current = isCompared ? (registry.get(subject.name)?.definition ?? null) : null
-      return dryRunOnHistory(keyspace, dryRunner, definition, current, count)
+    const inBytes: TriggersInBytes = {
+      test: (subject, event) => {
+        const definition = definitionOf(subject)
+        return definition instanceof TriggerNotFound ? definition : dryRunner.test(definition, event)
+      },
+      testHistory: (subject, count) => {
+        const definition = definitionOf(subject)
+        if (definition instanceof TriggerNotFound) return definition
+        const isCompared = subject.name !== undefined && subject.source !== undefined
+        const current = isCompared ? (registry.get(subject.name)?.definition ?? null) : null
+        return dryRunOnHistory(keyspace, dryRunner, definition, current, count)
+      },
+      log: (count) => log.recent(count),
+      logs
     }
     return Triggers.of({
       set: Effect.fn("Triggers.set")((input: TriggerInput) =>
@@ -268,25 +314,51 @@ export const layer: Layer.Layer<
         }),
       warnings: (name) => Effect.sync(() => registry.graph.warnings(name)),
       graph: Effect.sync(() => registry.graph.show()),
-      test: (subject, event) =>
-        Effect.suspend((): Effect.Effect<DryRunReport, TriggerNotFound | TriggerSyntaxError> => {
-          const report = dryRunOf(subject, event)
-          return report instanceof TriggerNotFound || report instanceof TriggerSyntaxError
-            ? Effect.fail(report)
-            : Effect.succeed(report)
+      test: (subject, tried) =>
+        Effect.suspend((): Effect.Effect<DryRunReport, InvalidValue | TriggerNotFound | TriggerSyntaxError> => {
+          const event = toTestEvent(tried)
+          const report = event instanceof InvalidValue ? event : inBytes.test(subject, event)
+          return "_tag" in report ? Effect.fail(report) : Effect.succeed(report)
         }),
       testHistory: (subject, count) =>
         Effect.suspend((): Effect.Effect<HistoryReport, TriggerNotFound | TriggerSyntaxError | HistoryOff> => {
-          const report = historyOf(subject, count)
+          const report = inBytes.testHistory(subject, count)
           return "_tag" in report ? Effect.fail(report) : Effect.succeed(report)
         }),
-      log: (count) => Effect.sync(() => log.recent(count)),
-      logs,
+      log: (count) => Effect.sync(() => log.recent(count).map(withKeyAsText)),
+      logs: {
+        list: () => logs.list(),
+        read: (stream, asked) => logs.read(stream, asked).map(withKeyAsText)
+      },
+      inBytes,
       metrics: [...metricsOf(registry, runner, log), ...logMetrics(logs)],
       children: [journal.childSpec, ...store.children]
     })
   })
 )
+
+/** A made-up event as the kernel holds it. */
+const toTestEvent = (tried: TriedEvent): TestEvent | InvalidValue => {
+  const { event, key, oldValue, metadata, tags = [], cost = 0 } = tried
+  const [value, before] = [toValue(tried.value), oldValue === undefined ? undefined : toValue(oldValue)]
+  const attached = metadata === undefined ? undefined : toMetadata(metadata)
+  for (const made of [value, before, attached]) if (made instanceof InvalidValue) return made
+  return {
+    event,
+    key: toBytes(key),
+    value: value as Value,
+    ...(before === undefined ? {} : { oldValue: before as Value }),
+    ...(attached === undefined ? {} : { metadata: attached as ValueObject }),
+    tags: tags.map(toBytes),
+    cost
+  }
+}
+
+/** A record whose key is the kernel's bytes, in a program's own text. */
+const withKeyAsText = <A extends { readonly key: string }>(record: A): A => ({
+  ...record,
+  key: toText(record.key) ?? record.key
+})
 
 /** Edges that are looked at when a trigger is registered, so that ten thousand can be; INFO looks further. */
 const searchedMax = 32

@@ -1,6 +1,6 @@
 export { type CascadeLimits, cascadeLimitsDefault } from "./Cascade.ts"
-export type { DryRunReport, TestEvent } from "./DryRun.ts"
-export type { HistoryReport, HistoryRun, HistorySum } from "./History.ts"
+export type { DryRunReport } from "./DryRun.ts"
+export type { HistoryCut, HistoryReport, HistoryRun, HistorySum, ListedReport } from "./History.ts"
 export { Journal } from "./Journal.ts"
 export { type LogLine, type LogStreamInfo, LogStreams } from "./LogStreams.ts"
 export { type Intensity, intensityDefault } from "./Quarantine.ts"
@@ -45,7 +45,9 @@ export {
   layerRunner,
   type RunnerSettings,
   type TestSubject,
+  type TriedEvent,
   TriggerEngine,
   Triggers,
+  type TriggersInBytes,
   type TriggersService
 } from "./Triggers.ts"

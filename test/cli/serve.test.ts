@@ -62,6 +62,19 @@ describeBuilt("mimosa serve", () => {
     ])
   })
 
+  it("keeps no events for dry runs on history where --event-log is 0", async () => {
+    const tried = async (args: readonly string[]) => {
+      const { port } = await started(args)
+      const { stdout, stderr } = await mimosa([
+        ...["trigger", "test", "--source", "return", "--history", "5", "--port", String(port)]
+      ])
+      return stdout + stderr
+    }
+    expect(await tried(["--event-log", "0"])).toContain("no events are kept to run it on")
+    await running.pop()?.stop("SIGKILL")
+    expect(await tried([])).toContain("nothing has happened yet")
+  })
+
   it("refuses a data directory that another server has", async () => {
     const { pid } = await started()
     const { code, stderr } = await mimosa(["serve", "--port", "0", "--http-port", "0", "--data-dir", folder.path])

@@ -19,6 +19,7 @@ describe("serve", () => {
       httpPort: 0,
       password: undefined,
       enableDebugCommand: false,
+      eventLog: 0,
       dataDir: folder.path,
       logFormat: "json",
       maxEntries: 10,

@@ -303,6 +303,14 @@ describeBuilt("mimosa trigger", () => {
         sum: { ok: expect.any(Number) },
         runs: expect.any(Array)
       })
+      const many = ["--source", "for i = 1, 30 do cache.emit('x', i) end", "--history", "2"]
+      const cut = (await trigger(["test", "h", ...many])).stdout
+      expect(cut).toMatch(/\ncut: 10 of what it would do are counted and not listed\n$/)
+      await redisCli(served.port, [], "SET hist:9 1\n".repeat(600))
+      const endless = (await trigger(["test", "h", "--source", "while true do end", "--history", "1000"])).stdout
+      expect(endless).toMatch(
+        /\ncut: it was not tried on the oldest \d+, for which 50 ms of computing did not suffice\n$/
+      )
       expect((await trigger(["test", "nobody", "--history", "2"])).stderr).toContain("no trigger is named 'nobody'")
     })
   })

@@ -564,8 +564,8 @@ const runWild = (
 }
 
 describe("Keyspace", () => {
-  it("cannot be told from the plain keyspace, whatever its sink does", { timeout: propertyTimeoutMs }, () => {
-    forAllSeeds(1800, (random) => {
+  it("cannot be told from the plain keyspace, whatever its sink does", { timeout: propertyTimeoutMs }, async () => {
+    await forAllSeeds(1800, (random) => {
       const real = new Real()
       const lines = transcript(random, real)
       const plain = new Plain()
@@ -579,8 +579,10 @@ describe("Keyspace", () => {
     })
   })
 
-  it("law 1: the replayed log is the store, from whatever moment it was opened", { timeout: propertyTimeoutMs }, () => {
-    forAllSeeds(900, (random) => {
+  it("law 1: the replayed log is the store, from whatever moment it was opened", {
+    timeout: propertyTimeoutMs
+  }, async () => {
+    await forAllSeeds(900, (random) => {
       let wait = random.below(40)
       runWild(random, (real) => {
         const { keyspace } = real
@@ -602,8 +604,8 @@ describe("Keyspace", () => {
     })
   })
 
-  it("law 2: an entry that goes, goes once, with the cause that was true", { timeout: propertyTimeoutMs }, () => {
-    forAllSeeds(900, (random) => {
+  it("law 2: an entry that goes, goes once, with the cause that was true", { timeout: propertyTimeoutMs }, async () => {
+    await forAllSeeds(900, (random) => {
       runWild(random, ({ keyspace, clock }) => {
         const state = new Map<string, Held>()
         const fresh = reader(keyspace)
@@ -640,9 +642,9 @@ describe("Keyspace", () => {
 
   it("law 3: overwriting an expired entry is its expiry, then a write over nothing", {
     timeout: propertyTimeoutMs
-  }, () => {
+  }, async () => {
     let overwritten = 0
-    forAllSeeds(300, (random) => {
+    await forAllSeeds(300, (random) => {
       const real = new Real()
       const { keyspace, clock } = real
       const flags = random.below(32)
@@ -670,9 +672,9 @@ describe("Keyspace", () => {
 
   it("law 4: a write event for each accepted set, none for a change of the deadline", {
     timeout: propertyTimeoutMs
-  }, () => {
+  }, async () => {
     let refusals = 0
-    forAllSeeds(800, (random) => {
+    await forAllSeeds(800, (random) => {
       const events: KeyEvent[] = []
       const schedule = runWild(random, ({ keyspace }) => {
         const fresh = reader(keyspace)
@@ -690,8 +692,8 @@ describe("Keyspace", () => {
 
   it("law 5: the sink sees the store after its event, and each event once, in order", {
     timeout: propertyTimeoutMs
-  }, () => {
-    forAllSeeds(900, (random) => {
+  }, async () => {
+    await forAllSeeds(900, (random) => {
       const due: KeyEvent[] = []
       const heard: Heard[] = []
       runWild(random, (real, schedule) => {
@@ -721,8 +723,8 @@ describe("Keyspace", () => {
 
   it("scans, in steps, every entry that stays there under churn, and none that is gone", {
     timeout: propertyTimeoutMs
-  }, () => {
-    forAllSeeds(800, (random) => {
+  }, async () => {
+    await forAllSeeds(800, (random) => {
       let cursor = 0
       let staying: Entry[] | undefined
       let visited: Entry[] = []

@@ -49,8 +49,8 @@ const checkMatch = (match: Match, expected: readonly Watcher[], key: string): vo
 }
 
 describe("PatternTrie", () => {
-  it("answers every key as a plain filter of its watchers does", { timeout: propertyTimeoutMs }, () => {
-    forAllSeeds(1500, (random) => {
+  it("answers every key as a plain filter of its watchers does", { timeout: propertyTimeoutMs }, async () => {
+    await forAllSeeds(1500, (random) => {
       const trie = new PatternTrie()
       const list: Watcher[] = []
       for (let step = 0; step < 40; step++) {

@@ -134,8 +134,10 @@ class Schedule {
 }
 
 describe("TimingWheel", () => {
-  it("fires what a plain list of deadlines says, in order, whatever re-enters", { timeout: propertyTimeoutMs }, () => {
-    forAllSeeds(3000, (random) => {
+  it("fires what a plain list of deadlines says, in order, whatever re-enters", {
+    timeout: propertyTimeoutMs
+  }, async () => {
+    await forAllSeeds(3000, (random) => {
       const schedule = new Schedule(random)
       for (let step = 0; step < 40; step++) schedule.step()
       schedule.drain()
@@ -144,8 +146,8 @@ describe("TimingWheel", () => {
 
   it("reaches every deadline by following nextWakeMs, at most one wake a level and horizon", {
     timeout: propertyTimeoutMs
-  }, () => {
-    forAllSeeds(4000, (random) => {
+  }, async () => {
+    await forAllSeeds(4000, (random) => {
       const startMs = random.pick([0, 1_700_000_000_000]) + random.below(64 ** 3)
       const wheel = new TimingWheel(startMs, 1)
       const deadlineMs = startMs + randomDelayMs(random)
@@ -166,8 +168,8 @@ describe("TimingWheel", () => {
 
   it("is awake at once, and makes progress with a limit of 1, while something due is left", {
     timeout: propertyTimeoutMs
-  }, () => {
-    forAllSeeds(1000, (random) => {
+  }, async () => {
+    await forAllSeeds(1000, (random) => {
       const wheel = new TimingWheel(0, slotCount)
       for (let slot = 0; slot < slotCount; slot++) wheel.schedule(slot, random.between(1, 64 ** 3))
       const nowMs = 64 ** 3

@@ -167,7 +167,7 @@ describe("a value that must not cross", () => {
     expect(refused({ at: new Date(0) })).toBe("object metadata.at")
     expect(refused({ n: 2n ** 63n })).toBe("range metadata.n")
     expect(refused(new Map([[Number.NaN, 1]]))).toBe("key metadata")
-    expect(refused(Array.from({ length: 20_000 }, () => 1))).toBe("size metadata[9999]")
+    expect(refused(Array.from({ length: 20_000 }, () => 1))).toBe("size metadata")
     expect(refused({ s: "x".repeat(2 << 20) })).toBe("size metadata.s")
   })
 

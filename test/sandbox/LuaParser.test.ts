@@ -95,9 +95,9 @@ describe("a source", () => {
     }
   })
 
-  it("is understood when Lua understands it, whatever it is", { timeout: propertyTimeoutMs }, () => {
+  it("is understood when Lua understands it, whatever it is", { timeout: propertyTimeoutMs }, async () => {
     const vm = new LuaVm({ fields: ["key"] })
-    forAllSeeds(1_500, (random) => {
+    await forAllSeeds(1_500, (random) => {
       const source = hostileProgram(random)
       const definition = vm.define("random", source)
       if (!definition.ok) return

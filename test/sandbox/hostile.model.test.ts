@@ -195,11 +195,11 @@ const shrink = (words: readonly string[], fails: (words: readonly string[]) => b
   return shortest
 }
 
-it("random hostile programs end, and leave nothing behind", { timeout: propertyTimeoutMs }, () => {
+it("random hostile programs end, and leave nothing behind", { timeout: propertyTimeoutMs }, async () => {
   let target = new Target()
   const before = hostFingerprint()
   const endings = new Map<Ending, number>()
-  forAllSeeds(20_000, (random) => {
+  await forAllSeeds(20_000, (random) => {
     const { seed } = random
     const source = hostileProgram(random)
     const limits = limitsOf(random)

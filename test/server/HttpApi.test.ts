@@ -62,8 +62,9 @@ const engine = (): HttpTriggers => {
     return answer
   }
   const sum = { ok: 1, failed: 0, writes: 1, deletes: 0, emits: 0, webhooks: 0, logs: 0, fuel: 9 }
-  const run = { sequence: 4, event: "ON_WRITE", key: "\xc3\xa9", report: aReport, current: null } as const
-  const runs = [run, { ...run, current: { ...aReport, status: "error", error: "no", writes: [] } }] as const
+  const report = { ...aReport, unlisted: 0 }
+  const run = { sequence: 4, event: "ON_WRITE", key: "é", report, current: null } as const
+  const runs = [run, { ...run, current: { ...report, status: "error", error: "no", writes: [] } }] as const
   return {
     list: () => [aTrigger, { ...aTrigger, name: "b", shadow: { ...aTrigger, source: "return" } }],
     test: (subject, event) => asked(subject, event, aReport),
@@ -71,7 +72,7 @@ const engine = (): HttpTriggers => {
     testHistory: (subject, count) =>
       subject.name === "off"
         ? new HistoryOff()
-        : asked(subject, count, { events: 9, matched: 2, runs, sum, current: sum }),
+        : asked(subject, count, { events: 9, matched: 4, runs, sum, current: sum, cut: { runs: 2, changes: 1 } }),
     logs
   }
 }
@@ -264,7 +265,8 @@ describe("triggers over HTTP", () => {
     Effect.gen(function* () {
       const { body } = yield* test({ name: "stock", source: "return", history: 20 })
       expect(tried).toEqual([[{ name: "stock", source: "return" }, 20]])
-      expect(body).toMatchObject({ events: 9, matched: 2, differ: 1, sum: { ok: 1 }, current: { fuel: 9 } })
+      expect(body).toMatchObject({ events: 9, matched: 4, differ: 1, sum: { ok: 1 }, current: { fuel: 9 } })
+      expect(body.cut).toEqual({ runs: 2, changes: 1 })
       expect(body.runs).toMatchObject([
         { sequence: 4, key: "é", status: "ok", writes: [{ key: "k" }], current: null },
         { status: "ok", current: { status: "error", error: "no" } }

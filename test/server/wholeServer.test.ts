@@ -85,7 +85,7 @@ it("HISTORY says so where no events are kept, which is what a library does unles
   const { ask, metrics } = await serving({})
   await ask("TRIGGER", "SET", "t", "*", "ON_WRITE", "return")
   expect(await ask("TRIGGER", "TEST", "t", "HISTORY", "5")).toEqual([
-    "-ERR trigger: no events are kept to run it on; give the library's setting eventLog a number above 0 (mimosa serve keeps 1,000)"
+    "-ERR trigger: no events are kept to run it on; give the library's setting eventLog a number above 0 (mimosa serve keeps 1,000 unless --event-log says otherwise)"
   ])
   expect(metrics.render()).toContain('\nmimosa_clients_cut_total{reason="slow_subscriber"} 0\n')
 })

@@ -196,7 +196,7 @@ describe("the bounds of a cascade", () => {
     }
   })
 
-  it("256 runs, those of the client's own event included", () => {
+  it("256 runs that triggers set off", () => {
     const engine = makeEngine({ fuelMax: 1_000_000, cascade: { fuel: 1e9 } })
     const { stats } = engine.trigger({
       name: "wide",
@@ -204,23 +204,35 @@ describe("the bounds of a cascade", () => {
       source: 'if event.key == "go" then for i = 1, 300 do cache.set("k" .. i, 1) end end'
     })
     engine.keyspace.set("go", "v")
-    expect([stats.runs, stats.skips.budget, engine.log.total]).toEqual([256, 45, 1])
+    expect([stats.runs, stats.skips.budget, engine.log.total]).toEqual([257, 44, 1])
     expect(engine.log.recent(1)[0]).toMatchObject({
       kind: "skipped:budget",
-      key: "k256",
-      count: 45,
-      message: "the operation has had its 256 runs or 1000000000 units of fuel; runs that were cut: 45"
+      key: "k257",
+      count: 44,
+      message:
+        "the operation has had its 1000000000 units of fuel, or its 256 runs that triggers set off; runs that were cut: 44"
     })
     expect(engine.keyspace.size).toBe(301)
   })
 
-  it("the runs of the client's own event are bounded too", () => {
+  it("the runs of the client's own events are not among them: each of a thousand keys has its own", () => {
     const engine = makeEngine({ cascade: { runs: 3 } })
-    for (let i = 0; i < 5; i++) engine.trigger({ name: `t${i}`, source: `cache.emit("x", ${i})` })
+    const { stats } = engine.trigger({ name: "each", pattern: "k*", source: 'cache.set("other", event.key)' })
+    const hears = engine.trigger({ name: "hears", pattern: "other", source: ";" })
+    const wasHeld = engine.keyspace.hold()
+    for (let i = 0; i < 1_000; i++) engine.keyspace.set(`k${i}`, "v")
+    engine.keyspace.release(wasHeld)
+    expect([stats.runs, stats.skips.budget]).toEqual([1_000, 0])
+    expect([hears.stats.runs, hears.stats.skips.budget]).toEqual([3, 997])
+    expect(engine.log.total).toBe(1)
+  })
+
+  it("the runs of the client's own events are bounded by fuel, of which each costs 100 beside what it computes", () => {
+    const engine = makeEngine({ cascade: { fuel: 4 * 100 } })
+    for (let i = 0; i < 9; i++) engine.trigger({ name: `t${i}`, source: ";" })
     engine.keyspace.set("k", "v")
-    expect(heard(engine)).toEqual(["0", "1", "2"])
-    expect(cuts(engine)).toEqual(["skipped:budget t3 k"])
-    expect(engine.log.recent(1)[0]?.count).toBe(2)
+    expect(cuts(engine)).toEqual(["skipped:budget t4 k"])
+    expect(engine.log.recent(1)[0]?.count).toBe(5)
   })
 
   it("one budget of fuel: a run that begins within it ends by its own limit, the next does not begin", () => {
@@ -242,8 +254,9 @@ describe("the bounds of a cascade", () => {
 
   it("runs that fail count as runs", () => {
     const engine = makeEngine({ cascade: { runs: 2 } })
-    for (let i = 0; i < 3; i++) engine.trigger({ name: `t${i}`, source: 'error("no")' })
-    engine.keyspace.set("k", "v")
+    engine.trigger({ name: "goes", pattern: "go", source: 'cache.set("k", 1)' })
+    for (let i = 0; i < 3; i++) engine.trigger({ name: `t${i}`, pattern: "k", source: 'error("no")' })
+    engine.keyspace.set("go", "v")
     expect(cuts(engine)).toEqual(["error t0 k", "error t1 k", "skipped:budget t2 k"])
   })
 
@@ -252,8 +265,8 @@ describe("the bounds of a cascade", () => {
     chain(engine)
     engine.keyspace.set("k", "v")
     engine.keyspace.set("k2", "v")
-    expect(heard(engine)).toEqual(["0", "1", "0", "1"])
-    expect(engine.keyspace.size).toBe(6)
+    expect(heard(engine)).toEqual(["0", "1", "2", "0", "1", "2"])
+    expect(engine.keyspace.size).toBe(8)
   })
 })
 

@@ -203,7 +203,7 @@ describe("the overlay of a trigger", () => {
     expect(engine.log.recent(1)[0]).toMatchObject({
       trigger: "writer",
       kind: "rejected",
-      message: "its write of 'b' was refused: not b"
+      message: "its write of 'b' was refused by trigger 'gate': not b"
     })
     expect([stats.writes, stats.failures.rejected]).toEqual([0, 1])
     expect(engine.keyspace.origin).toBe(null)

@@ -1,5 +1,8 @@
 /** Which machine runs what: programs that are loaded when they first fire, machines that go and come back. */
 import { describe, expect, it } from "vitest"
+import { LuaVm, MachineMemory, VmPool, VmWorker } from "../../src/sandbox/index.ts"
+import { Run } from "../../src/triggers/CacheApi.ts"
+import { Machines, machineParts } from "../../src/triggers/Machines.ts"
 import { makeEngine } from "../support/Engine.ts"
 
 const counting = "count = (count or 0) + 1 cache.set('count', count)"
@@ -170,5 +173,39 @@ describe("a machine", () => {
     for (let i = 0; i < 200; i++) engine.trigger({ name: `t${i}`, source: "return 1" })
     engine.keyspace.set("l", "v")
     expect(engine.machines.size).toBe(1)
+  })
+})
+
+describe("machines that hold what they may together", () => {
+  it("take no further programs, and the record says what to do; those that are loaded go on", () => {
+    const run = new Run("boot")
+    const shared = new MachineMemory(2_000_000)
+    const parts = { ...machineParts(run, () => 0), shared }
+    const pool = new VmPool({ make: () => new LuaVm(parts), spares: 0 })
+    const workers: VmWorker[] = []
+    const open = () => {
+      const worker = new VmWorker("vm", pool)
+      workers.push(worker)
+      return worker
+    }
+    const engine = makeEngine({
+      after: { ...makeEngine(), machines: new Machines(run, open, pool.take()), workers }
+    })
+    engine.trigger({ name: "first", pattern: "k", source: 'cache.emit("x", event.key)' })
+    engine.keyspace.set("k", "v")
+    expect([engine.emits.length, shared.isSpent]).toEqual([1, false])
+    shared.held += 2_000_000
+    engine.trigger({ name: "second", pattern: "k", source: 'cache.emit("x", event.key)' })
+    engine.keyspace.set("k", "v")
+    expect([engine.emits.length, engine.machines.size]).toEqual([2, 1])
+    const [record] = engine.log.recent(1)
+    expect([record?.trigger, record?.kind, record?.message]).toEqual([
+      "second",
+      "memory",
+      "all machines together hold the 2000000 bytes that they may; remove a trigger, or give triggers less MEMORY"
+    ])
+    shared.held -= 2_000_000
+    engine.keyspace.set("k", "v")
+    expect(engine.emits.length).toBe(4)
   })
 })

@@ -59,6 +59,7 @@ export interface PlainDefinition {
 
 export interface PlainLimits {
   readonly depth: number
+  /** Runs that triggers set off. */
   readonly runs: number
   /** Runs that burn all they may, until the operation has burnt all it may. */
   readonly burns: number
@@ -294,7 +295,7 @@ export class PlainEngine {
     const cascade = origin?.cascade ?? { id: `boot-b${number}`, seen: new Set<string>() }
     const { failClosed = false, steps } = trigger.definition
     this.runShadow(trigger.shadow, event, number, cascade, origin)
-    const reason = this.reasonOfItsOwn(trigger, event) ?? (this.isSpent() ? "budget" : undefined)
+    const reason = this.reasonOfItsOwn(trigger, event) ?? (this.isSpent(origin) ? "budget" : undefined)
     if (reason !== undefined) {
       this.skip(trigger, event, number, reason)
       return failClosed && reason !== "sampled" ? "closed" : null
@@ -346,8 +347,9 @@ export class PlainEngine {
     countSent(shadow, wishes)
   }
 
-  private isSpent(): boolean {
-    return this.used.runs >= this.options.limits.runs || this.used.burns >= this.options.limits.burns
+  private isSpent(origin: PlainOrigin | null): boolean {
+    const { runs, burns } = this.options.limits
+    return this.used.burns >= burns || (origin !== null && this.used.runs >= runs)
   }
 
   private reasonOfItsOwn(trigger: PlainTrigger, event: PlainEvent): string | undefined {
@@ -365,7 +367,7 @@ export class PlainEngine {
     const reason = this.reasonOfItsOwn(trigger, event)
     if (reason !== undefined) return reason
     if (origin !== null && origin.depth > this.options.limits.depth) return "depth"
-    if (this.isSpent()) return "budget"
+    if (this.isSpent(origin)) return "budget"
     if (origin !== null) {
       const pair = `${trigger.number} ${event.key}`
       if (cascade.seen.has(pair)) return "repeat"
@@ -399,7 +401,7 @@ export class PlainEngine {
   ): Wishes | string {
     const isBefore = event.cause === Cause.beforeWrite || event.cause === Cause.beforeDelete
     trigger.count("runs")
-    if (!trigger.isShadow) this.used.runs++
+    if (!trigger.isShadow && origin !== null) this.used.runs++
     const wishes: Wishes = { changes: new Map(), tells: [], webhooks: [], logs: [], remembered: 0 }
     for (const step of trigger.definition.steps) {
       if (step.do === "only if") {

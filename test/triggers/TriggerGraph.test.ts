@@ -236,8 +236,8 @@ describe("a graph", () => {
     ])
   })
 
-  it("finds a cycle for each trigger that is on one, whatever leads into them and from one to the other", () => {
-    forAllSeeds(300, (random) => {
+  it("finds a cycle for each trigger that is on one, whatever leads into them and from one to the other", async () => {
+    await forAllSeeds(300, (random) => {
       const count = random.between(1, 9)
       const triggers = Array.from({ length: count }, (_, i) => {
         const writes = Array.from({ length: random.below(3) }, () => `cache.set('k${random.below(count)}', 1)`)
@@ -301,12 +301,12 @@ describe("a graph", () => {
 })
 
 describe("two globs", () => {
-  it("overlap where a text that both match says so, whatever they are", { timeout: propertyTimeoutMs }, () => {
+  it("overlap where a text that both match says so, whatever they are", { timeout: propertyTimeoutMs }, async () => {
     const glob = (random: Random) =>
       Array.from({ length: random.below(5) }, () => random.pick(["a", "b", "*", "?", "[ab]", "\\*"])).join("")
     const texts = ["a", "b", "*", "ab", "ba", "aa", "a*", "*b", "aba", "bab", "abab", "aabb", "bbb"]
     let found = 0
-    forAllSeeds(5_000, (random) => {
+    await forAllSeeds(5_000, (random) => {
       const [one, other] = [glob(random), glob(random)]
       const text = texts.find((each) => globMatches(one, each) && globMatches(other, each))
       expect(globsOverlap(one, other)).toBe(globsOverlap(other, one))
@@ -380,7 +380,7 @@ const statements = [
   "local set = function(...) cache.set(...) end set(K, 1)"
 ]
 
-it("covers every key that a run writes, deletes or reads", { timeout: propertyTimeoutMs }, () => {
+it("covers every key that a run writes, deletes or reads", { timeout: propertyTimeoutMs }, async () => {
   const touched: Array<readonly ["reads" | "writes" | "deletes", string]> = []
   const note =
     (of: "reads" | "writes" | "deletes"): HostFunction =>
@@ -391,7 +391,7 @@ it("covers every key that a run writes, deletes or reads", { timeout: propertyTi
   const cache = { get: note("reads"), set: note("writes"), delete: note("deletes") }
   const vm = new LuaVm({ fields: ["key", "value"], hostTables: { cache, cachee: cache } })
   let exact = 0
-  forAllSeeds(3_000, (random) => {
+  await forAllSeeds(3_000, (random) => {
     const body = Array.from({ length: random.between(1, 5) }, () =>
       random.pick(statements).replace("K", random.pick(keyExpressions))
     )

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest"
 import { Cause, noMeta } from "../../src/kernel/index.ts"
 import { DryRunner } from "../../src/triggers/DryRun.ts"
-import { dryRunOnHistory } from "../../src/triggers/History.ts"
+import { dryRunOnHistory, type HistoryRun, historyFuel } from "../../src/triggers/History.ts"
 import { describe as shown } from "../../src/triggers/Trigger.ts"
 import {
   HistoryOff,
@@ -278,5 +278,77 @@ describe("a dry run on history", () => {
     })
     const broken = { ...limits, source: "return (" }
     expect(dryRunOnHistory(engine.keyspace, dryRunner, broken, null, 2)).toBeInstanceOf(TriggerSyntaxError)
+  })
+
+  describe("is bounded", () => {
+    /** As many writes as a server's log keeps. */
+    const thousand = () => {
+      const { engine, dryRunner } = happened()
+      const onAll = (source: string, current: string | null = null) => {
+        const other = current === null ? null : { ...limits, source: current }
+        const report = dryRunOnHistory(engine.keyspace, dryRunner, { ...limits, source }, other, 1_000)
+        if ("_tag" in report) throw report
+        return report
+      }
+      engine.keyspace.log.open(1_000)
+      for (let i = 0; i < 1_000; i++) engine.keyspace.set(`k${i}`, "v")
+      return onAll
+    }
+
+    it("by fuel over all runs, of which the newest events have the first share", () => {
+      const { runs, matched, events, sum, cut } = thousand()("while true do end")
+      expect([events, matched, runs.length + cut.runs, sum.failed]).toEqual([1_000, 1_000, 1_000, runs.length])
+      expect(runs.at(-1)?.key).toBe("k999")
+      expect(runs[0]?.key).toBe(`k${cut.runs}`)
+      expect(sum.fuel).toBeGreaterThan(historyFuel - 300_000)
+      expect(sum.fuel).toBeLessThan(historyFuel + 300_000)
+    })
+
+    it("together with those of the running version, so that both have run on the same events", () => {
+      const onAll = thousand()
+      const alone = onAll("while true do end")
+      const { runs, sum, current, cut } = onAll("while true do end", "while true do end")
+      expect([sum.failed, current?.failed, runs.length + cut.runs]).toEqual([runs.length, runs.length, 1_000])
+      expect(Math.abs(alone.runs.length / 2 - runs.length)).toBeLessThanOrEqual(1)
+    })
+
+    it("and has room for a thousand events of two versions that do what triggers do", () => {
+      const { runs, cut, current } = thousand()('cache.emit("x", event.value)', 'cache.set("y", event.value)')
+      expect([runs.length, cut, current?.writes]).toEqual([1_000, { runs: 0, changes: 0 }, 1_000])
+    })
+
+    it("by 20 changes and effects a run that are listed, all of which are counted", () => {
+      const source = 'for i = 1, 15 do cache.set("k" .. i, 1) cache.emit("x", i) end'
+      const { runs, sum, cut } = thousand()(source)
+      const [{ report }] = runs as [HistoryRun]
+      expect([report.writes.length, report.emits.length, report.unlisted]).toEqual([15, 5, 10])
+      expect(sum).toMatchObject({ ok: runs.length, writes: runs.length * 15, emits: runs.length * 15 })
+      expect(cut.changes).toBe(runs.length * 10)
+    })
+
+    it("by 1 MiB of what all runs list, results included", () => {
+      const onAll = thousand()
+      const { runs, cut } = onAll('cache.emit("x", string.rep("y", 30000))')
+      const listed = runs.filter(({ report }) => report.emits.length === 1)
+      expect([listed.length, listed[0]?.key, cut.changes]).toEqual([34, "k966", runs.length - 34])
+      const results = onAll('return string.rep("y", 30000)').runs.filter(({ report }) => report.result !== null)
+      expect(results.length).toBe(34)
+    })
+
+    it("in the length of a key and of an error", () => {
+      const { engine, dryRunner } = happened()
+      engine.keyspace.set("k".repeat(1_000), "v")
+      const candidate = { ...limits, source: 'error(string.rep("e", 10000))' }
+      const report = dryRunOnHistory(engine.keyspace, dryRunner, candidate, null, 1)
+      if ("_tag" in report) throw report
+      expect([report.runs[0]?.key.length, report.runs[0]?.report.error?.length]).toEqual([256, 512])
+    })
+
+    it("and finds that two versions differ in what is not listed", () => {
+      const many = (last: string) => `for i = 1, 30 do cache.emit("x", i) end cache.emit("x", "${last}")`
+      const onAll = thousand()
+      expect(onAll(many("a"), many("b")).runs.every(({ current }) => current !== null)).toBe(true)
+      expect(onAll(many("a"), many("a")).runs.every(({ current }) => current === null)).toBe(true)
+    })
   })
 })

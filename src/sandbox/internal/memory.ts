@@ -78,6 +78,7 @@ export class Memory {
 
   /** A copy of these bytes as text, or `undefined` when they are not UTF-8. */
   readUtf8(at: Pointer, length: number): string | undefined {
+    if (length <= shortMax && this.isAscii(at, length)) return this.readLatin1(at, length)
     return isUtf8(this.bytes.subarray(at, at + length)) ? this.buffer.utf8Slice(at, at + length) : undefined
   }
 
@@ -87,8 +88,27 @@ export class Memory {
 
   /** Writes text as UTF-8 and a zero after it; answers the length without the zero. */
   writeUtf8(at: Pointer, text: string): number {
-    const length = this.buffer.utf8Write(text, at)
+    const length = text.length <= shortMax && this.writeAscii(at, text) ? text.length : this.buffer.utf8Write(text, at)
     this.bytes[at + length] = 0
     return length
+  }
+
+  private isAscii(at: Pointer, length: number): boolean {
+    const bytes = this.bytes
+    let all = 0
+    for (let i = at, end = at + length; i < end; i++) all |= bytes[i] as number
+    return all < 0x80
+  }
+
+  /** False where a character is not ASCII; what was written then is to be written over. */
+  private writeAscii(at: Pointer, text: string): boolean {
+    const bytes = this.bytes
+    let all = 0
+    for (let i = 0; i < text.length; i++) {
+      const code = text.charCodeAt(i)
+      all |= code
+      bytes[at + i] = code
+    }
+    return all < 0x80
   }
 }

@@ -75,7 +75,8 @@ export class Snapshot {
   }
 }
 
-const heapEndOf = (memory: Memory): Pointer => memory.view.getUint32(memory.cells[cell.heapEnd] as number, true)
+/** The address that the C heap ends at. */
+export const heapEndOf = (memory: Memory): Pointer => memory.view.getUint32(memory.cells[cell.heapEnd] as number, true)
 
 const isZeroPage = (bytes: Uint8Array, from: Pointer, to: Pointer): boolean => {
   for (let at = from; at < to; at++) if (bytes[at] !== 0) return false

@@ -350,16 +350,16 @@ const subjectOf = (args: readonly string[]): { readonly tested: TestSubject; rea
 }
 
 /** One array a run, then what they come to, and what the running version would. */
-const writeHistory = (reply: RespWriter, { events, matched, runs, sum, current }: HistoryReport): void => {
+const writeHistory = (reply: RespWriter, { events, matched, runs, sum, current, cut }: HistoryReport): void => {
   writeFields(reply, {
     events,
     matched,
+    cut_runs: cut.runs,
+    cut_changes: cut.changes,
     sum: json(sum),
     current: current === null ? null : json(current),
     differ: current === null ? null : runs.filter((run) => run.current !== null).length,
-    runs: runs.map(({ sequence, event, key, report, current }) =>
-      json({ sequence, event, key: toText(key) ?? key, ...report, current })
-    )
+    runs: runs.map(({ sequence, event, key, report, current }) => json({ sequence, event, key, ...report, current }))
   })
 }
 

@@ -66,7 +66,7 @@ const port: TriggerPort = {
   testHistory: (...subject) => {
     asked.push(subject)
     const sum = { ok: 0, failed: 0, writes: 0, deletes: 0, emits: 0, webhooks: 0, logs: 0, fuel: 0 }
-    return { events: 3, matched: 0, runs: [], sum, current: sum }
+    return { events: 3, matched: 2, runs: [], sum, current: sum, cut: { runs: 2, changes: 7 } }
   },
   list: () => [registered, { ...registered, name: "u2" }],
   info: (name) => (name === "t1" ? registered : undefined),
@@ -281,7 +281,8 @@ it("TRIGGER ENABLE, DISABLE, VERSIONS, ROLLBACK and SHADOW ask the engine", asyn
 
 it("TRIGGER TEST … HISTORY tries a trigger, a source, or one in the place of the other", async () => {
   const tested = async (...args: string[]) => words(await client.send("TRIGGER", "TEST", ...args, "HISTORY", "20"))
-  expect((await tested("t1")).slice(0, 4)).toEqual(["events", ":3", "matched", ":0"])
+  const cut = ["cut_runs", ":2", "cut_changes", ":7"]
+  expect((await tested("t1")).slice(0, 8)).toEqual(["events", ":3", "matched", ":2", ...cut])
   await tested("SOURCE", "return")
   await tested("t1", "SOURCE", "return")
   expect(asked).toEqual([
