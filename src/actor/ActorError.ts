@@ -10,9 +10,13 @@ export class CallTimeout extends Data.TaggedError("CallTimeout")<{
   readonly pid: Pid
   readonly request: string
   readonly timeoutMs: number
+  /** A fiber of the asked process itself was the caller. */
+  readonly isFromItself: boolean
 }> {
   override get message(): string {
-    return `${this.request} to ${this.pid} got no answer within ${this.timeoutMs} ms`
+    const noAnswer = `${this.request} to ${this.pid} got no answer within ${this.timeoutMs} ms`
+    if (!this.isFromItself) return noAnswer
+    return `${noAnswer}; it came from a fiber of ${this.pid} itself, whose callback must not wait for that fiber`
   }
 }
 

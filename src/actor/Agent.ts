@@ -1,5 +1,6 @@
 /**
- * State behind a process and nothing else: functions go in, values come out. A `Ref` that can be supervised, named and looked at.
+ * State behind a process and nothing else: functions go in, values come out. A `Ref` that can be supervised, named and
+ * looked at.
  *
  * The functions run in the agent, one after the other; one that throws crashes it. Slow work belongs into the caller.
  *

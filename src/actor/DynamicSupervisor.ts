@@ -1,8 +1,8 @@
 /**
  * A supervisor whose children come and go by the thousand: sessions, connections, tenants.
  *
- * It starts with none, knows them by pid and not by id, restarts each for itself (`one_for_one`), and stops them all at once.
- * Everything but `stopping` is O(1) in the number of children.
+ * It starts with none, knows them by pid and not by id, restarts each for itself (`one_for_one`), and stops them all at
+ * once. Everything but `stopping` is O(1) in the number of children.
  *
  * [1] Elixir, lib/elixir/lib/dynamic_supervisor.ex.
  */
@@ -14,7 +14,6 @@ import type * as Scope from "effect/Scope"
 import { type CallError, ChildNotFound, InvalidSignificant, MaxChildren, type StartError } from "./ActorError.ts"
 import * as ExitReason from "./ExitReason.ts"
 import * as GenServer from "./GenServer.ts"
-import * as Envelope from "./internal/envelope.ts"
 import type { ProcessImpl } from "./internal/process.ts"
 import {
   Child,
@@ -50,7 +49,8 @@ type Needs<R> = Exclude<R, Scope.Scope | Process.Self>
  *
  * @example
  * const sessions = yield* DynamicSupervisor.start({ maxChildren: 10_000 })
- * const pid = yield* DynamicSupervisor.startChild(sessions, GenServer.childSpec(Session, user, { restart: "temporary" }))
+ * const session = GenServer.childSpec(Session, user, { restart: "temporary" })
+ * const pid = yield* DynamicSupervisor.startChild(sessions, session)
  */
 export const start = (options: Options = {}): Effect.Effect<DynamicSupervisorRef, StartError, Scope.Scope> =>
   GenServer.start(definition, options, startOptions(options)) as never
@@ -77,12 +77,12 @@ export const layer = <I>(tag: Context.Tag<I, DynamicSupervisorRef>, options?: Op
 /**
  * Starts a child, in the supervisor's process with the caller's services. Its pid; null if it chose not to run.
  *
- * `id` is only what the tree shows and need not be unique. Fails with `MaxChildren` at the limit, `InvalidSignificant` for a child that is
- * significant (there is no `autoShutdown` here), or as the start did.
+ * `id` is only what the tree shows and need not be unique. Fails with `MaxChildren` at the limit, `InvalidSignificant`
+ * for a child that is significant (there is no `autoShutdown` here), or as the start did.
  */
 export const startChild = <P extends Pid = Pid, R = Process.Self>(
   supervisor: GenServer.Destination<DynamicSupervisorRef>,
-  spec: ChildSpec<R>
+  spec: ChildSpec<R, P>
 ): Effect.Effect<P | null, InvalidSignificant | MaxChildren | StartError | CallError, Needs<R>> =>
   Effect.flatMap(Supervisor.callerContext<R>(), (context) =>
     ask(supervisor, new StartChild({ child: new Child(Supervisor.withContext(spec, context)) }))
@@ -173,7 +173,7 @@ class Crowd {
       Effect.sync(() => {
         child.isRestarting = true
         this.restarting.set(lastPid, child)
-        this.supervisor.signal(Envelope.info, { _tag: "TryAgain", lastPid } satisfies TryAgain)
+        this.#restarts.tryAgain({ _tag: "TryAgain", lastPid } satisfies TryAgain)
       })
     )
     return this.#restarts.run(child, reason, "restart", startAgain)

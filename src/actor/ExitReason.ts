@@ -52,7 +52,7 @@ export const fromCause = (cause: Cause.Cause<unknown>): ExitReason =>
 /** True for `killed` and crashes: what makes a supervisor restart a transient child. */
 export const isAbnormal = (reason: ExitReason): boolean => reason._tag === "killed" || reason._tag === "crash"
 
-/** One line for people: `normal`, `shutdown: reached maximum restart intensity`, `crash: TypeError: x is not a function`. */
+/** One line for people: `normal`, `shutdown: reached maximum restart intensity`, `crash: TypeError: bad key`. */
 export const format = (reason: ExitReason): string => {
   switch (reason._tag) {
     case "crash":
@@ -64,7 +64,10 @@ export const format = (reason: ExitReason): string => {
   }
 }
 
-/** Of an error its name and message: a stack costs more than the crash. Of other objects the shape: their content may be secret. */
+/**
+ * Of an error its name and message: a stack costs more than the crash. Of other objects the shape: their content may be
+ * secret.
+ */
 const describe = (value: unknown): string => {
   if (value instanceof Error) {
     const { message, name } = value // asked once: a message may be made of another error's, and so on

@@ -5,14 +5,15 @@
  * with `Ok`, `Reply`, `NoReply`, `Fail` or `Stop` what follows; each may return that directly or as an Effect. What it
  * returns directly costs no Effect: a server with synchronous callbacks takes some 128 messages a turn.
  *
- * Requests are classes whose success and error types are known (`Request.TaggedClass`, or `Schema.TaggedRequest` where they
- * may travel later), so that the type of the answer follows from the request. A callback that fails or dies is a crash;
- * an error that the caller should get is said with `Fail`.
+ * Requests are classes whose success and error types are known (`Request.TaggedClass`, or `Schema.TaggedRequest` where
+ * they may travel later), so that the type of the answer follows from the request. A callback that fails or dies is a
+ * crash; an error that the caller should get is said with `Fail`.
  *
  * Services: what `init` needs from `R`, the other callbacks may use too, beside the process' own `Scope` and `Self`.
  *
- * Spans: what a traced caller asks is handled in a span `<name>.<Tag>`, the child of the caller's; what it casts in a trace of its own that
- * links to the sender's span, which may be long over. Both carry `actor.pid` and `actor.label` and fail as the callback or its answer does.
+ * Spans: what a traced caller asks is handled in a span `<name>.<Tag>`, the child of the caller's; what it casts in a
+ * trace of its own that links to the sender's span, which may be long over. Both carry `actor.pid` and `actor.label`
+ * and fail as the callback or its answer does.
  *
  * [1] OTP, lib/stdlib/src/gen_server.erl; Elixir, lib/elixir/lib/gen_server.ex. Where we differ: index.ts.
  */
@@ -34,6 +35,7 @@ import {
 import * as ExitReason from "./ExitReason.ts"
 import * as Envelope from "./internal/envelope.ts"
 import * as internal from "./internal/process.ts"
+import { selfOf } from "./internal/self.ts"
 import { type AnyCallbacks, Next, Server, Start } from "./internal/server.ts"
 import type { ChildSpec } from "./internal/supervision.ts"
 import * as Timers from "./internal/timers.ts"
@@ -81,7 +83,7 @@ export interface Timeout {
 /** What every server may find in `handleInfo`. */
 export type Signal = Process.Signal | Timeout
 
-/** Who waits for an answer. Give it to `reply`, from anywhere; a second answer is dropped. */
+/** A caller that waits for an answer. Give it to `reply`, from anywhere; a second answer is dropped. */
 export interface From<in Success = never, in Failure = never> {
   readonly _From?: (success: Success, failure: Failure) => void
   /** True when it has been answered, or its caller has given up. */
@@ -159,18 +161,18 @@ export type Callbacks<P extends Protocol, Args, S, E, R> = {
     state: S
   ) => Result<Next<S, never, never, ContinueOf<P>>, Inside<R>>
   /**
-   * The last word, when a callback said `Stop` or crashed, `GenServer.stop` was called, or (only with `trapExit`) its parent wants
-   * it to end. What must happen in any case belongs into the process' `Scope`.
+   * The last word, when a callback said `Stop` or crashed, `GenServer.stop` was called, or (only with `trapExit`) its
+   * parent wants it to end. What must happen in any case belongs into the process' `Scope`.
    */
   readonly terminate?: (
     reason: ExitReason.ExitReason,
     state: S
-    // biome-ignore lint/suspicious/noConfusingVoidType: a function that returns nothing is welcome, and only void says so
+    // biome-ignore lint/suspicious/noConfusingVoidType: a function may return nothing, which only void says
   ) => void | Effect.Effect<unknown, unknown, Inside<R>>
   /** Exit signals of linked processes come to `handleInfo`. Default false. */
   readonly trapExit?: boolean
   readonly mailbox?: Mailbox.Options
-  /** What the supervision tree shows of its state. Called when somebody looks, between two messages, so it must be quick. */
+  /** What the supervision tree shows of its state. Called between two messages when somebody looks: be quick. */
   readonly inspect?: (state: S) => Record<string, unknown>
   /** How many bytes the state holds, as far as is known: shown beside it in the tree. As quick as `inspect`. */
   readonly memoryBytes?: (state: S) => number
@@ -229,12 +231,12 @@ export const defineSupervisor =
     callbacks: { ...callbacks, trapExit: true, isSupervisor: true } as unknown as AnyCallbacks
   })
 
-/** The specification of a server as a child of a supervisor. Its id is the definition's name, unless `overrides` has another. */
+/** The specification of a server as a child of a supervisor. Its id is by default the definition's name. */
 export const childSpec = <P extends Protocol, Args, E, R>(
   definition: Definition<P, Args, E, R>,
   args: Args,
   overrides: Partial<Omit<ChildSpec, "start">> & StartOptions = {}
-): ChildSpec<Exclude<R, Scope.Scope | Process.Self> | Process.Self> => {
+): ChildSpec<Exclude<R, Scope.Scope | Process.Self> | Process.Self, RefOf<P>> => {
   const { label, mailbox, name, timeout, ...spec } = overrides // `shutdown` is the supervisor's
   const id = spec.id ?? definition.name
   const options = { label: label ?? id, mailbox, name, timeout } as StartOptions
@@ -255,8 +257,8 @@ export interface StartOptions {
 }
 
 /**
- * Starts a server in a scope and waits for its `init`. Closing the scope asks it to shut down (through `terminate`, if it traps
- * exits) and waits for that.
+ * Starts a server in a scope and waits for its `init`. Closing the scope asks it to shut down (through `terminate`, if
+ * it traps exits) and waits for that.
  */
 export const start = <P extends Protocol, Args, E, R>(
   definition: Definition<P, Args, E, R>,
@@ -287,8 +289,14 @@ const callTimeoutMs = 5000 // OTP's default; long for a healthy server, short fo
 /**
  * Asks a server and waits for the answer: the request's success, or its error.
  *
- * Fails with `NoProcess` if nobody is there, `CallTimeout`, `ProcessExited` if the server ends first, `MailboxFull` if its mailbox
- * rejects or drops the request. A request is served at most once, and not at all once its caller has gone while it still waited.
+ * Fails with `NoProcess` if nobody is there, `CallTimeout`, `ProcessExited` if the server ends first, `MailboxFull` if
+ * its mailbox rejects or drops the request. A request is served at most once, and not at all once its caller has gone
+ * while it still waited.
+ *
+ * A callback that asks its own server dies with what is wrong. In a fiber that it forks (which is what
+ * `Effect.timeout`, `Effect.race` and concurrent `Effect.all` do) the call might be meant for later, so it is let
+ * through, and ends by its time-out if the callback waits for it; the message of `CallTimeout` says then where it came
+ * from. Limit a call by its `timeout` option: that needs no other fiber.
  */
 export const call = <A extends AnyRequest>(
   server: Destination<ServerRef<A, never, never>>,
@@ -298,7 +306,8 @@ export const call = <A extends AnyRequest>(
   ask(server, Envelope.call, request, options) as never
 
 /**
- * Tells a server something and does not wait for it to be done; waits only while the mailbox is full and says `backpressure`.
+ * Tells a server something and does not wait for it to be done; waits only while the mailbox is full and says
+ * `backpressure`.
  *
  * True when it was put into the mailbox, which is no promise that it will be served.
  */
@@ -330,10 +339,11 @@ export const replyFail = <E>(from: From<never, E>, error: E): Effect.Effect<bool
   Effect.sync(() => (from as unknown as Envelope.CallEnvelope).answer(Effect.fail(error)))
 
 /**
- * Asks a server to stop with `reason` (default `normal`) after what is in its mailbox before this, and waits until it has ended.
+ * Asks a server to stop with `reason` (default `normal`) after what is in its mailbox before this, and waits until it
+ * has ended.
  *
- * `terminate` runs. Fails with `CallTimeout` if it takes longer than the time-out (default: as long as it likes), `NoProcess` if nobody
- * is there, `ProcessExited` if it ended for another reason, such as a crash on the way.
+ * `terminate` runs. Fails with `CallTimeout` if it takes longer than the time-out (default: as long as it likes),
+ * `NoProcess` if nobody is there, `ProcessExited` if it ended for another reason, such as a crash on the way.
  */
 export const stop = (
   server: Destination<Pid>,
@@ -382,11 +392,11 @@ export const ask = (
   })
 
 /**
- * Why `fiber` would wait for ever if it asked `process`, or null: it is the server's own, or runs the `init` of a child that this
- * supervisor waits for. A fiber that a server has forked beside its own may well ask it.
+ * Why `fiber` would wait for ever if it asked `process`, or null: it is the server's own, or runs the `init` of a child
+ * that this supervisor waits for. A fiber that a server has forked beside its own may well ask it.
  */
 const deadlockOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>, process: internal.ProcessImpl): string | null => {
-  const caller = internal.selfOf(fiber)
+  const caller = selfOf(fiber)
   if (caller === null || caller.fiber !== fiber) return null
   if (caller === process) return `${process} called itself, and would wait for its own answer`
   let starting = caller

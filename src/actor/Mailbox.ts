@@ -1,15 +1,15 @@
 /**
  * What waits for a process: a first-in first-out queue with a bound, a rule at the bound, and counters.
  *
- * - Bounded, where Erlang's are not: a slow process pushes back on those who feed it, or loses by a rule that was chosen,
- *   but does not eat the memory of all.
+ * - Bounded, where Erlang's are not: a slow process pushes back on those who feed it, or loses by a rule that was
+ *   chosen, but does not eat the memory of all.
  * - **Messages** (casts, calls, plain sends) count towards the bound. **Signals** (exits of linked and monitored
  *   processes, system requests) do not and are never dropped: there are at most as many as were asked for.
  * - No selective receive. In Erlang it is what makes a long mailbox cost O(n) a message, and with typed messages each
  *   wait for "just this one" is better said by a call, a task or a process of its own.
  *
- * An intrusive singly linked list: an empty mailbox costs no memory beside its object, which 100,000 idle processes feel.
- * O(1) each; the oldest is found in O(signals before it).
+ * An intrusive singly linked list: an empty mailbox costs no memory beside its object, which 100,000 idle processes
+ * feel. O(1) each; the oldest is found in O(signals before it).
  */
 
 import { counters } from "./internal/counters.ts"
@@ -61,7 +61,7 @@ export interface Item {
   onAdmitted(): void
 }
 
-const sweepLeast = 64 // senders; below that it is not worth while to look for those who have gone
+const sweepLeast = 64 // senders; below that it is not worth while to look for gone ones
 const capacityDefault = 1024 // messages; a few ms of work for a busy server, and small beside what a fiber costs
 
 export class Mailbox<A extends Item> {
@@ -91,7 +91,7 @@ export class Mailbox<A extends Item> {
     }
   }
 
-  /** Puts a message in and answers true; false when there is no room, in which case nothing has happened or been counted. */
+  /** Puts a message in and answers true; false when there is no room: then nothing has happened or been counted. */
   offer(item: A): boolean {
     if (this.depth >= this.capacity) {
       if (this.overflow !== "dropOldest") return false
@@ -105,8 +105,8 @@ export class Mailbox<A extends Item> {
   /**
    * Lets a message wait outside until there is room; `onAdmitted` tells when.
    *
-   * Senders that have gone are passed over, and cleared away whenever as many wait again: callers that time out at a process that is
-   * stuck would pile up otherwise. O(1) on average.
+   * Senders that have gone are passed over, and cleared away whenever as many wait again: callers that time out at a
+   * process that is stuck would pile up otherwise. O(1) on average.
    */
   park(item: A): void {
     if (this.waiting >= this.#sweepAt) this.#sweep()
@@ -144,7 +144,10 @@ export class Mailbox<A extends Item> {
     return item
   }
 
-  /** The oldest that `isWanted`, or null; the others keep their places. O(n): for suspended processes, which want system requests only. */
+  /**
+   * The oldest that `isWanted`, or null; the others keep their places. O(n): for suspended processes, which want system
+   * requests only.
+   */
   takeWhere(isWanted: (item: A) => boolean): A | null {
     let previous: A | null = null
     for (let item = this.#head; item !== null; previous = item, item = item.next as A | null) {

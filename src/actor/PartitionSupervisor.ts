@@ -1,5 +1,5 @@
 /**
- * The same child several times, so that one process is not the bottleneck of all: a key decides which of them serves it.
+ * The same child several times, so that one process is not the bottleneck of all: each key is served by one of them.
  *
  * [1] Elixir, lib/elixir/lib/partition_supervisor.ex.
  */
@@ -37,7 +37,8 @@ type Needs<R> = Exclude<R, Scope.Scope | Process.Self>
  * Starts the partitions in a scope.
  *
  * @example
- * const counters = yield* PartitionSupervisor.start<CounterRef>({ partitions: 4, child: () => GenServer.childSpec(Counter, 0) })
+ * const child = () => GenServer.childSpec(Counter, 0)
+ * const counters = yield* PartitionSupervisor.start<CounterRef>({ partitions: 4, child })
  * yield* GenServer.cast(yield* PartitionSupervisor.partition(counters, userId), "increment")
  */
 export const start = <P extends Pid = Pid, R = Process.Self>(
@@ -61,7 +62,10 @@ export const childSpec = <R>(
   ...overrides
 })
 
-/** The process that serves `key` now. Integers go by remainder, all else by its hash. `NoProcess` while it is down. O(partitions). */
+/**
+ * The process that serves `key` now. Integers go by remainder, all else by its hash. `NoProcess` while it is down.
+ * O(partitions).
+ */
 export const partition = <P extends Pid>(
   supervisor: GenServer.Destination<PartitionSupervisorRef<P>>,
   key: unknown

@@ -1,7 +1,8 @@
 /**
  * The address of a process, and the unique references that OTP uses to tell one monitor or timer from another.
  *
- * A pid names one life: a restarted child has another. What must reach "whoever is there now" goes by a name (Registry).
+ * A pid names one life: a restarted child has another. What must reach "whoever is there now" goes by a name
+ * (Registry).
  */
 
 export const TypeId: unique symbol = Symbol.for("mimosa-cache/actor/Pid")
@@ -10,8 +11,8 @@ export type TypeId = typeof TypeId
 /**
  * Address of one process, which takes messages of type `Message`.
  *
- * Contravariant: who takes more may stand for who takes less, so that plain `Pid` stands for any of them. Compared by
- * identity. It remembers nothing of the process but how it ended.
+ * Contravariant: a process that takes more may stand for one that takes less, so plain `Pid` stands for any of them.
+ * Compared by identity. It remembers nothing of the process but how it ended.
  */
 export interface Pid<in Message = never> {
   readonly [TypeId]: (message: Message) => void

@@ -1,9 +1,9 @@
 /**
  * The process: a fiber with a mailbox, an address, and an end that others can learn of.
  *
- * Use a GenServer for anything that answers; a plain process is for a piece of work, or a protocol of its own.
- * What only makes sense inside of a process has `Process.Self` in its `R`. The doors named `unsafe…` are synchronous and
- * for code that runs no Effect; they are as safe as the others.
+ * Use a GenServer for anything that answers; a plain process is for a piece of work, or a protocol of its own. What
+ * only makes sense inside of a process has `Process.Self` in its `R`. The doors named `unsafe…` are synchronous and for
+ * code that runs no Effect; they are as safe as the others.
  *
  * [1] Erlang Reference Manual, Processes; Elixir's `Process` module.
  */
@@ -16,14 +16,14 @@ import * as ExitReason from "./ExitReason.ts"
 import { counters } from "./internal/counters.ts"
 import * as Envelope from "./internal/envelope.ts"
 import * as internal from "./internal/process.ts"
+import { type Self, selfOf } from "./internal/self.ts"
 import { type Shutdown, shutdownMsOf } from "./internal/supervision.ts"
 import * as Timers from "./internal/timers.ts"
 import type * as Mailbox from "./Mailbox.ts"
 import type { Pid, Ref } from "./Pid.ts"
 
 /** The process that the code runs in, as a requirement. */
-export type Self = internal.Self
-export const Self = internal.Self
+export { Self } from "./internal/self.ts"
 
 export type Status = internal.Status
 export type ExitSignal = internal.ExitSignal
@@ -38,7 +38,7 @@ export interface SpawnOptions {
   readonly mailbox?: Mailbox.Options
   /** Exit signals come as messages instead of ending it. */
   readonly trapExit?: boolean
-  /** How it is stopped when the scope that it was spawned in closes; like a child of a supervisor. Default 5 seconds, then it is killed. */
+  /** How the scope of its spawn stops it, like a child of a supervisor. Default 5 seconds, then it is killed. */
   readonly shutdown?: Shutdown
   /** Shown in the supervision tree; called when somebody looks, so it must be quick. */
   readonly inspect?: () => Record<string, unknown>
@@ -67,7 +67,8 @@ export const spawn = <A, E, R>(
   inScope(spawnDaemon(program, options), options?.shutdown)
 
 /**
- * Starts a process linked to this one, its parent: if either crashes, so does the other, and when the parent ends, so does the child.
+ * Starts a process linked to this one, its parent: if either crashes, so does the other, and when the parent ends, so
+ * does the child.
  *
  * The order is that of Erlang's `spawn_link`: there is no moment at which it runs and is not linked.
  */
@@ -82,7 +83,10 @@ export const spawnLink = <A, E, R>(
     return Effect.succeed(process)
   })
 
-/** Starts a process that lives until its program ends, whatever becomes of who started it: for tests, and for the root of a program. */
+/**
+ * Starts a process that lives until its program ends, whatever becomes of its starter: for tests, and for the root
+ * of a program.
+ */
 export const spawnDaemon = <A, E, R>(
   program: Effect.Effect<A, E, R>,
   options?: SpawnOptions
@@ -97,8 +101,8 @@ export const self: Effect.Effect<Pid<unknown>, never, Self> = Effect.withFiberRu
 /**
  * Puts a message into a mailbox; waits while that is full and says `backpressure`.
  *
- * True when it got in. False when the process is dead or the mailbox rejects it. Order is kept between two processes. A process that
- * sends to its own full mailbox would wait for itself, so that answers false.
+ * True when it got in. False when the process is dead or the mailbox rejects it. Order is kept between two processes. A
+ * process that sends to its own full mailbox would wait for itself, so that answers false.
  */
 export const send = <M>(pid: Pid<M>, message: M): Effect.Effect<boolean> => deliver(pid, Envelope.info, message)
 
@@ -121,12 +125,13 @@ export const receive: Effect.Effect<unknown, never, Self> = Effect.withFiberRunt
 })
 
 /**
- * Sends an exit signal. `killed` ends the process before this returns, and cannot be trapped. Any other reason interrupts it (its
- * finalizers run) or, if it traps exits, comes to it as an `ExitSignal`. `normal` does nothing to others that do not trap exits.
+ * Sends an exit signal. `killed` ends the process before this returns, and cannot be trapped. Any other reason
+ * interrupts it (its finalizers run) or, if it traps exits, comes to it as an `ExitSignal`. `normal` does nothing to
+ * others that do not trap exits.
  */
 export const exit = (pid: Pid, reason: ExitReason.ExitReason): Effect.Effect<void> =>
   Effect.withFiberRuntime((fiber) => {
-    signalExit(impl(pid), reason, internal.selfOf(fiber))
+    signalExit(impl(pid), reason, selfOf(fiber))
     return Effect.void
   })
 
@@ -191,15 +196,16 @@ export const awaitExit = (pid: Pid): Effect.Effect<ExitReason.ExitReason> =>
   )
 
 /**
- * Calls `observer` when `pid` ends (at once if it has); the returned function takes that back. The monitor of synchronous code:
- * it runs in the turn in which the process ends, after names are cleared and before anybody else runs. If it throws, the log says so.
+ * Calls `observer` when `pid` ends (at once if it has); the returned function takes that back. The monitor of
+ * synchronous code: it runs in the turn in which the process ends, after names are cleared and before anybody else
+ * runs. If it throws, the log says so.
  */
 export const onExit = (pid: Pid, observer: (reason: ExitReason.ExitReason) => void): (() => void) =>
   impl(pid).onExit(observer)
 
 /**
- * Goes on after a turn of the event loop, in which sockets and timers have been served. For long work in pieces: a fiber
- * that merely yields goes on before them.
+ * Goes on after a turn of the event loop, in which sockets and timers have been served. For long work in pieces: a
+ * fiber that merely yields goes on before them.
  */
 export const nextTurn: Effect.Effect<void> = Effect.async((resume) => {
   const turn = setImmediate(() => resume(Effect.void))
@@ -257,12 +263,13 @@ export const info = (pid: Pid): Info => {
 }
 
 /**
- * The process that a fiber works for: its own, and any that its code forked, also those that close its scope or log its crash after
- * its own fiber has ended. Null for fibers outside of any process.
+ * The process that a fiber works for: its own, and any that its code forked, also those that close its scope or log its
+ * crash after its own fiber has ended. Null for fibers outside of any process.
  *
- * For walking the fibers of a program, e.g. to show that none is outside of its tree: `Fiber.roots`, and the children of each.
+ * For walking the fibers of a program, e.g. to show that none is outside of its tree: `Fiber.roots`, and the children
+ * of each.
  */
-export const ofFiber = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Pid | null => internal.selfOf(fiber)
+export const ofFiber = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Pid | null => selfOf(fiber)
 
 /** All that are alive in this JavaScript realm, oldest first. */
 export const list = (): ReadonlyArray<Pid> => [...internal.live]
@@ -347,7 +354,7 @@ export const deliver = (pid: Pid, kind: Envelope.Kind, message: unknown): Effect
     const letter = new Envelope.Letter(kind, message, false, span)
     if (process.offer(letter)) return yes
     if (!process.isAlive) return no
-    if (process.mailbox.overflow !== "backpressure" || internal.selfOf(fiber) === process) {
+    if (process.mailbox.overflow !== "backpressure" || selfOf(fiber) === process) {
       process.mailbox.reject()
       return no
     }
@@ -382,8 +389,8 @@ const unsafeSpawn = (
 }
 
 /** @internal */
-export const selfOrDie = (fiber: Parameters<typeof internal.selfOf>[0], what: string): internal.ProcessImpl => {
-  const process = internal.selfOf(fiber)
+export const selfOrDie = (fiber: Parameters<typeof selfOf>[0], what: string): internal.ProcessImpl => {
+  const process = selfOf(fiber)
   if (process === null) throw new Error(`${what} was run outside of a process, where there is no Process.Self`)
   return process
 }
@@ -408,7 +415,7 @@ class LetterTimer extends Timers.Timer implements TimerRef {
     this.#message = message
   }
 
-  /** The process that ends takes it back: a timer of an hour would keep what it sends, and Node's event loop, for that hour. */
+  /** The process takes it back when it ends: a timer of an hour would keep its message and Node alive for that hour. */
   set(timers: Timers.Timers, delayMs: number): void {
     if (!this.#process.isAlive) return
     this.#forget = this.#process.onExit(() => Timers.cancel(this))

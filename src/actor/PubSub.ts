@@ -1,8 +1,8 @@
 /**
  * Messages to whoever subscribed to a topic, on a registry with duplicate keys.
  *
- * A broadcast never waits: a subscriber whose mailbox is full (or drops) loses by its own mailbox' rule, and is counted, and the others
- * do not feel it. A subscriber that has ended is gone.
+ * A broadcast never waits: a subscriber whose mailbox is full (or drops) loses by its own mailbox' rule, and is
+ * counted, and the others do not feel it. A subscriber that has ended is gone.
  *
  * [1] Elixir, lib/elixir/lib/registry.ex, "Using as a PubSub".
  */

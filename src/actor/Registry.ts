@@ -1,12 +1,12 @@
 /**
- * Names for processes: who is there now, under this key.
+ * Names for processes: which one is there now, under this key.
  *
- * - `unique`: a key belongs to at most one process. Servers are started under one with `name: Registry.via(registry, key)`
- *   and reached by the same value, across restarts.
+ * - `unique`: a key belongs to at most one process. Servers are started under one with `name: Registry.via(registry,
+ *   key)` and reached by the same value, across restarts.
  * - `duplicate`: many processes under a key, each with a value; `dispatch` goes through them. PubSub is made of it.
  *
- * An entry is gone in the moment its process ends, before anybody is told of that: the table is no process of its own, as
- * Elixir's is, but plain synchronous code that the ending process calls. So no lookup ever finds the dead.
+ * An entry is gone in the moment its process ends, before anybody is told of that: the table is no process of its own,
+ * as Elixir's is, but plain synchronous code that the ending process calls. So no lookup ever finds the dead.
  *
  * Keys are strings. Lookup and registration are O(1), removal is O(entries of the process), by prefix O(keys).
  *
@@ -62,7 +62,7 @@ export const unsafeMake = <V = undefined>(options: Options): Registry<V> => {
 
 const limitDefault = 1_000_000 // entries; a guard against leaks of keys, far above any tree of processes
 
-/** Names a process of a unique registry; throws for one with duplicate keys, where a key is nobody's name. Looks nothing up. */
+/** Names a process of a unique registry and looks nothing up. Throws for duplicate keys, which are nobody's names. */
 export const via = <P extends Pid = Pid>(registry: Registry<unknown>, key: string): Via<P> => {
   if (registry.keys !== "unique") {
     throw new TypeError(`"${key}" is no name: the registry has duplicate keys; take one with unique keys, or dispatch`)
@@ -191,7 +191,10 @@ interface Row<V> {
   later: Row<V> | null
 }
 
-/** The registrations under one key, in their order. A list, so that a topic whose thousands of subscribers end is cleared one by one in O(1) each. */
+/**
+ * The registrations under one key, in their order. A list, so that a topic whose thousands of subscribers end is
+ * cleared one by one in O(1) each.
+ */
 interface Rows<V> {
   first: Row<V> | null
   last: Row<V> | null

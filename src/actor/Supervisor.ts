@@ -1,10 +1,12 @@
 /**
- * The process that keeps others running: starts its children in order, restarts those that crash, stops them in reverse order.
+ * The process that keeps others running: starts its children in order, restarts those that crash, and stops them in
+ * reverse.
  *
  * - `one_for_one` restarts the child that ended; `rest_for_one` also those started after it; `one_for_all` all.
- * - More than `maxRestarts` within `maxSeconds` and it gives up: it stops its children and ends with `shutdown`, so that
- *   its own supervisor decides.
- * - A child whose restart fails counts as another restart and is tried again, after what is in the mailbox.
+ * - More than `maxRestarts` within `maxSeconds` and it gives up: it stops its children and ends with `shutdown`, so
+ *   that its own supervisor decides.
+ * - A child whose restart fails is tried again, after a turn of the event loop and what is in the mailbox by then. Each
+ *   try counts as another restart.
  * - A start of the supervisor that fails half-way stops the children that it had started.
  *
  * Not to be confused with `effect/Supervisor`, which watches fibers and restarts nothing.
@@ -22,35 +24,23 @@ import {
   ChildAlreadyPresent,
   ChildNotFound,
   ChildRunning,
-  InvalidSignificant,
+  type InvalidSignificant,
   type StartError,
   StartFailed
 } from "./ActorError.ts"
 import * as ExitReason from "./ExitReason.ts"
 import * as GenServer from "./GenServer.ts"
-import * as Envelope from "./internal/envelope.ts"
-import type { ProcessImpl } from "./internal/process.ts"
-import {
-  Child,
-  type ChildSpec,
-  type Intensity,
-  Restarts,
-  startChild as startOne,
-  stopChild as stopOne
-} from "./internal/supervision.ts"
+import { type AutoShutdown, Family, type Strategy, type TryAgain } from "./internal/family.ts"
+import { Child, type ChildSpec, type Intensity } from "./internal/supervision.ts"
 import * as Timers from "./internal/timers.ts"
 import * as Tree from "./internal/tree.ts"
 import type { Pid } from "./Pid.ts"
 import * as Process from "./Process.ts"
 import type * as Registry from "./Registry.ts"
 
+export type { AutoShutdown, Strategy } from "./internal/family.ts"
 export type { ChildSpec, Restart, Shutdown } from "./internal/supervision.ts"
 export type { TreeNode } from "./internal/tree.ts"
-
-export type Strategy = "one_for_one" | "rest_for_one" | "one_for_all"
-
-/** When the supervisor ends by itself, with `shutdown`, because significant children have ended and are not restarted. */
-export type AutoShutdown = "never" | "any_significant" | "all_significant"
 
 export interface Options<R = never> extends Intensity {
   /** Started in this order. */
@@ -132,8 +122,8 @@ export const layer = <I, R = never>(
 /**
  * Starts one more child, the last in order. Its pid; null if it chose not to run.
  *
- * Its start runs in the supervisor's process, with the caller's services. Fails with `ChildAlreadyPresent` if its id is taken,
- * `InvalidSignificant` if it is significant where that means nothing, or as the start did.
+ * Its start runs in the supervisor's process, with the caller's services. Fails with `ChildAlreadyPresent` if its id is
+ * taken, `InvalidSignificant` if it is significant where that means nothing, or as the start did.
  */
 export const startChild = Effect.fn("Supervisor.startChild")(function* <R>(
   supervisor: GenServer.Destination<SupervisorRef>,
@@ -232,12 +222,6 @@ class DeleteChild extends Request.TaggedClass("DeleteChild")<
 > {}
 class WhichChildren extends Request.TaggedClass("WhichChildren")<ReadonlyArray<ChildInfo>, never, object> {}
 
-/** The start or restart of a child failed; it is its turn again. */
-interface TryAgain {
-  readonly _tag: "TryAgain"
-  readonly child: Child
-}
-
 interface SupervisorProtocol extends GenServer.Protocol {
   readonly call: StartChild | TerminateChild | RestartChild | DeleteChild | WhichChildren
   readonly info: TryAgain
@@ -250,132 +234,6 @@ const ask = <A extends SupervisorProtocol["call"]>(
   GenServer.call(supervisor as GenServer.ServerRef<A>, request, { timeout: askTimeout })
 
 const askTimeout = Number.POSITIVE_INFINITY // as OTP: starting and stopping take what the children were given
-
-/** The children and what happens to them. One a supervisor; only its process touches it. */
-class Family {
-  readonly supervisor: ProcessImpl
-  readonly strategy: Strategy
-  readonly autoShutdown: AutoShutdown
-  readonly children: Array<Child>
-  readonly #restarts: Restarts
-
-  constructor(supervisor: ProcessImpl, options: Options, timers: Timers.Timers) {
-    this.supervisor = supervisor
-    this.strategy = options.strategy ?? "one_for_one"
-    this.autoShutdown = options.autoShutdown ?? "never"
-    this.children = options.children.map((spec) => new Child(spec))
-    this.#restarts = new Restarts(supervisor, timers, options)
-    this.#check()
-  }
-
-  byId(id: string): Child | undefined {
-    return this.children.find((child) => child.id === id)
-  }
-
-  byPid(pid: Pid | null): Child | undefined {
-    return pid === null ? undefined : this.children.find((child) => child.pid === pid)
-  }
-
-  remove(child: Child): void {
-    const index = this.children.indexOf(child)
-    if (index >= 0) this.children.splice(index, 1)
-  }
-
-  /** Starts `children` one after the other. The one that fails, or null. */
-  startAll(children: ReadonlyArray<Child>): Effect.Effect<{ child: Child; error: StartError } | null> {
-    const { supervisor } = this
-    return Effect.gen(this, function* () {
-      for (const child of children) {
-        const error = yield* Effect.match(startOne(supervisor, child), {
-          onSuccess: () => null,
-          onFailure: (error) => error
-        })
-        if (error !== null) return { child, error }
-        if (child.pid === null && child.restart === "temporary") this.remove(child)
-      }
-      return null
-    })
-  }
-
-  /** Stops `children`, the last first. Temporary ones are forgotten. */
-  stopAll(children: ReadonlyArray<Child>): Effect.Effect<void> {
-    return Effect.forEach(
-      [...children].reverse(),
-      (child) =>
-        Effect.map(stopOne(this.supervisor, child), () => {
-          if (child.restart === "temporary") this.remove(child)
-        }),
-      { discard: true }
-    )
-  }
-
-  /** A child has ended by itself. Answers the reason for which the supervisor must end too, or null. */
-  ended(child: Child, reason: ExitReason.ExitReason): Effect.Effect<ExitReason.ExitReason | null> {
-    child.pid = null
-    child.lastExit = reason
-    if (child.isToRestart(reason)) return this.restart(child, reason)
-    if (child.restart === "temporary") this.remove(child)
-    return Effect.succeed(this.#isAutoShutdown(child) ? ExitReason.shutdown : null)
-  }
-
-  /** Brings a child back, and with it whom the strategy says; or answers why the supervisor must end. */
-  restart(child: Child, reason: ExitReason.ExitReason): Effect.Effect<ExitReason.ExitReason | null> {
-    return this.#restarts.run(child, reason, `restart (${this.strategy})`, this.#restartByStrategy(child))
-  }
-
-  #restartByStrategy(child: Child): Effect.Effect<void> {
-    return Effect.gen(this, function* () {
-      const affected = this.#affectedBy(child)
-      yield* this.stopAll(affected.filter((other) => other !== child))
-      const toStart = affected.filter((other) => this.children.includes(other))
-      for (const other of toStart) other.isRestarting = true // until it has been started, or terminated on request
-      const failed = yield* this.startAll(toStart)
-      if (failed === null) return
-      if (failed.error._tag === "StartFailed") failed.child.lastExit = failed.error.reason
-      this.supervisor.signal(Envelope.info, { _tag: "TryAgain", child: failed.child } satisfies TryAgain)
-    })
-  }
-
-  /** The child whose turn it is: the one that failed, or if that was terminated meanwhile, the first that waits behind it. */
-  toTryAgain({ child }: TryAgain): Child | undefined {
-    const isWaiting = (each: Child) => each.isRestarting
-    return isWaiting(child) && this.children.includes(child) ? child : this.children.find(isWaiting)
-  }
-
-  #affectedBy(child: Child): ReadonlyArray<Child> {
-    switch (this.strategy) {
-      case "one_for_one":
-        return [child]
-      case "rest_for_one":
-        return this.children.slice(this.children.indexOf(child))
-      case "one_for_all":
-        return this.children.slice()
-    }
-  }
-
-  #isAutoShutdown(child: Child): boolean {
-    if (!child.isSignificant || this.autoShutdown === "never") return false
-    if (this.autoShutdown === "any_significant") return true
-    return !this.children.some((other) => other.isSignificant && (other.pid !== null || other.isRestarting))
-  }
-
-  #check(): void {
-    const seen = new Set<string>()
-    for (const child of this.children) {
-      if (seen.has(child.id)) throw new Error(`two children have the id "${child.id}"; give each its own`)
-      seen.add(child.id)
-      const refusal = this.refusalOf(child)
-      if (refusal !== null) throw refusal
-    }
-  }
-
-  /** Why a significant child makes no sense here, or null. */
-  refusalOf(child: Child): InvalidSignificant | null {
-    if (!child.isSignificant) return null
-    if (child.restart === "permanent") return new InvalidSignificant({ id: child.id, why: "permanent" })
-    return this.autoShutdown === "never" ? new InvalidSignificant({ id: child.id, why: "noAutoShutdown" }) : null
-  }
-}
 
 type FamilyNext = GenServer.Next<Family, never, never, never>
 

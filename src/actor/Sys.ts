@@ -1,7 +1,8 @@
 /**
  * Looking into a server that runs, and holding it still: for debugging, tests and code that must see a quiet state.
  *
- * Requests go through the mailbox, after what is in it, but are not counted and are served even when the server is suspended.
+ * Requests go through the mailbox, after what is in it, but are not counted and are served even when the server is
+ * suspended.
  *
  * [1] OTP, lib/stdlib/src/sys.erl.
  */
@@ -20,7 +21,7 @@ export type { TraceEvent } from "./internal/server.ts"
 export const getState = (server: GenServer.Destination<Pid>): Effect.Effect<unknown, CallError> =>
   ask(server, (running) => running.state)
 
-/** Replaces the state, and answers the new one. If `replace` throws, so does this (a defect), and the server keeps its state. */
+/** Replaces the state, and answers the new one. If `replace` throws, this dies of it and the server keeps its state. */
 export const replaceState = (
   server: GenServer.Destination<Pid>,
   replace: (state: unknown) => unknown
@@ -40,7 +41,8 @@ export const resume = (server: GenServer.Destination<Pid>): Effect.Effect<void, 
 /**
  * Tells `onEvent` what comes in, what is answered, and the state after each message, until `untrace`.
  *
- * `onEvent` runs in the server, so it must be quick; if it throws, it is removed, and the log says so. It sees contents, secrets too.
+ * `onEvent` runs in the server, so it must be quick; if it throws, it is removed, and the log says so. It sees
+ * contents, secrets too.
  */
 export const trace = (
   server: GenServer.Destination<Pid>,
@@ -69,8 +71,9 @@ export const getStatus = (server: GenServer.Destination<Pid>): Effect.Effect<Ser
   }))
 
 /**
- * Has a process end with `reason` as if its parent wanted it: `terminate` and finalizers run, a supervisor stops its children
- * in order first, and trapping exits is no refusal. Its supervisor then acts by the reason. Synchronous; it ends later.
+ * Has a process end with `reason` as if its parent wanted it: `terminate` and finalizers run, a supervisor stops its
+ * children in order first, and trapping exits is no refusal. Its supervisor then acts by the reason. Synchronous; it
+ * ends later.
  */
 export const unsafeTerminate = (pid: Pid, reason: ExitReason.ExitReason): void =>
   Process.impl(pid).receiveExit(reason, null, "wish")

@@ -1,11 +1,12 @@
 /**
  * One computation in a process of its own, whose result somebody wants.
  *
- * `async` ties the task to this process: if it crashes, so does this one, which is what you want when the result is needed. A task
- * that may fail goes under a TaskSupervisor (`asyncNolink`). An error that is expected is a value: use `Effect.either` in the task.
- * For plain concurrency inside of one process Effect's fibers are cheaper and enough.
+ * `async` ties the task to this process: if it crashes, so does this one, which is what you want when the result is
+ * needed. A task that may fail goes under a TaskSupervisor (`asyncNolink`). An error that is expected is a value: use
+ * `Effect.either` in the task. For plain concurrency inside of one process Effect's fibers are cheaper and enough.
  *
- * Unlike in Elixir the result is kept in the task and not in a mailbox, so any fiber may wait for it, and more than once.
+ * Unlike in Elixir the result is kept in the task and not in a mailbox, so any fiber may wait for it, and more than
+ * once.
  *
  * [1] Elixir, lib/elixir/lib/task.ex.
  */
@@ -19,6 +20,7 @@ import { TaskExited, TaskTimeout } from "./ActorError.ts"
 import * as ExitReason from "./ExitReason.ts"
 import * as Envelope from "./internal/envelope.ts"
 import * as internal from "./internal/process.ts"
+import { selfOf } from "./internal/self.ts"
 import type { ChildSpec } from "./internal/supervision.ts"
 import * as Timers from "./internal/timers.ts"
 import { type Pid, Ref } from "./Pid.ts"
@@ -114,7 +116,8 @@ const _yield = <A>(
 
 export {
   /**
-   * Waits for the value. Fails with `TaskTimeout` (default 5 seconds; the task goes on), or `TaskExited` if it ended without one.
+   * Waits for the value. Fails with `TaskTimeout` (default 5 seconds; the task goes on), or `TaskExited` if it ended
+   * without one.
    */
   _await as await,
   /** Waits like `await`, but a time-out is `None` and an end without a value is a failed exit: to look again later. */
@@ -137,8 +140,8 @@ export const yieldMany = <A>(
 /**
  * Ends a task: unlinks it, asks it to shut down, and kills it if that takes longer than `timeout` (default 5 seconds).
  *
- * Answers the value if it was done in time, None if it ended as asked (`shutdown`, or `killed` by `brutalKill`), and else how it
- * ended: its crash, or `killed` because its time was up.
+ * Answers the value if it was done in time, None if it ended as asked (`shutdown`, or `killed` by `brutalKill`), and
+ * else how it ended: its crash, or `killed` because its time was up.
  */
 export const shutdown = <A>(
   task: Task<A>,
@@ -148,28 +151,28 @@ export const shutdown = <A>(
     const impl = task as TaskImpl<A>
     const { process } = impl
     const asked = timeout === "brutalKill" ? ExitReason.killed : ExitReason.shutdown
-    if (process === null || !process.isAlive) return Effect.succeed(impl.exitUnless(asked))
-    internal.selfOf(fiber)?.unlink(process)
+    if (process === null || !process.isAlive) return Effect.succeed(impl.exitOtherThan(asked))
+    selfOf(fiber)?.unlink(process)
     if (timeout === "brutalKill") process.kill()
     else process.receiveExit(ExitReason.shutdown, null, "wish")
     const timeoutMs = timeout === "brutalKill" ? 0 : Timers.millis(timeout)
     return Effect.map(internal.awaitExit(process, timeoutMs), (isEnded) => {
       if (!isEnded) process.kill()
-      return impl.exitUnless(asked)
+      return impl.exitOtherThan(asked)
     })
   })
 
-/** Unlinks a task and lets it go on; nobody learns what becomes of it but who asks. Its exit, if it is done. */
+/** Unlinks a task and lets it go on; only those that ask learn what becomes of it. Its exit, if it is done. */
 export const ignore = <A>(task: Task<A>): Effect.Effect<Option.Option<TaskExit<A>>> =>
   Effect.withFiberRuntime((fiber) => {
     const impl = task as TaskImpl<A>
-    if (impl.process !== null) internal.selfOf(fiber)?.unlink(impl.process)
+    if (impl.process !== null) selfOf(fiber)?.unlink(impl.process)
     return Effect.succeed(impl.exit)
   })
 
 /**
- * Has the result come as a message to this process: `TaskReply`, or `Down` if there is none, both with the task's `ref`. For servers,
- * which must not wait in a callback.
+ * Has the result come as a message to this process: `TaskReply`, or `Down` if there is none, both with the task's
+ * `ref`. For servers, which must not wait in a callback.
  */
 export const toMessage = <A>(task: Task<A>): Effect.Effect<void, never, Process.Self> =>
   Effect.map(Process.self, (self) => {
@@ -193,15 +196,18 @@ export interface StreamOptions {
   readonly ordered?: boolean
   /** What each task may take. Default 5 seconds. */
   readonly timeout?: Duration.DurationInput
-  /** A task that takes longer is killed; and then the stream fails with `TaskTimeout` (`exit`, the default), or has it as a failed exit. */
+  /**
+   * A task that takes longer is killed; and then the stream fails with `TaskTimeout` (`exit`, the default), or has it
+   * as a failed exit.
+   */
   readonly onTimeout?: "exit" | "killTask"
 }
 
 /**
  * Runs `f` for each item in a task linked to this process, so many at a time, and streams how they ended.
  *
- * A stream that is not read on starts no more tasks and takes no more items (`maxConcurrency` ahead); one that is given up kills those
- * that run.
+ * A stream that is not read on starts no more tasks and takes no more items (`maxConcurrency` ahead); one that is given
+ * up kills those that run.
  */
 export const asyncStream = <I, A, E, R>(
   items: Iterable<I>,
@@ -256,12 +262,12 @@ export class TaskImpl<out A> implements Task<A> {
       this.result = { value }
     })
     return Effect.withFiberRuntime((fiber) => {
-      this.process = internal.selfOf(fiber)
+      this.process = selfOf(fiber)
       return this.#isGivenUp ? Effect.interrupt : kept
     })
   }
 
-  /** Who wanted it was interrupted before getting it, so that nobody could await or end it: it ends, or does not begin. */
+  /** Its starter was interrupted before getting it, so nobody could await or end it: it ends, or does not begin. */
   readonly giveUp = Effect.sync(() => {
     this.#isGivenUp = true
     this.process?.kill()
@@ -281,7 +287,7 @@ export class TaskImpl<out A> implements Task<A> {
   }
 
   /** None also when it ended without a value and as asked. */
-  exitUnless(asked: ExitReason.ExitReason): Option.Option<TaskExit<A>> {
+  exitOtherThan(asked: ExitReason.ExitReason): Option.Option<TaskExit<A>> {
     const reason = this.process?.exitReason ?? null
     const isAsAsked = reason?._tag === asked._tag && !("detail" in reason)
     return this.result === null && isAsAsked ? Option.none() : this.exit

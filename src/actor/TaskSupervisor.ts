@@ -50,7 +50,10 @@ export const async = <A, E, R>(
 ): Effect.Effect<Task.Task<A>, AsyncError, Needs<R> | Process.Self> =>
   Effect.tap(asyncNolink(supervisor, effect), (task) => (task.pid === null ? Effect.void : Process.link(task.pid)))
 
-/** Starts a supervised task that this process is not linked to: its crash is an answer (`TaskExited`). Also from outside of any process. */
+/**
+ * Starts a supervised task that this process is not linked to: its crash is an answer (`TaskExited`). Also from outside
+ * of any process.
+ */
 export const asyncNolink = <A, E, R>(
   supervisor: GenServer.Destination<TaskSupervisorRef>,
   effect: Effect.Effect<A, E, R>
@@ -115,5 +118,6 @@ const startTask = <A, E, R>(
 ): Effect.Effect<Pid, AsyncError, Needs<R>> => {
   const { label = "task", ...rest } = options
   const spec = { restart: "temporary" as const, ...rest, id: label, start: Process.spawnLink(program, { label }) }
-  return DynamicSupervisor.startChild(supervisor, spec) as Effect.Effect<Pid, AsyncError, Needs<R>> // a spawn is never ignored
+  const started = DynamicSupervisor.startChild(supervisor, spec)
+  return started as Effect.Effect<Pid, AsyncError, Needs<R>> // a spawn is never ignored
 }

@@ -1,9 +1,9 @@
 /**
  * Requests that come from outside of the process, encoded: the piece between a server and whatever carries bytes.
  *
- * A protocol whose requests are `Schema.TaggedRequest`s says how each is written down, its answer and its errors too. So a wire needs to
- * know nothing of a server but the union of its requests. What carries the bytes, who may send, and how the errors of the call itself
- * travel is the wire's business: they stay typed failures here.
+ * A protocol whose requests are `Schema.TaggedRequest`s says how each is written down, its answer and its errors too.
+ * So a wire needs to know nothing of a server but the union of its requests. What carries the bytes, who may send, and
+ * how the errors of the call itself travel is the wire's business: they stay typed failures here.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -12,15 +12,18 @@ import * as Schema from "effect/Schema"
 import { BadRequest, type CallError, isCallError } from "./ActorError.ts"
 import * as GenServer from "./GenServer.ts"
 
-/** An exit as JSON: `{ _tag: "Success", value }`, or `{ _tag: "Failure", cause: { _tag: "Fail", error } }`, both encoded by the request. */
+/**
+ * An exit as JSON: `{ _tag: "Success", value }`, or `{ _tag: "Failure", cause: { _tag: "Fail", error } }`, both encoded
+ * by the request.
+ */
 export type EncodedExit = Schema.ExitEncoded<unknown, unknown, unknown>
 
 /**
  * Decodes a request by `requests` (a class, or the union of several), calls the server, and encodes how it answered.
  *
- * Fails with `BadRequest` if it is none of them, and the server is not asked then; with the errors of `GenServer.call` if there is no answer.
- * The other end makes its part with Effect's own `Schema.serialize` and `Schema.deserializeExit`. An answer that its own schema
- * cannot encode is a defect.
+ * Fails with `BadRequest` if it is none of them, and the server is not asked then; with the errors of `GenServer.call`
+ * if there is no answer. The other end makes its part with Effect's own `Schema.serialize` and
+ * `Schema.deserializeExit`. An answer that its own schema cannot encode is a defect.
  *
  * @example
  * const exit = yield* Wire.callEncoded(counter, Schema.Union(Get, Add), JSON.parse(line))

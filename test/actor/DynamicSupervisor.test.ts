@@ -1,9 +1,9 @@
 /**
- * Ported behaviours: Elixir, lib/elixir/test/elixir/dynamic_supervisor_test.exs (E) and partition_supervisor_test.exs (P);
- * OTP, supervisor_SUITE.erl, simple_one_for_one (O).
+ * Ported behaviours: Elixir, lib/elixir/test/elixir/dynamic_supervisor_test.exs (E) and partition_supervisor_test.exs
+ * (P); OTP, supervisor_SUITE.erl, simple_one_for_one (O).
  */
 import { Context, Duration, Effect, Fiber } from "effect"
-import { describe, expect } from "vitest"
+import { describe, expect, it } from "vitest"
 import {
   DynamicSupervisor,
   ExitReason,
@@ -13,7 +13,18 @@ import {
   Registry,
   Supervisor
 } from "../../src/actor/index.ts"
-import { behaviour, Diary, failure, Pop, Stack, type StackRef, settle, type WorkerRef, worker } from "./support.ts"
+import {
+  behaviour,
+  Diary,
+  failure,
+  Pop,
+  Stack,
+  type StackRef,
+  settle,
+  startsThatFail,
+  type WorkerRef,
+  worker
+} from "./support.ts"
 
 type Restart = Supervisor.Restart
 
@@ -22,11 +33,7 @@ const startWorker = (
   restart: Restart = "permanent",
   diary = new Diary(),
   id = "a"
-) =>
-  Effect.map(
-    DynamicSupervisor.startChild<WorkerRef>(supervisor, worker(diary, id, { restart })),
-    (pid) => pid as WorkerRef
-  )
+) => Effect.map(DynamicSupervisor.startChild(supervisor, worker(diary, id, { restart })), (pid) => pid as WorkerRef)
 
 const end = (pid: WorkerRef, how: "crash" | "stop" | "shutdown") =>
   Effect.zipRight(GenServer.cast(pid, how), Effect.sleep(10))
@@ -106,7 +113,7 @@ describe("DynamicSupervisor", () => {
         let isBroken = false
         const init = () => Effect.suspend(() => (isBroken ? Effect.delay(broken, 1000) : Effect.void))
         const supervisor = yield* DynamicSupervisor.start({ maxChildren: 1, maxRestarts: Number.POSITIVE_INFINITY })
-        const pid = yield* DynamicSupervisor.startChild<WorkerRef>(supervisor, worker(new Diary(), "a", {}, { init }))
+        const pid = yield* DynamicSupervisor.startChild(supervisor, worker(new Diary(), "a", {}, { init }))
         isBroken = true
         if (pid !== null) yield* GenServer.cast(pid, "crash")
         yield* Effect.sleep(1500) // its second try
@@ -175,6 +182,13 @@ describe("DynamicSupervisor", () => {
     })
   )
 
+  it("a restart that goes on failing leaves the event loop its turns, also where restarts have no bound", () =>
+    startsThatFail((child) =>
+      Effect.tap(DynamicSupervisor.start({ maxRestarts: Number.POSITIVE_INFINITY }), (supervisor) =>
+        DynamicSupervisor.startChild(supervisor, child)
+      )
+    ))
+
   behaviour("terminateChild also ends the tries to restart a child, which goes by the pid it had last (E)", () =>
     Effect.gen(function* () {
       let isBroken = false
@@ -198,10 +212,7 @@ describe("DynamicSupervisor", () => {
         handleCast: () => Effect.die("boom")
       })
       const supervisor = yield* DynamicSupervisor.start()
-      const pid = yield* DynamicSupervisor.startChild<GenServer.ServerRef<never, "crash">>(
-        supervisor,
-        GenServer.childSpec(Choosy, undefined)
-      )
+      const pid = yield* DynamicSupervisor.startChild(supervisor, GenServer.childSpec(Choosy, undefined))
       isWanted = false
       if (pid !== null) yield* GenServer.cast(pid, "crash")
       yield* settle
@@ -237,7 +248,7 @@ describe("DynamicSupervisor", () => {
       const pids: Array<WorkerRef> = []
       for (const shutdown of ["1 second", "4 seconds", "brutalKill"] as const) {
         const spec = worker(new Diary(), "a", { shutdown }, { terminateMs: 3000 })
-        pids.push((yield* DynamicSupervisor.startChild<WorkerRef>(supervisor, spec)) as WorkerRef)
+        pids.push((yield* DynamicSupervisor.startChild(supervisor, spec)) as WorkerRef)
       }
       const [took] = yield* Effect.timed(DynamicSupervisor.stop(supervisor))
       expect(Duration.toMillis(took)).toBe(3000)
@@ -296,7 +307,7 @@ describe("DynamicSupervisor", () => {
       const names = yield* Registry.make({ keys: "unique" })
       const supervisor = yield* DynamicSupervisor.start()
       const spec = GenServer.childSpec(Stack, [], { name: Registry.via(names, "stack") })
-      const pid = yield* DynamicSupervisor.startChild<StackRef>(supervisor, spec)
+      const pid = yield* DynamicSupervisor.startChild(supervisor, spec)
       expect(yield* failure(DynamicSupervisor.startChild(supervisor, spec))).toBe("AlreadyStarted")
       if (pid !== null) yield* DynamicSupervisor.terminateChild(supervisor, pid)
       expect(yield* DynamicSupervisor.startChild(supervisor, spec)).not.toBe(null)

@@ -1,6 +1,6 @@
 /**
- * Ported behaviours: Elixir, lib/elixir/test/elixir/gen_server_test.exs (E); OTP, lib/stdlib/test/gen_server_SUITE.erl (O).
- * Those without a letter are our own.
+ * Ported behaviours: Elixir, lib/elixir/test/elixir/gen_server_test.exs (E); OTP, lib/stdlib/test/gen_server_SUITE.erl
+ * (O). Those without a letter are our own.
  */
 import { Cause, Deferred, Duration, Effect, Fiber, Option, Request, Schema } from "effect"
 import { describe, expect } from "vitest"
@@ -65,7 +65,7 @@ describe("start and startLink", () => {
   )
 
   behaviour(
-    "an init that says Ignore gives StartIgnored, leaves no process and no name, and its parent gets no exit signal (E, O)",
+    "an init that says Ignore gives StartIgnored, leaves no process or name, and its parent gets no exit signal (E, O)",
     () =>
       trapping(
         Effect.gen(function* () {
@@ -272,6 +272,58 @@ describe("call", () => {
       const selfish = yield* GenServer.start(Selfish, undefined)
       const error = yield* Effect.flip(GenServer.call(selfish, new AskYourself()))
       expect(error.message).toMatch(/called itself/)
+    })
+  )
+
+  behaviour("calling itself in another fiber that it waits for ends by the time-out, which says so", () =>
+    Effect.gen(function* () {
+      class AskYourself extends Request.TaggedClass("AskYourself")<string, never, object> {}
+      type Protocol = { readonly call: AskYourself }
+      const Selfish = GenServer.define<Protocol>()({
+        name: "selfish",
+        init: () => GenServer.Ok(0),
+        handleCall: {
+          AskYourself: (_, state) =>
+            Effect.gen(function* () {
+              const self = (yield* Process.self) as GenServer.RefOf<Protocol>
+              const asked = GenServer.call(self, new AskYourself(), { timeout: "1 second" })
+              const error = yield* Effect.flip(Effect.timeout(asked, "10 seconds"))
+              return GenServer.Reply(error.message, state)
+            })
+        }
+      })
+      const selfish = yield* GenServer.start(Selfish, undefined)
+      expect(yield* GenServer.call(selfish, new AskYourself())).toBe(
+        `AskYourself to ${selfish} got no answer within 1000 ms; ` +
+          `it came from a fiber of ${selfish} itself, whose callback must not wait for that fiber`
+      )
+    })
+  )
+
+  behaviour("a fiber that a callback has forked may ask the server, which answers when the callback is done", () =>
+    Effect.gen(function* () {
+      class Later extends Request.TaggedClass("Later")<void, never, object> {}
+      const answers: Array<number> = []
+      type Protocol = { readonly call: Later | Size }
+      const Asking = GenServer.define<Protocol>()({
+        name: "asking",
+        init: () => GenServer.Ok(7),
+        handleCall: {
+          Size: (_, state) => GenServer.Reply(state, state),
+          Later: (_, state) =>
+            Effect.gen(function* () {
+              const self = (yield* Process.self) as GenServer.RefOf<Protocol>
+              const asking = Effect.map(GenServer.call(self, new Size()), (size) => answers.push(size))
+              yield* Effect.forkScoped(asking)
+              yield* Effect.sleep(100)
+              return GenServer.Reply(undefined, state)
+            })
+        }
+      })
+      const server = yield* GenServer.start(Asking, undefined)
+      yield* GenServer.call(server, new Later())
+      yield* settle
+      expect(answers).toEqual([7])
     })
   )
 

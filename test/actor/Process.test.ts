@@ -1,6 +1,6 @@
 /**
- * Ported behaviours: Erlang Reference Manual, "Processes"; OTP, erts/emulator/test/signal_SUITE.erl and process_SUITE.erl (P);
- * Elixir, lib/elixir/test/elixir/process_test.exs (E). Those without a letter are our own.
+ * Ported behaviours: Erlang Reference Manual, "Processes"; OTP, erts/emulator/test/signal_SUITE.erl and
+ * process_SUITE.erl (P); Elixir, lib/elixir/test/elixir/process_test.exs (E). Those without a letter are our own.
  */
 import { inspect } from "node:util"
 import { Cause, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
@@ -90,7 +90,7 @@ describe("the end of a process", () => {
   )
 
   behaviour(
-    "a process that traps exits and does not heed them is killed when its scope has waited 5 seconds, or what it was told",
+    "a process that traps exits and does not heed them is killed after its scope has waited 5 seconds, or as told",
     () =>
       Effect.gen(function* () {
         const deaf = Effect.forever(Process.receive)

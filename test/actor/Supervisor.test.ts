@@ -1,9 +1,9 @@
 /**
- * Ported behaviours: OTP, lib/stdlib/test/supervisor_SUITE.erl (O); Elixir, lib/elixir/test/elixir/supervisor_test.exs (E).
- * Those without a letter are our own.
+ * Ported behaviours: OTP, lib/stdlib/test/supervisor_SUITE.erl (O); Elixir, lib/elixir/test/elixir/supervisor_test.exs
+ * (E). Those without a letter are our own.
  */
 import { Cause, Context, Duration, Effect, Exit, Fiber, Layer, Scope } from "effect"
-import { describe, expect } from "vitest"
+import { describe, expect, it } from "vitest"
 import { ExitReason, GenServer, type Pid, Process, Registry, Supervisor } from "../../src/actor/index.ts"
 import {
   behaviour,
@@ -15,6 +15,7 @@ import {
   Stack,
   type StackRef,
   settle,
+  startsThatFail,
   trapping,
   type WorkerRef,
   worker
@@ -425,6 +426,9 @@ describe("one_for_one", () => {
     })
   )
 
+  it("a restart that goes on failing leaves the event loop its turns, also where restarts have no bound", () =>
+    startsThatFail((child) => Supervisor.start({ children: [child], maxRestarts: Number.POSITIVE_INFINITY })))
+
   behaviour("a restart that goes on failing ends the supervisor (O)", () =>
     Effect.gen(function* () {
       let isFirst = true
@@ -514,7 +518,10 @@ describe("rest_for_one", () => {
 })
 
 describe("a restart that waits for its next try", () => {
-  /** A supervisor whose child has crashed, and fails 2 seconds into each new start: too seldom for the supervisor to give up. */
+  /**
+   * A supervisor whose child has crashed, and fails 2 seconds into each new start: too seldom for the supervisor to
+   * give up.
+   */
   const restarting = (strategy: Supervisor.Strategy) =>
     Effect.gen(function* () {
       let isBroken = false

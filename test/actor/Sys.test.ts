@@ -278,7 +278,7 @@ describe("crash reports", () => {
     expect(inspect(lines, { depth: 9 })).not.toMatch(/hunter2/)
   })
 
-  it("are made of finalizers too: one that fails is a crash, unless the process has crashed already or was killed", () => {
+  it("are made of finalizers too: one that fails is a crash, unless the process has crashed or was killed", () => {
     const reasons: Array<string | undefined> = []
     const lines = logged(
       Effect.scoped(

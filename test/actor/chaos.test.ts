@@ -1,13 +1,15 @@
 /**
- * Random trees of 200 processes under random crashes, kills, slow ends, calls and starts that are given up, in simulated worlds.
+ * Random trees of 200 processes under random crashes, kills, slow ends, calls and starts that are given up, in
+ * simulated worlds.
  *
- * Checked after every step: nobody outlives its supervisor unless it is ending, every fiber works for a process that lives or is being
- * killed, no name leads to the dead and nobody has lost its own, nobody waits for the dead or for room that is there, who monitors is told
- * once, every child that must be up is up unless its supervisor is busy with it. Checked at the end: children stopped in reverse order and before their
- * supervisors, every caller was answered or got a typed error, and no process, name, fiber or timer is left.
+ * Checked after every step: nobody outlives its supervisor unless it is ending, every fiber works for a process that
+ * lives or is being killed, no name leads to the dead and nobody has lost its own, nobody waits for the dead or for
+ * room that is there, who monitors is told once, every child that must be up is up unless its supervisor is busy with
+ * it. Checked at the end: children stopped in reverse order and before their supervisors, every caller was answered or
+ * got a typed error, and no process, name, fiber or timer is left.
  *
- * `MIMOSA_SCHEDULES` says how many worlds (1,000), `MIMOSA_SEED` which is the first. A failure names its seed: run it again by
- * `MIMOSA_SEED=<seed> MIMOSA_SCHEDULES=1`.
+ * `MIMOSA_SCHEDULES` says how many worlds (1,000), `MIMOSA_SEED` which is the first. A failure names its seed: run it
+ * again by `MIMOSA_SEED=<seed> MIMOSA_SCHEDULES=1`.
  */
 import { Effect, Exit, type Fiber, FiberId, Logger, LogLevel, Request, Scope, Supervisor as Watch } from "effect"
 import { describe, expect, it } from "vitest"

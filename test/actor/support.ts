@@ -1,5 +1,6 @@
 /**
- * How the behaviours of the actor runtime are tested: each in a simulated world, under several interleavings, in virtual time.
+ * How the behaviours of the actor runtime are tested: each in a simulated world, under several interleavings, in
+ * virtual time.
  *
  * A sleep in these tests moves virtual time and takes none. After each run no process may be left.
  */
@@ -59,6 +60,29 @@ export const next: Effect.Effect<unknown, never, Process.Self> = Process.receive
 
 /** Lets everybody who is ready run. */
 export const settle = Effect.sleep(1)
+
+/**
+ * On the machine's own event loop: a child that starts once and crashes, and then never starts again. Its supervisor
+ * must try in every turn of the event loop, but not more often.
+ */
+export const startsThatFail = async (
+  startWith: (child: Supervisor.ChildSpec<Process.Self>) => Effect.Effect<unknown, unknown, Scope.Scope>
+): Promise<void> => {
+  let starts = 0
+  const start = Effect.suspend(() =>
+    starts++ === 0 ? Process.spawnLink(Effect.die("boom"), { label: "broken" }) : Effect.fail("not again")
+  )
+  const program = Effect.gen(function* () {
+    yield* startWith({ id: "broken", start })
+    while (starts < 2) yield* Process.nextTurn
+    const before = starts
+    const turns = 50
+    for (let turn = 0; turn < turns; turn++) yield* Process.nextTurn
+    expect(starts - before).toBeGreaterThan(turns / 2)
+    expect(starts - before).toBeLessThanOrEqual(turns + 1)
+  })
+  await Effect.runPromise(Logger.withMinimumLogLevel(Effect.scoped(program), LogLevel.None))
+}
 
 /** The tag of what an effect fails with. */
 export const failure = <A, E extends { readonly _tag: string }, R>(
@@ -149,7 +173,7 @@ export const worker = (
   id: string,
   overrides: Partial<Omit<Supervisor.ChildSpec, "id" | "start">> = {},
   behaviour: ChildBehaviour = {}
-): Supervisor.ChildSpec<Process.Self> =>
+): Supervisor.ChildSpec<Process.Self, WorkerRef> =>
   GenServer.childSpec(
     GenServer.define<WorkerProtocol>()({
       name: id,

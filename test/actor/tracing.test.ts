@@ -1,6 +1,6 @@
 /**
- * Who called whom, as spans: a call's handling is a child of its caller's span, a cast's is a trace of its own that links to the sender's,
- * who may have gone on long ago.
+ * Callers and callees as spans: a call's handling is a child of its caller's span, a cast's is a trace of its own that
+ * links to the sender's, who may have gone on long ago.
  */
 import { Cause, type Context, Effect, Exit, Option, Request, Tracer } from "effect"
 import { describe, expect } from "vitest"

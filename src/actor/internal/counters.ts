@@ -1,6 +1,6 @@
 /**
- * What all the processes of this JavaScript realm came to since it began, as plain numbers: counting costs one addition, where
- * the thing happens. Read by `Process.totals` and by ProcessMetrics.
+ * What all the processes of this JavaScript realm came to since it began, as plain numbers: counting costs one
+ * addition, where the thing happens. Read by `Process.totals` and by ProcessMetrics.
  */
 export const counters = {
   spawned: 0,

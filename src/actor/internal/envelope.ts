@@ -10,6 +10,7 @@ import type * as ExitReason from "../ExitReason.ts"
 import type { Item } from "../Mailbox.ts"
 import type { Pid } from "../Pid.ts"
 import { counters } from "./counters.ts"
+import { selfOf } from "./self.ts"
 import { cancel, Timer } from "./timers.ts"
 
 /** A plain send, or an exit of a linked or monitored process: `handleInfo`. */
@@ -37,7 +38,7 @@ export class Letter implements Item {
   readonly isSignal: boolean
   /** The span that it was sent in, if that is traced: casts only. */
   readonly span: Tracer.AnySpan | undefined
-  /** Told once whether it got in: whoever waits for room. */
+  /** Called once with whether it got in, for a sender that waits for room. */
   onSettled: ((isTaken: boolean) => void) | null = null
   #isAbandoned = false
 
@@ -146,7 +147,10 @@ export class CallEnvelope extends Timer implements Item {
 
   override onDue(): void {
     const { pid, timeoutMs } = this
-    if (this.fail(new CallTimeout({ pid, request: nameOf(this.payload), timeoutMs }))) counters.callTimeouts++
+    const isFromItself = selfOf(this.#caller) === pid
+    if (this.fail(new CallTimeout({ pid, request: nameOf(this.payload), timeoutMs, isFromItself }))) {
+      counters.callTimeouts++
+    }
   }
 
   /** There is no room. */

@@ -1,30 +1,26 @@
 /**
- * The process behind a pid: a fiber, a mailbox, and what Erlang keeps in a process' header: links, monitors, names, how it ended.
+ * The process behind a pid: a fiber, a mailbox, and what Erlang keeps in a process' header: links, monitors, names, how
+ * it ended.
  *
- * Everything between processes is synchronous and happens in the turn of whoever causes it: a send is an append, an exit is
- * one call of `finish`, which clears the names, fails the callers, and only then tells links and monitors. So nobody can be told of a
- * death and still find the dead under its name. Fibers carry the user's code and nothing else.
+ * Everything between processes is synchronous and happens in the turn of its cause: a send is an append, an
+ * exit is one call of `finish`, which clears the names, fails the callers, and only then tells links and monitors. So
+ * nobody can be told of a death and still find the dead under its name. Fibers carry the user's code and nothing else.
  *
  * Invariants
  * - `finish` runs once. Before it `exitReason` is null and the process is in `live`; after it neither.
  * - A link is in both processes' sets or in neither; a monitor is in its watcher's and its target's, or in neither.
- * - A killed process has finished when `kill` returns, whatever its fiber still does in a region that cannot be interrupted. Such
- *   fibers are counted (`zombies`) until they end: JavaScript offers nothing to end them.
+ * - A killed process has finished when `kill` returns, whatever its fiber still does in a region that cannot be
+ *   interrupted. Such fibers are counted (`zombies`) until they end: JavaScript offers nothing to end them.
  *
  * [1] OTP, erts/emulator/beam/erl_process.c, erts_do_exit_process; Erlang Reference Manual, Processes.
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import * as FiberRef from "effect/FiberRef"
-import * as FiberRefs from "effect/FiberRefs"
 import type * as FiberStatus from "effect/FiberStatus"
-import * as LogLevel from "effect/LogLevel"
-import { pipeArguments } from "effect/Pipeable"
 import * as Runtime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
 import * as Scope from "effect/Scope"
@@ -34,12 +30,14 @@ import * as Mailbox from "../Mailbox.ts"
 import { type Pid, Ref, TypeId } from "../Pid.ts"
 import { counters } from "./counters.ts"
 import * as Envelope from "./envelope.ts"
-import { shapeOf } from "./shape.ts"
+import { report, warn } from "./report.ts"
+import { ProcessScope } from "./scope.ts"
+import { runOutside, Self } from "./self.ts"
 import * as Timers from "./timers.ts"
 
 export type Status = "starting" | "running" | "suspended" | "stopping" | "exited"
 
-/** A linked process ended; sent to those that trap exits. `pid` is null when the signal came from outside of any process. */
+/** A linked process ended; sent to those that trap exits. `pid` is null when the signal came from no process. */
 export interface ExitSignal {
   readonly _tag: "Exit"
   readonly pid: Pid | null
@@ -201,7 +199,7 @@ export class ProcessImpl implements Pid<unknown> {
     return true
   }
 
-  /** A message from who cannot wait. */
+  /** Puts a message in for a sender that cannot wait. */
   offerNow(kind: Envelope.Kind, payload: unknown): boolean {
     if (this.offer(new Envelope.Letter(kind, payload, false))) return true
     if (this.exitReason === null) this.mailbox.reject()
@@ -219,23 +217,52 @@ export class ProcessImpl implements Pid<unknown> {
     this.wake()
   }
 
-  /**
-   * An exit signal arrives: OTP's rules, but that the normal end of the parent is a shutdown of those that do not trap exits. `from` is null
-   * when it comes from no process. A server that traps exits takes whatever its parent says for the parent's end, as `gen_server` does.
-   */
+  /** An exit signal arrives. `from` is null when it comes from no process. */
   receiveExit(reason: ExitReason.ExitReason, from: ProcessImpl | null, origin: ExitOrigin): void {
     if (this.exitReason !== null) return
-    const isOfParent = origin === "wish" || (from !== null && from === this.parent)
-    if (this.trapExit) {
-      if (this.behaviour !== null && isOfParent) this.#endOfParent(reason)
-      else this.signal(Envelope.info, { _tag: "Exit", pid: from, reason } satisfies ExitSignal)
-      return
+    switch (this.#effectOf(reason, from, origin)) {
+      case "message":
+        this.signal(Envelope.info, { _tag: "Exit", pid: from, reason } satisfies ExitSignal)
+        break
+      case "endOfParent":
+        this.#endOfParent(reason)
+        break
+      case "end":
+        this.interrupt(reason)
+        break
+      case "shutdown":
+        this.interrupt(ExitReason.shutdown)
+        break
+      case "nothing":
+        break
     }
-    if (reason._tag !== "normal" || from === this) this.interrupt(reason)
-    else if (isOfParent && origin !== "said") this.interrupt(ExitReason.shutdown)
   }
 
-  /** A server reads that in its turn. A supervisor that waits for a child's `init`, which may take for ever, waits no longer. */
+  /**
+   * What an exit signal does, by OTP's table (Erlang Reference Manual, Processes, Receiving Exit Signals):
+   *
+   * | reason                | to one that traps exits | to one that does not |
+   * | --------------------- | ----------------------- | -------------------- |
+   * | any but `normal`      | message                 | it ends              |
+   * | `normal`, from itself | message                 | it ends              |
+   * | `normal`, from others | message                 | nothing              |
+   *
+   * Of the parent's signals two are taken otherwise. A server that traps exits takes each for the parent's end, as
+   * `gen_server` does. And the normal end of the parent shuts down one that does not trap exits: here we differ from
+   * OTP, where it would live on without a parent. `Process.exit` with `killed` asks nobody: see `kill`.
+   */
+  #effectOf(
+    reason: ExitReason.ExitReason,
+    from: ProcessImpl | null,
+    origin: ExitOrigin
+  ): "message" | "endOfParent" | "end" | "shutdown" | "nothing" {
+    const isOfParent = origin === "wish" || (from !== null && from === this.parent)
+    if (this.trapExit) return this.behaviour !== null && isOfParent ? "endOfParent" : "message"
+    if (reason._tag !== "normal" || from === this) return "end"
+    return isOfParent && origin !== "said" ? "shutdown" : "nothing"
+  }
+
+  /** A server reads that in its turn. A supervisor no longer waits for a child's `init`, which may take for ever. */
   #endOfParent(reason: ExitReason.ExitReason): void {
     this.signal(Envelope.parentExit, reason)
     if (!this.isSupervisor) return
@@ -261,7 +288,10 @@ export class ProcessImpl implements Pid<unknown> {
     if (isFiberAlive) this.fiber?.unsafeInterruptAsFork(FiberId.none)
   }
 
-  /** Of two of whom one has ended, the other gets its exit signal at once: also when it is this one, whose fibers may still run. */
+  /**
+   * If one of the two has ended, the other gets its exit signal at once. The one that has ended may be this one: its
+   * fibers may still run.
+   */
   link(other: ProcessImpl): void {
     if (other === this) return
     if (other.exitReason !== null) {
@@ -327,7 +357,7 @@ export class ProcessImpl implements Pid<unknown> {
     this.behaviour?.onExit(reason)
     const { links, monitors, observers, watchers } = this
     this.links = this.monitors = this.observers = this.tables = this.watchers = null
-    this.behaviour = this.children = null // who keeps the pid must not keep the state
+    this.behaviour = this.children = null // keeping the pid must not keep the state
     this.#inspect = this.#memoryBytes = undefined
     for (const envelope of this.mailbox.drain()) envelope.onReceiverExit(reason)
     if (monitors !== null) for (const monitor of monitors) monitor.target.watchers?.delete(monitor)
@@ -388,18 +418,10 @@ export class ProcessImpl implements Pid<unknown> {
 }
 
 /**
- * The process that the code runs in. In `R` it says: this makes sense only inside of a process.
- */
-export class Self extends Context.Tag("mimosa-cache/actor/Process/Self")<Self, Pid>() {}
-
-/** The process that a fiber belongs to, or null. Fibers forked by a process' code belong to it. */
-export const selfOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): ProcessImpl | null =>
-  (fiber.currentContext.unsafeMap.get(Self.key) as ProcessImpl | undefined) ?? null
-
-/**
  * Forks the process' fiber. It is no child of the forking fiber and starts in a later turn.
  *
- * It inherits services and fiber refs, but not the span, whose end it would outlive, nor a region in which it could not be interrupted.
+ * It inherits services and fiber refs, but not the span, whose end it would outlive, nor a region in which it could not
+ * be interrupted.
  */
 export const launch = (
   process: ProcessImpl,
@@ -427,76 +449,9 @@ export const launch = (
 const later: Runtime.RunForkOptions = { immediate: false }
 
 /**
- * A scope that costs nothing until somebody adds to it. Most processes hold no resource.
+ * What the scope is closed with: as Effect would, so that a finalizer that commits on success does not when the work
+ * was cut off.
  */
-export class ProcessScope implements Scope.CloseableScope {
-  readonly [Scope.ScopeTypeId]: Scope.ScopeTypeId = Scope.ScopeTypeId
-  readonly [Scope.CloseableScopeTypeId]: Scope.CloseableScopeTypeId = Scope.CloseableScopeTypeId
-  get strategy(): ExecutionStrategy.ExecutionStrategy {
-    return ExecutionStrategy.sequential
-  }
-  #scope: Scope.CloseableScope | null = null
-  #isClosed = false
-
-  /** Closes it if there is nothing in it: what is added later is let go of at once. False when it has to be closed properly. */
-  closeIfEmpty(): boolean {
-    if (this.#scope !== null) return false
-    this.#isClosed = true
-    return true
-  }
-
-  fork(strategy: ExecutionStrategy.ExecutionStrategy): Effect.Effect<Scope.CloseableScope> {
-    return Effect.suspend(() => Scope.fork(this.#made(), strategy))
-  }
-
-  addFinalizer(finalizer: Scope.Scope.Finalizer): Effect.Effect<void> {
-    return Effect.suspend(() => Scope.addFinalizerExit(this.#made(), finalizer))
-  }
-
-  close(exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
-    return Effect.suspend(() => (this.closeIfEmpty() ? Effect.void : Scope.close(this.#made(), exit)))
-  }
-
-  pipe() {
-    // biome-ignore lint/complexity/noArguments: how Effect's own Pipeable is implemented
-    return pipeArguments(this, arguments)
-  }
-
-  /** What `Effect.forkScoped` and `Effect.forkIn` look at, past the interface of a scope (effect/internal/effect/circular.ts, forkIn). */
-  get state(): unknown {
-    return (this.#made() as unknown as { readonly state: unknown }).state
-  }
-
-  #made(): Scope.CloseableScope {
-    this.#scope ??= makeScope(
-      this.#isClosed ? { _tag: "Closed", exit: Exit.void } : { _tag: "Open", finalizers: new Map() }
-    )
-    return this.#scope
-  }
-}
-
-/** What `Scope.make` does, in plain code: there is no fiber to run it in where `state` is asked for (effect/internal/fiberRuntime.ts). */
-const makeScope = (state: object): Scope.CloseableScope =>
-  Object.assign(Object.create(scopePrototype), { strategy: ExecutionStrategy.sequential, state })
-
-const scopePrototype: object = Object.getPrototypeOf(Effect.runSync(Scope.make()))
-
-/** Runs what a process leaves to be done when its own fiber has ended, in its name, with that fiber's services and loggers. */
-const runOutside = <A, E>(
-  process: ProcessImpl,
-  fiberRefs: FiberRefs.FiberRefs,
-  effect: Effect.Effect<A, E>
-): Fiber.RuntimeFiber<A, E> =>
-  Runtime.runFork(
-    Runtime.make({
-      context: Context.make(Self, process) as Context.Context<never>,
-      fiberRefs,
-      runtimeFlags: Runtime.defaultRuntimeFlags
-    }),
-    effect
-  )
-
-/** What the scope is closed with: as Effect would, so that a finalizer that commits on success does not when the work was cut off. */
 const scopeExit = (reason: ExitReason.ExitReason, exit: Exit.Exit<unknown, unknown>): Exit.Exit<unknown, unknown> => {
   if (reason._tag === "crash") return Exit.failCause(reason.cause)
   if (reason._tag === "killed" || Exit.isFailure(exit)) return Exit.interrupt(FiberId.none)
@@ -508,46 +463,6 @@ const count = (reason: ExitReason.ExitReason): void => {
   else if (reason._tag !== "crash") counters.ended++
   else if (Cause.isFailure(reason.cause)) counters.failed++
   else counters.died++
-}
-
-/** The crash report: one structured line of the log, in shapes and names. Not even made where errors are not logged. */
-const report = (process: ProcessImpl, reason: ExitReason.Crash, fiberRefs: FiberRefs.FiberRefs): void => {
-  const leastLevel = FiberRefs.getOrDefault(fiberRefs, FiberRef.currentMinimumLogLevel)
-  if (LogLevel.greaterThan(leastLevel, LogLevel.Error)) return
-  const annotations = {
-    pid: process.toString(),
-    reason: ExitReason.format(reason),
-    messagesHandled: process.handled,
-    mailboxDepth: process.mailbox.depth,
-    ...process.behaviour?.describe()
-  }
-  const line = Effect.annotateLogs(Effect.logError("process crashed", withoutContent(reason.cause)), annotations)
-  runOutside(process, fiberRefs, line)
-}
-
-/** A warning about what a process is not to blame for, with what was thrown. */
-export const warn = (
-  process: ProcessImpl,
-  fiber: Fiber.RuntimeFiber<unknown, unknown> | null,
-  message: string,
-  thrown: unknown
-): void => {
-  if (fiber === null) return
-  const line = Effect.logWarning(message, withoutContent(Cause.die(thrown)))
-  runOutside(process, fiber.getFiberRefs(), Effect.annotateLogs(line, { pid: process.toString() }))
-}
-
-/** Loggers print what was failed with as JSON. Errors speak for themselves; of all else only the shape is told. */
-const withoutContent = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> => {
-  const shown = (value: unknown) => (typeof value === "object" && !(value instanceof Error) ? shapeOf(value) : value)
-  return Cause.match(cause, {
-    onEmpty: Cause.empty as Cause.Cause<unknown>,
-    onFail: (error) => Cause.fail(shown(error)),
-    onDie: (defect) => Cause.die(shown(defect)),
-    onInterrupt: (by) => Cause.interrupt(by),
-    onSequential: (left, right) => Cause.sequential(left, right),
-    onParallel: (left, right) => Cause.parallel(left, right)
-  })
 }
 
 export const live = new Set<ProcessImpl>()

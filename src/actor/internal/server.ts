@@ -1,12 +1,13 @@
 /**
  * The loop of a generic server: takes a message, runs its callback, does what that says.
  *
- * One `whileLoop` for the server's life, whose body is `#turn`: messages whose callbacks return at once are handled one after
- * the other in plain code, up to `turnMessagesMax`; one that returns an Effect makes a step of the fiber. So neither a cast nor its callback
- * needs an Effect, and yet any callback may be one.
+ * One `whileLoop` for the server's life, whose body is `#turn`: messages whose callbacks return at once are handled one
+ * after the other in plain code, up to `turnMessagesMax`; one that returns an Effect makes a step of the fiber. So
+ * neither a cast nor its callback needs an Effect, and yet any callback may be one.
  *
- * Requests are answered by their envelopes. One is at any time with exactly one of: the mailbox, `#serving` (its callback runs),
- * `#held` (answer put off), `#lastAnswer` (to be given after the end). `onExit` goes through all of them: nobody is left waiting.
+ * Requests are answered by their envelopes. One is at any time with exactly one of: the mailbox, `#serving` (its
+ * callback runs), `#held` (answer put off), `#lastAnswer` (to be given after the end). `onExit` goes through all of
+ * them: nobody is left waiting.
  *
  * [1] OTP, lib/stdlib/src/gen_server.erl: loop, handle_common_reply, terminate.
  */
@@ -20,7 +21,8 @@ import { type StartError, StartFailed, StartIgnored, StartTimeout } from "../Act
 import * as ExitReason from "../ExitReason.ts"
 import type { Pid } from "../Pid.ts"
 import * as Envelope from "./envelope.ts"
-import { awaitExit, type Behaviour, type ProcessImpl, warn } from "./process.ts"
+import { awaitExit, type Behaviour, type ProcessImpl } from "./process.ts"
+import { warn } from "./report.ts"
 import { shapeOf } from "./shape.ts"
 import * as Timers from "./timers.ts"
 
@@ -99,7 +101,7 @@ export interface AnyCallbacks {
   readonly isSupervisor?: boolean
 }
 
-/** What a traced server tells. Payloads are given as they are: who traces sees them. */
+/** What a traced server tells. Payloads are given as they are: a tracer sees them. */
 export type TraceEvent =
   | {
       readonly _tag: "In"
@@ -114,7 +116,7 @@ export type TraceEvent =
 export const held: unique symbol = Symbol("held")
 
 const heldSweepLeast = 64 // answers; below that it is not worth while to look for callers that have gone
-const turnMessagesMax = 128 // per step of the fiber; keeps a flood of casts from starving the others for more than some 100 µs
+const turnMessagesMax = 128 // per step of the fiber; a flood of casts starves the others for some 100 µs at most
 
 export class Server implements Behaviour {
   readonly process: ProcessImpl
@@ -134,9 +136,9 @@ export class Server implements Behaviour {
   #heldSweepAt = heldSweepLeast
   #lastAnswer: Effect.Effect<unknown> | null = null
   #lastCaller: Envelope.CallEnvelope | null = null
-  #continuation: { readonly value: unknown } | null = null
-  #idleMs: number | null = null
-  #idleTimer: IdleTimer | null = null
+  #continuation: Envelope.Letter | null = null
+  /** Made for the first callback that asks for an idle time-out: most never do. */
+  #idle: Idle | null = null
 
   constructor(process: ProcessImpl, callbacks: AnyCallbacks, args: unknown) {
     this.process = process
@@ -154,8 +156,8 @@ export class Server implements Behaviour {
   )
 
   /**
-   * Waits until `init` has decided. Who is interrupted meanwhile takes the process along: a supervisor first stops the children that it
-   * has started, in order, and that is waited for.
+   * Waits until `init` has decided. An interrupted starter kills the process; a supervisor instead shuts down, which
+   * stops the children that it has started, in order, and that is waited for.
    */
   started(
     parent: ProcessImpl | null,
@@ -226,7 +228,7 @@ export class Server implements Behaviour {
   }
 
   onExit(reason: ExitReason.ExitReason): void {
-    if (this.#idleTimer !== null) Timers.cancel(this.#idleTimer)
+    this.#idle?.stop()
     const starter = this.#release()
     if (starter !== null) {
       starter.parent?.unlink(this.process) // the starter gets the error instead of an exit signal
@@ -263,25 +265,10 @@ export class Server implements Behaviour {
   })
 
   #turn(): Effect.Effect<void, unknown> {
-    const { mailbox } = this.process
     for (let taken = 0; taken < turnMessagesMax; taken++) {
-      let result: Result | null
-      if (this.#continuation !== null) {
-        result = this.#continue(this.#continuation.value)
-      } else {
-        const envelope = this.#isSuspended ? mailbox.takeWhere(isForSuspended) : mailbox.take()
-        if (envelope === null) {
-          if (!this.#isIdleOver()) {
-            this.#current = null // an idle server keeps nothing of its last caller
-            return this.process.idle
-          }
-          this.#current = timeoutLetter
-          result = this.#info(timeoutLetter.payload)
-        } else {
-          this.process.handled++
-          result = this.#dispatch(envelope)
-        }
-      }
+      const envelope = this.#next()
+      if (envelope === null) return this.#rest()
+      const result = this.#dispatch(envelope)
       if (result instanceof Next) this.#apply(result)
       else if (result !== null) return Effect.map(result, this.#apply)
       if (this.#stopReason !== null) return Effect.void
@@ -289,11 +276,39 @@ export class Server implements Behaviour {
     return Effect.yieldNow()
   }
 
+  /** What is to be handled next: a continuation, else a message, else the idle time-out if it is over. Else null. */
+  #next(): Envelope.Envelope | null {
+    const continuation = this.#continuation
+    if (continuation !== null) {
+      this.#continuation = null
+      return continuation
+    }
+    const { mailbox } = this.process
+    const envelope = this.#isSuspended ? mailbox.takeWhere(isForSuspended) : mailbox.take()
+    if (envelope !== null) {
+      this.process.handled++
+      if (envelope.kind !== Envelope.system) this.#idle?.stop()
+      return envelope
+    }
+    if (this.#isSuspended || this.#idle === null || !this.#idle.isOver) return null
+    this.#idle.stop()
+    return timeoutLetter
+  }
+
+  /** Waits for a message or the idle time-out. */
+  #rest(): Effect.Effect<void> {
+    this.#current = null // an idle server keeps nothing of its last caller
+    if (!this.#isSuspended) this.#idle?.begin()
+    return this.process.idle
+  }
+
+  /** Hands it to the callback for its kind. Null: the state stays and nothing follows. */
   #dispatch(envelope: Envelope.Envelope): Result | null {
-    if (envelope.kind !== Envelope.system) this.#stopIdling()
     this.#current = envelope
     const { payload } = envelope
     switch (envelope.kind) {
+      case Envelope.continuation:
+        return this.#continue(payload)
       case Envelope.call:
         return this.#call(envelope as Envelope.CallEnvelope)
       case Envelope.cast: {
@@ -330,7 +345,7 @@ export class Server implements Behaviour {
     return this.#traced(tag, { parent: envelope.span }, () => clause(request, this.state, envelope))
   }
 
-  /** Runs a callback in a span of its own, which ends as the callback did: an answer that is an error is the span's failure. */
+  /** Runs a callback in a span of its own, which ends as the callback did: an error as the answer fails it. */
   #traced(tag: string, relation: Tracer.SpanOptions, callback: () => Result): Result {
     const attributes = { "actor.pid": `<0.${this.process.id}>`, "actor.label": this.process.label }
     const options = { root: relation.parent === undefined, ...relation, attributes, captureStackTrace: false }
@@ -357,8 +372,6 @@ export class Server implements Behaviour {
   }
 
   #continue(value: unknown): Result {
-    this.#continuation = null
-    this.#current = new Envelope.Letter(Envelope.continuation, value, false)
     const { handleContinue } = this.callbacks
     if (handleContinue === undefined) throw new Error(`${this.callbacks.name} has no handleContinue`)
     if (this.onTrace !== null) this.#tell({ _tag: "In", pid: this.process, kind: "continue", message: value })
@@ -416,7 +429,7 @@ export class Server implements Behaviour {
     this.#lastCaller = envelope
   }
 
-  /** Puts an answer off. Callers that were interrupted tell nobody, so they are looked for whenever the set has doubled. */
+  /** Puts an answer off. Interrupted callers tell nobody, so they are looked for whenever the set has doubled. */
   #hold(envelope: Envelope.CallEnvelope): void {
     this.#held ??= new Set()
     const held = this.#held
@@ -434,31 +447,10 @@ export class Server implements Behaviour {
 
   #follow(options: NextOptions | undefined): void {
     if (options === undefined) return
-    if ("continue" in options) this.#continuation = { value: options.continue }
+    if ("continue" in options) this.#continuation = new Envelope.Letter(Envelope.continuation, options.continue, false)
     if (options.timeout === undefined) return
-    const idleMs = Timers.millis(options.timeout)
-    this.#idleMs = idleMs === Number.POSITIVE_INFINITY ? null : idleMs
-  }
-
-  /** Nothing is there to be done. True if the idle time-out has passed; otherwise its timer runs from now on, if it does not yet. */
-  #isIdleOver(): boolean {
-    if (this.#idleMs === null || this.#isSuspended) return false
-    this.#idleTimer ??= new IdleTimer(this.process)
-    const timer = this.#idleTimer
-    if (timer.isOver || this.#idleMs === 0) {
-      this.#stopIdling()
-      return true
-    }
-    const { fiber } = this.process
-    if (timer.list === null && fiber !== null) Timers.ofServices(fiber.currentDefaultServices).set(timer, this.#idleMs)
-    return false
-  }
-
-  #stopIdling(): void {
-    this.#idleMs = null
-    if (this.#idleTimer === null) return
-    Timers.cancel(this.#idleTimer)
-    this.#idleTimer.isOver = false
+    this.#idle ??= new Idle(this.process)
+    this.#idle.limitMs = Timers.millis(options.timeout)
   }
 
   /** The loop is over: the last word, then the end of the fiber. */
@@ -488,7 +480,7 @@ export class Server implements Behaviour {
   }
 }
 
-/** Who waits for `init`. */
+/** The fiber that waits for `init`. */
 class Starter extends Timers.Timer {
   readonly #server: Server
   readonly parent: ProcessImpl | null
@@ -514,17 +506,37 @@ class Starter extends Timers.Timer {
   }
 }
 
-class IdleTimer extends Timers.Timer {
-  isOver = false
+/** The idle time-out of a server: from when there is nothing to be done, until the next message or `limitMs` later. */
+class Idle extends Timers.Timer {
+  /** For ever: none is asked for. */
+  limitMs = Number.POSITIVE_INFINITY
   readonly #process: ProcessImpl
+  #isDue = false
 
   constructor(process: ProcessImpl) {
     super()
     this.#process = process
   }
 
+  /** The server rests. A time-out that runs already, because only a system request came between, runs on. */
+  begin(): void {
+    const { fiber } = this.#process
+    if (this.list === null && fiber !== null) Timers.ofServices(fiber.currentDefaultServices).set(this, this.limitMs)
+  }
+
+  /** It counts once: the callback that runs next may ask for another. */
+  stop(): void {
+    this.limitMs = Number.POSITIVE_INFINITY
+    this.#isDue = false
+    Timers.cancel(this)
+  }
+
+  get isOver(): boolean {
+    return this.#isDue || this.limitMs === 0
+  }
+
   override onDue(): void {
-    this.isOver = true
+    this.#isDue = true
     this.#process.wake()
   }
 }

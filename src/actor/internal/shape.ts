@@ -1,8 +1,9 @@
 /**
- * The shape of a value without its content, for crash reports: what a state or a message looks like, and no secret in it.
+ * The shape of a value without its content, for crash reports: what a state or a message looks like, and no secret.
  *
- * Names of fields, tags and classes, sizes, numbers of elements, booleans; never the text of a string, a number, or a key of a Map or
- * of an object that serves as one. Of fields whose names speak of secrets, and of `Redacted`, not even that.
+ * Names of fields, tags and classes, sizes, numbers of elements, booleans; never the text of a string, a number, or a
+ * key of a Map or of an object that serves as one. Of fields whose names speak of secrets, and of `Redacted`, not even
+ * that.
  */
 import * as Redacted from "effect/Redacted"
 
@@ -48,7 +49,7 @@ const redacted = "redacted"
 
 const secretName = /passw|passphrase|pwd|token|secret|authorization|cookie|credential|api[-_]?key|private[-_]?key/i
 
-/** What a programmer would write, or a header's name; anything else is a key that came from outside, such as a session's. */
+/** What a programmer would write, or a header's name. Any other key came from outside, such as a session's. */
 const isFieldName = (key: string): boolean => /^([A-Za-z_$][A-Za-z_$\d]{0,39}|[A-Za-z]+(-[A-Za-z]+)*)$/.test(key)
 
 const nameOf = (value: object): string => {

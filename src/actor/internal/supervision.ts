@@ -1,6 +1,6 @@
 /**
- * What supervisors of all kinds share: a child and its specification, how it is started and stopped, and how many restarts are
- * too many.
+ * What supervisors of all kinds share: a child and its specification, how it is started and stopped, and how many
+ * restarts are too many.
  *
  * [1] OTP, lib/stdlib/src/supervisor.erl: do_start_child, shutdown, add_restart.
  */
@@ -14,6 +14,7 @@ import { type StartError, StartFailed } from "../ActorError.ts"
 import * as ExitReason from "../ExitReason.ts"
 import type { Pid } from "../Pid.ts"
 import { counters } from "./counters.ts"
+import * as Envelope from "./envelope.ts"
 import { awaitExit, type ChildRow, type ProcessImpl } from "./process.ts"
 import * as Timers from "./timers.ts"
 
@@ -29,11 +30,12 @@ export type Restart =
 /** How a child is stopped: time to end after the exit signal `shutdown`, then it is killed; or killed at once. */
 export type Shutdown = Duration.DurationInput | "infinity" | "brutalKill"
 
-export interface ChildSpec<out R = never> {
+/** `R` is what its start needs, `P` the pid that it gives. */
+export interface ChildSpec<out R = never, out P extends Pid = Pid> {
   /** Unique among its siblings. */
   readonly id: string
   /** Starts the process, linked to the supervisor in whose process it runs, e.g. by `GenServer.startLink`. */
-  readonly start: Effect.Effect<Pid, unknown, R>
+  readonly start: Effect.Effect<P, unknown, R>
   /** Default `permanent`. */
   readonly restart?: Restart
   /** Default 5 seconds for workers, `infinity` for supervisors. */
@@ -84,8 +86,8 @@ export class Child implements ChildRow {
 }
 
 /**
- * Runs a child's start in the supervisor's process. Fails as the child did, or because the supervisor has been asked to end; a child
- * that chose not to run has no pid.
+ * Runs a child's start in the supervisor's process. Fails as the child did, or because the supervisor has been asked to
+ * end; a child that chose not to run has no pid.
  */
 export const startChild = (supervisor: ProcessImpl, child: Child): Effect.Effect<void, StartError> =>
   Effect.suspend(() =>
@@ -122,8 +124,8 @@ export const stopChild = (supervisor: ProcessImpl, child: Child): Effect.Effect<
   })
 
 /**
- * Stops children that do not depend on each other: all are told first, so that it takes as long as the slowest. They are awaited by their
- * time-outs, the shortest first, so that none is killed late because another was waited for.
+ * Stops children that do not depend on each other: all are told first, so that it takes as long as the slowest. They
+ * are awaited by their time-outs, the shortest first, so that none is killed late because another was waited for.
  */
 export const stopTogether = (supervisor: ProcessImpl, children: ReadonlyArray<Child>): Effect.Effect<void> =>
   Effect.withFiberRuntime((fiber) => {
@@ -155,7 +157,10 @@ const awaitStop = (child: Child, timeoutMs: number): Effect.Effect<void> => {
   })
 }
 
-/** The restarts of one supervisor, counted in a sliding window. Keeps at most `maxRestarts` instants, and none where they have no bound. */
+/**
+ * The restarts of one supervisor, counted in a sliding window. Keeps at most `maxRestarts` instants, and none where
+ * they have no bound.
+ */
 export class Restarts {
   readonly maxRestarts: number
   readonly windowMs: number
@@ -172,7 +177,7 @@ export class Restarts {
     this.windowMs = maxSeconds * 1000
   }
 
-  /** Counts one more, of `child` after an end with `reason`, and runs it; or answers why the supervisor must end instead. */
+  /** Counts one more, of `child` after an end with `reason`, and runs it; or answers why the supervisor must end. */
   run(
     child: Child,
     reason: ExitReason.ExitReason,
@@ -186,6 +191,15 @@ export class Restarts {
     }
     counters.escalations++
     return Effect.as(report(this.#supervisor, child, reason, `gave up: ${tooMany}`), ExitReason.shutdownWith(tooMany))
+  }
+
+  /**
+   * Brings `message` to the supervisor after a turn of the event loop. Without that turn a start that always fails
+   * would leave none to sockets and timers, for ever where `maxRestarts` is `Infinity`. A signal, so that a full
+   * mailbox does not lose it; a supervisor that has ended meanwhile takes none.
+   */
+  tryAgain(message: unknown): void {
+    this.#timers.afterTurn(() => this.#supervisor.signal(Envelope.info, message))
   }
 
   /** False when one more is too many. */

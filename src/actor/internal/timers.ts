@@ -1,15 +1,16 @@
 /**
  * Time-outs by the thousand, nearly all of which are cancelled: every call has one.
  *
- * One doubly linked list for each distinct delay, and one alarm for each list that is not empty. Equal delays fall due in
- * the order in which they were set, so a list is sorted by being appended to: setting and cancelling are O(1) and the
- * alarm is only moved when it rings. `Effect.timeout` would fork two fibers and arm a timer of Node's for each call (four times
- * the cost of the call itself, docs/decisions.md).
+ * One doubly linked list for each distinct delay, and one alarm for each list that is not empty. Equal delays fall due
+ * in the order in which they were set, so a list is sorted by being appended to: setting and cancelling are O(1) and
+ * the alarm is only moved when it rings. `Effect.timeout` would fork two fibers and arm a timer of Node's for each call
+ * (four times the cost of the call itself, docs/decisions.md).
  *
- * The alarm comes from the Effect `Clock` of whoever sets the time-out, so that a TestClock drives them all: Node's own timer
- * for the live clock, the clock's `unsafeSchedule` if it has one, and else a fiber that sleeps.
+ * The alarm comes from the Effect `Clock` of the fiber that sets the time-out, so that a TestClock drives them all:
+ * Node's own timer for the live clock, the clock's `unsafeSchedule` if it has one, and else a fiber that sleeps.
  *
- * [1] Varghese and Lauck, Hashed and Hierarchical Timing Wheels (1987), scheme 2 a delay; Node does the same in lib/internal/timers.js.
+ * [1] Varghese and Lauck, Hashed and Hierarchical Timing Wheels (1987), scheme 2 a delay; Node does the same in
+ * lib/internal/timers.js.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -51,6 +52,12 @@ export class Timers {
       this.#lists.set(delay, list)
     }
     list.append(timer)
+  }
+
+  /** Runs `task` after a turn of the event loop, which serves sockets and timers; at once if the time is not Node's. */
+  afterTurn(task: () => void): void {
+    if (this.#source === liveSource) setImmediate(task)
+    else task()
   }
 
   /** Time-outs that are set. */

@@ -70,7 +70,7 @@ const nodeOf = (row: ChildRow): TreeNode => {
   }
 }
 
-/** What a process that is no supervisor has started and is linked to: the attempts of a dispatcher, the tasks of a server. */
+/** The processes that one that is no supervisor has started: the attempts of a dispatcher, the tasks of a server. */
 const linkedChildren = (parent: ProcessImpl): ReadonlyArray<ChildRow> =>
   [...(parent.links ?? [])].filter((process) => process.parent === parent).map(unsupervised)
 
