@@ -64,7 +64,7 @@ cachee = cache
 ---@return mimosa.Value
 function cache.get(key) end
 
----Stores a value. Not for BEFORE_ triggers, which return the value instead.
+---Stores a value; nil is none, and an error. Not for BEFORE_ triggers, which return the value instead.
 ---@param key string
 ---@param value mimosa.Value
 ---@param options? mimosa.SetOptions

@@ -68,9 +68,16 @@ export class RespClient {
     }
     for (const reply of replies) {
       const waiter = this.waiting.shift()
-      if (reply.kind === "error") waiter?.reject(new CliError(wordsOf(reply.text)))
+      if (reply.kind === "error") waiter?.reject(new CliError(this.whatIsWrong(reply.text)))
       else waiter?.resolve(asReply(reply))
     }
+  }
+
+  /** In the words of the server, except where a person has to say something first. */
+  private whatIsWrong(error: string): string {
+    return error.startsWith("NOAUTH ")
+      ? `${shown(this.address)} asks for a password: --password or MIMOSA_PASSWORD`
+      : wordsOf(error)
   }
 
   private fail(failure: Error): void {

@@ -82,8 +82,12 @@ const definition = {
 }
 const fromStdin = "Without --file and --source the source is read from stdin:"
 
-const folder = { name: "<folder>", meaning: "Its .lua files, and those of the folders in it: one a trigger." }
+const folder = {
+  name: "<folder>",
+  meaning: "Its .lua files, and those of the folders in it: one a trigger; or one file."
+}
 const prune = flag("prune", { meaning: "Remove the triggers that no file says." })
+const verbose = flag("verbose", { meaning: "Name the triggers that only the server has, too." })
 const followArgument = { name: "[-f]", meaning: "As --follow." }
 
 export const commands: readonly CommandRow[] = [
@@ -233,7 +237,7 @@ export const commands: readonly CommandRow[] = [
     path: "trigger test",
     summary: "Run a folder's inline tests; or a trigger, or a source, on events. Nothing happens.",
     arguments: [
-      { name: "[folder]", meaning: "Alone: its files' tests are run here, without a server." },
+      { name: "[folder]", meaning: "Alone: its files' tests, or one file's, are run here, without a server." },
       { name: "[name]", meaning: "A trigger; with --file or --source, that source in its place." },
       { name: "<EVENT>", meaning: "A made-up one, as ON_WRITE; mimosa trigger set --help names them." },
       { name: "<key>", meaning: "The key that the event is about." },
@@ -315,6 +319,8 @@ export const commands: readonly CommandRow[] = [
       prune,
       yes: flag("yes", { meaning: "Ask nobody." }),
       dryRun: flag("dry-run", { meaning: "Show what would be done, and do nothing." }),
+      noTest: flag("no-test", { meaning: "Do not run the files' own tests, which have to pass, first." }),
+      verbose,
       ...clientOptions
     },
     run: async (options, args) => (await import("./triggerFiles.ts")).apply(options, args)
@@ -323,7 +329,7 @@ export const commands: readonly CommandRow[] = [
     path: "trigger diff",
     summary: "Show how a server differs from a folder of trigger files; ends with 1 when it does.",
     arguments: [folder],
-    options: { prune, ...clientOptions },
+    options: { prune, verbose, ...clientOptions },
     run: async (options, args) => (await import("./triggerFiles.ts")).diff(options, args)
   }),
   command({

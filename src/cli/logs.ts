@@ -38,7 +38,7 @@ const list = async (client: RespClient, { json }: LogsOptions): Promise<void> =>
 
 const last = async (client: RespClient, stream: string, { count, json }: LogsOptions): Promise<void> => {
   const lines = recordsOf(await client.send("LOGS", stream, "COUNT", `${count}`))
-  if (json) return print(lines)
+  if (json) return print(lines.map(forPrograms))
   if (lines.length === 0) return print(`no line in '${stream}'; mimosa logs shows the streams`)
   for (const line of lines) print(shown(line))
 }
@@ -48,7 +48,8 @@ const follow = async (client: RespClient, only: string | undefined, options: Log
   process.stdout.on("error", () => process.exit(0)) // whoever read it has seen enough
   const seen = new Map<string, number>()
   const show = (lines: readonly Fields[]) => {
-    for (const line of lines) process.stdout.write(`${options.json ? JSON.stringify(line) : shown(line)}\n`)
+    for (const line of lines)
+      process.stdout.write(`${options.json ? JSON.stringify(forPrograms(line)) : shown(line)}\n`)
   }
   for (let isFirst = true; ; isFirst = false) {
     for (const { stream, last } of await streamsOf(client)) {
@@ -73,6 +74,20 @@ const follow = async (client: RespClient, only: string | undefined, options: Log
 }
 
 const streamsOf = async (client: RespClient): Promise<readonly Fields[]> => recordsOf(await client.send("LOGS"))
+
+/** A line as JSON: its fields come as JSON text, and are the object that it stands for. One that was cut stays text. */
+const forPrograms = ({ fields, ...line }: Fields) => ({
+  ...line,
+  fields: typeof fields === "string" ? parsedOr(fields) : fields
+})
+
+const parsedOr = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
 
 const shown = ({ number, at_ms, stream, message, fields, trigger, event, key }: Fields): string =>
   `${timeOf(at_ms)}  ${visible(`${stream} ${number}  ${message ?? fields}  (${trigger}, ${event} ${key})`)}`

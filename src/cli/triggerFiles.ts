@@ -1,4 +1,4 @@
-/** `mimosa trigger apply|diff|test <folder>`: a server's triggers as files in a folder. */
+/** `mimosa trigger apply|diff|test <folder>`: a server's triggers as files in a folder, or as one file. */
 import { createInterface } from "node:readline/promises"
 import {
   optionsDefault,
@@ -16,7 +16,7 @@ import {
   type TriggerPlan
 } from "../triggers/TriggerFolder.ts"
 import { type TriggerGraph, triggerGraph } from "../triggers/TriggerGraph.ts"
-import { runTest } from "../triggers/TriggerTest.ts"
+import { runTest, type TestFailure } from "../triggers/TriggerTest.ts"
 import { CliError } from "./CliError.ts"
 import { type Fields, recordOf, recordsOf } from "./Fields.ts"
 import type { ClientOptions } from "./ping.ts"
@@ -25,18 +25,29 @@ import { type RespClient, withClient } from "./RespClient.ts"
 import { shownCycles } from "./triggerViews.ts"
 import { visible } from "./visible.ts"
 
-export interface ApplyOptions extends ClientOptions {
+export interface DiffOptions extends ClientOptions {
   /** Removes what no file says. */
   readonly prune: boolean
+  /** Names what only the server has, too. */
+  readonly verbose: boolean
+}
+
+export interface ApplyOptions extends DiffOptions {
   /** Asks nobody. */
   readonly yes: boolean
   /** Shows what would be done, and does nothing. */
   readonly dryRun: boolean
+  /** Does not run the files' own tests first. */
+  readonly noTest: boolean
 }
 
-/** Brings a server to what the folder says, showing the difference first. Files that cannot be used stop it at once. */
+/**
+ * Brings a server to what the folder says, showing the difference first. Files that cannot be used, or fail their own
+ * tests, stop it at once.
+ */
 export const apply = async (options: ApplyOptions, [folder = ""]: readonly string[]): Promise<void> => {
-  const files = await filesOf(folder)
+  const files = await filesOf(folder, options)
+  if (!options.noTest) refuseFailing(files)
   await withClient(options, async (client) => {
     const registered = await registeredOn(client)
     const made = plan(files, registered, options)
@@ -50,8 +61,8 @@ export const apply = async (options: ApplyOptions, [folder = ""]: readonly strin
 }
 
 /** Shows the difference; ends with 1 where there is one. */
-export const diff = async (options: ClientOptions & { readonly prune: boolean }, [folder = ""]: readonly string[]) => {
-  const files = await filesOf(folder)
+export const diff = async (options: DiffOptions, [folder = ""]: readonly string[]) => {
+  const files = await filesOf(folder, options)
   await withClient(options, async (client) => {
     const registered = await registeredOn(client)
     const made = plan(files, registered, options)
@@ -63,28 +74,14 @@ export const diff = async (options: ClientOptions & { readonly prune: boolean },
 /** Runs the inline tests of a folder's files, here and without a server; ends with 1 when one fails. */
 export const test = async ({ json }: { readonly json: boolean }, [folder = ""]: readonly string[]): Promise<void> => {
   const { files, errors } = await read(folder).catch(refuse)
-  const results = files.flatMap((file) =>
-    file.tests.map(({ title, line, ...rest }) => ({
-      file: file.file,
-      line,
-      title,
-      failures: runTest(file.definition, { title, line, ...rest })
-    }))
-  )
+  const results = resultsOf(files)
   const failed = results.filter(({ failures }) => failures.length > 0)
   const untested = files.filter(({ tests }) => tests.length === 0)
   if (json)
     print({ results, problems: errors.flatMap(({ file, problems }) => problems.map((each) => ({ file, ...each }))) })
   else {
     for (const { message } of errors) print(message)
-    for (const { file, title, failures } of results) {
-      print(`${failures.length === 0 ? "ok  " : "FAIL"}  ${file}  ${title}`)
-      for (const { line, expected, actual } of failures) {
-        print(visible(`      line ${line} expects  ${expected}`))
-        for (const [at, each] of actual.entries())
-          print(`      ${at === 0 ? "but there was" : "             "}  ${each}`)
-      }
-    }
+    for (const result of results) for (const line of shownResult(result)) print(line)
     for (const { file } of untested) print(`none  ${file}  has no test`)
     print(`${results.length - failed.length} of ${results.length} tests passed, in ${files.length} files`)
   }
@@ -92,9 +89,38 @@ export const test = async ({ json }: { readonly json: boolean }, [folder = ""]: 
   if (failed.length > 0) throw new CliError(`${failed.length} of ${results.length} tests failed`)
 }
 
+interface TestResult {
+  readonly file: string
+  readonly line: number
+  readonly title: string
+  readonly failures: readonly TestFailure[]
+}
+
+const resultsOf = (files: readonly TriggerFile[]): readonly TestResult[] =>
+  files.flatMap(({ file, definition, tests }) =>
+    tests.map((test) => ({ file, line: test.line, title: test.title, failures: runTest(definition, test) }))
+  )
+
+const shownResult = ({ file, title, failures }: TestResult): readonly string[] => [
+  visible(`${failures.length === 0 ? "ok  " : "FAIL"}  ${file}  ${title}`),
+  ...failures.flatMap(({ line, expected, actual }) => [
+    visible(`      line ${line} expects  ${expected}`),
+    ...actual.map((each, at) => visible(`      ${at === 0 ? "but there was" : "             "}  ${each}`))
+  ])
+]
+
+/** Nothing goes to a server that does not do what its own tests say. */
+const refuseFailing = (files: readonly TriggerFile[]): void => {
+  const failed = resultsOf(files).filter(({ failures }) => failures.length > 0)
+  if (failed.length === 0) return
+  const shown = failed.flatMap(shownResult).join("\n")
+  throw new CliError(`nothing was compared or changed, because of tests that fail (--no-test skips them):\n${shown}`)
+}
+
 /** The folder's files, or all that is wrong with them. */
-const filesOf = async (folder: string): Promise<readonly TriggerFile[]> => {
-  const { files, errors } = await read(folder).catch(refuse)
+const filesOf = async (folder: string, { prune }: DiffOptions): Promise<readonly TriggerFile[]> => {
+  const { files, errors, isFolder } = await read(folder).catch(refuse)
+  if (prune && !isFolder) throw new CliError(`--prune takes a folder; ${folder} is one file, and all others would go`)
   if (errors.length === 0) return files
   throw new CliError(`nothing was compared or changed, because of:\n${errors.map(({ message }) => message).join("\n")}`)
 }
@@ -193,12 +219,12 @@ const cyclesOf = (
   return triggerGraph(after).cycles.filter((cycle) => cycle.some((name) => changing.has(name)))
 }
 
-const show = (made: TriggerPlan, cycles: Cycles, { json }: ClientOptions): void => {
+const show = (made: TriggerPlan, cycles: Cycles, { json, verbose }: DiffOptions): void => {
   if (json) print({ ...planAsJson(made), cycles })
-  else print([shownPlan(made), ...(cycles.length === 0 ? [] : shownCycles(cycles))].join("\n"))
+  else print([shownPlan(made, verbose), ...(cycles.length === 0 ? [] : shownCycles(cycles))].join("\n"))
 }
 
-const shownPlan = (made: TriggerPlan): string => {
+const shownPlan = (made: TriggerPlan, isVerbose: boolean): string => {
   const { create, change, unchanged, remove, keep } = made
   const lines = [
     ...create.map(
@@ -206,7 +232,9 @@ const shownPlan = (made: TriggerPlan): string => {
     ),
     ...change.flatMap(shownChange),
     ...remove.map((name) => `- ${name}`),
-    ...keep.map((name) => `  ${name}  is on the server alone; --prune removes it`)
+    ...(isVerbose
+      ? keep.map((name) => `  ${name}  is on the server alone; --prune removes it`)
+      : shownKept(keep.length))
   ]
   const counts = [
     `${create.length} to create`,
@@ -216,6 +244,9 @@ const shownPlan = (made: TriggerPlan): string => {
   ]
   return [...lines.map(visible), counts.join(", ")].join("\n")
 }
+
+const shownKept = (count: number): readonly string[] =>
+  count === 0 ? [] : [`  ${count} on the server alone (--verbose lists them)`]
 
 const shownChange = ({ file, fields, source }: TriggerChange): string[] => [
   `~ ${file.definition.name}  (${file.file})`,

@@ -6,6 +6,8 @@
  * the end is itself, and the empty text matches the empty pattern alone, not even `*`. Other than there a failed `*` goes back to the last star only, which is enough, because the star
  * before it would have to leave the same text behind; so the cost is O(pattern · text) at worst and never exponential.
  *
+ * This reads the pattern anew for each text; `CompiledGlob` is for one that is asked of many.
+ *
  * Bytes compare as numbers from 0 to 255 (in Redis as the platform's char, which may be signed).
  *
  * [1] Redis 7.0, util.c, stringmatchlen_impl
@@ -27,7 +29,7 @@ export const globMatches = (pattern: string, text: string): boolean => {
     if (t === text.length) return p === pattern.length
     if (p < pattern.length) {
       const after = step(pattern, p, text.charCodeAt(t))
-      if (after !== -1) {
+      if (after >= 0) {
         p = after
         t++
         continue
@@ -42,13 +44,13 @@ export const globMatches = (pattern: string, text: string): boolean => {
 /** Whether the pattern is one that only its own text matches. */
 export const isLiteral = (pattern: string): boolean => !/[*?[\\]/.test(pattern)
 
-/** Matches one byte against the element at `p`; returns where the next element starts, or -1. */
-const step = (pattern: string, p: number, byte: number): number => {
+/** Matches one byte against the element at `p`: where the next one starts, or the complement of that. */
+export const step = (pattern: string, p: number, byte: number): number => {
   const code = pattern.charCodeAt(p)
   if (code === question) return p + 1
   if (code === open) return stepClass(pattern, p + 1, byte)
-  if (code === backslash && p + 1 < pattern.length) return pattern.charCodeAt(p + 1) === byte ? p + 2 : -1
-  return code === byte ? p + 1 : -1
+  if (code === backslash && p + 1 < pattern.length) return pattern.charCodeAt(p + 1) === byte ? p + 2 : ~(p + 2)
+  return code === byte ? p + 1 : ~(p + 1)
 }
 
 const stepClass = (pattern: string, from: number, byte: number): number => {
@@ -71,7 +73,7 @@ const stepClass = (pattern: string, from: number, byte: number): number => {
     } else if (pattern.charCodeAt(p) === byte) isFound = true
     p++
   }
-  return isFound !== isNegated ? p + 1 : -1
+  return isFound !== isNegated ? p + 1 : ~(p + 1)
 }
 
 const star = 0x2a

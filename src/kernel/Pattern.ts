@@ -3,9 +3,9 @@
  * of Redis' matches (`user:?:cart`, `*:lock`, `[ab]*`).
  *
  * The first two are found in O(key length). Other globs have to be tried one by one against every new key, so they cost
- * more, and are tried on keys of up to `globKeyBytesMax` only. A backslash makes the next character an ordinary one.
+ * more. All match keys of any length: who guards keys must not be passed by with a long one. A backslash makes the next character an ordinary one.
  */
-import { globMatches } from "./Glob.ts"
+import { CompiledGlob } from "./CompiledGlob.ts"
 
 export interface Pattern {
   readonly source: string
@@ -14,6 +14,8 @@ export interface Pattern {
   readonly text: string
   /** Neither a key nor a prefix: costs more. */
   readonly isGlob: boolean
+  /** There where it is a glob. */
+  readonly glob?: CompiledGlob
 }
 
 /** Why a text is no pattern: says what stands where and what would be right. */
@@ -50,15 +52,14 @@ export const parsePattern = (source: string): Pattern | PatternError => {
     } else if (character === "*" || character === "?") isLiteral = false
     else if (isLiteral) text += character
   }
-  const kind = isLiteral ? "exact" : "glob"
-  return { source, kind, text, isGlob: !isLiteral }
+  if (isLiteral) return { source, kind: "exact", text, isGlob: false }
+  return { source, kind: "glob", text, isGlob: true, glob: new CompiledGlob(source) }
 }
 
-/** Whether the pattern is for this key. O(1) but for globs: O(pattern · key). */
-export const patternMatches = ({ kind, text, source }: Pattern, key: string): boolean => {
-  if (kind === "exact") return key === text
-  if (!key.startsWith(text)) return false
-  return kind === "prefix" || (key.length <= globKeyBytesMax && globMatches(source, key))
+/** Whether the pattern is for this key. O(key length), but for globs with `?` or a class: see `CompiledGlob`. */
+export const patternMatches = ({ kind, text, glob }: Pattern, key: string): boolean => {
+  if (glob !== undefined) return glob.matches(key)
+  return kind === "exact" ? key === text : key.startsWith(text)
 }
 
 /** Where the class that opens at `from` closes, or -1. */
@@ -71,6 +72,3 @@ const classEnd = (source: string, from: number): number => {
 }
 
 const patternLengthMax = 1024 // bytes; longer than any key that people name by hand
-
-/** Longer keys match no glob: with a pattern of 1 KB, one try then takes at most a million steps (about 2 ms). */
-export const globKeyBytesMax = 1024

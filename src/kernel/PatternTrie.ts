@@ -11,7 +11,8 @@
  * `answerReferencesMax`; where more is asked for all are taken back and made anew as they are needed.
  */
 import { type Cause, causeBit, causeNames } from "./Cause.ts"
-import { type Pattern, patternMatches } from "./Pattern.ts"
+import type { CompiledGlob } from "./CompiledGlob.ts"
+import type { Pattern } from "./Pattern.ts"
 
 /** Somebody who wants the events of some keys. Higher rooms extend it. */
 export interface Watcher {
@@ -71,6 +72,9 @@ export const noAnswer: Answer = new Answer()
 /** Globs at most, as each is tried on every new key. */
 export const globsMax = 1_000
 
+/** Bytes of all globs at most: however they are made, a new key of 1 KB costs at most 3 million steps (10 ms). */
+export const globBytesMax = 64 * 1024
+
 const answerReferencesMax = 1 << 21 // places in the lists of all answers together: 16 MB
 const answerReferences = 32 // what an answer costs beside its lists, in places of 8 bytes
 
@@ -79,9 +83,12 @@ export class PatternTrie {
   generation = 0
   /** The causes that any watcher of any key wants. */
   mask = 0
+  /** What trying globs on keys has taken so far, as `CompiledGlob` counts it. */
+  globSteps = 0
   private readonly root = new Node("")
   private readonly exact = new Map<string, Exact>()
   private readonly globs: Watcher[] = []
+  private globBytes = 0
   /** Registration order, which breaks ties of priority. */
   private readonly order = new Map<Watcher, number>()
   private registered = 0
@@ -101,24 +108,39 @@ export class PatternTrie {
     return this.globs.length
   }
 
-  /** Throws a `RangeError` for a glob beyond `globsMax`: whoever registers watchers asks `globSize` first. */
+  /**
+   * Why there is no room for a pattern, if so, when that of `previous` goes: only globs are bounded, by `globsMax` and
+   * `globBytesMax`.
+   */
+  refusal({ isGlob, source }: Pattern, previous?: Watcher): string | undefined {
+    if (!isGlob) return undefined
+    const freed = previous?.pattern.isGlob && this.order.has(previous) ? previous.pattern : undefined
+    if (this.globs.length - (freed === undefined ? 0 : 1) >= globsMax) return `there are ${globsMax} globs already`
+    const bytes = this.globBytes - (freed === undefined ? 0 : freed.source.length)
+    if (bytes + source.length <= globBytesMax) return undefined
+    return `all globs together have ${bytes} bytes already, of ${globBytesMax}`
+  }
+
+  /** Throws a `RangeError` where there is a `refusal`: whoever registers watchers asks for it first. */
   add(watcher: Watcher): void {
-    const { kind, text } = watcher.pattern
+    this.check(watcher)
+    const { kind, text, source } = watcher.pattern
     if (kind === "prefix") this.reach(text).hold(watcher)
     else if (kind === "exact") {
       const exact = this.exact.get(text)
       if (exact === undefined) this.exact.set(text, new Exact(watcher))
       else exact.watchers.push(watcher)
     } else {
-      if (this.globs.length >= globsMax) throw new RangeError(`there are ${globsMax} globs already`)
       this.globs.push(watcher)
+      this.globBytes += source.length
     }
     this.order.set(watcher, this.registered++)
     this.changed(watcher.mask, 1)
   }
 
-  /** Puts `next` in the place of `previous`, which has the same pattern, keeping its turn among equals. */
+  /** Puts `next` in the place of `previous`, keeping its turn among equals. Where `add` throws, `previous` stays. */
   replace(previous: Watcher, next: Watcher): void {
+    this.check(next, previous)
     const order = this.order.get(previous)
     this.remove(previous)
     this.add(next)
@@ -127,13 +149,16 @@ export class PatternTrie {
 
   remove(watcher: Watcher): boolean {
     if (!this.order.delete(watcher)) return false
-    const { kind, text } = watcher.pattern
+    const { kind, text, source } = watcher.pattern
     if (kind === "prefix") this.prune(text, watcher)
     else if (kind === "exact") {
       const { watchers } = this.exact.get(text) as Exact
       watchers.splice(watchers.indexOf(watcher), 1)
       if (watchers.length === 0) this.exact.delete(text)
-    } else this.globs.splice(this.globs.indexOf(watcher), 1)
+    } else {
+      this.globs.splice(this.globs.indexOf(watcher), 1)
+      this.globBytes -= source.length
+    }
     this.changed(watcher.mask, -1)
     return true
   }
@@ -147,7 +172,7 @@ export class PatternTrie {
   answer(key: string): Answer {
     const exact = this.exact.size === 0 ? undefined : this.exact.get(key)
     const deepest = this.deepest(key)
-    const globs = this.globs.length === 0 ? nobody : this.globs.filter(({ pattern }) => patternMatches(pattern, key))
+    const globs = this.globs.length === 0 ? nobody : this.globsOf(key)
     const place = exact ?? deepest
     let answer = globs.length === 0 ? place.answer : this.withGlobs.get(place)?.get(this.signature(globs))
     if (answer !== undefined && answer.match !== unmatched) return answer
@@ -166,6 +191,8 @@ export class PatternTrie {
   /** Throws where the tree is not the smallest one that holds its watchers. O(n), for tests. */
   checkInvariants(): void {
     let held = this.globs.length
+    const globBytes = this.globs.reduce((bytes, { pattern }) => bytes + pattern.source.length, 0)
+    if (globBytes !== this.globBytes) throw new Error(`globs of ${globBytes} bytes held, ${this.globBytes} counted`)
     const visit = (node: Node): void => {
       held += node.watchers.length
       if (node !== this.root && node.watchers.length === 0 && node.children.size < 2) {
@@ -206,6 +233,21 @@ export class PatternTrie {
       if (node.watchers.length > 0) deepest = node
     }
     return deepest
+  }
+
+  private globsOf(key: string): readonly Watcher[] {
+    const found: Watcher[] = []
+    for (const watcher of this.globs) {
+      const glob = watcher.pattern.glob as CompiledGlob
+      if (glob.matches(key)) found.push(watcher)
+      this.globSteps += glob.steps
+    }
+    return found
+  }
+
+  private check({ pattern }: Watcher, previous?: Watcher): void {
+    const refusal = this.refusal(pattern, previous)
+    if (refusal !== undefined) throw new RangeError(refusal)
   }
 
   private matchOf(deepest: Node, exact: readonly Watcher[], globs: readonly Watcher[]): Match {

@@ -4,8 +4,8 @@ export { type Gate, PendingWrite } from "./Gate.ts"
 export { globMatches, isLiteral } from "./Glob.ts"
 export { type EventOrigin, type EventSink, KeyEvent } from "./KeyEvent.ts"
 export { type Clock, Entry, entryBytes, Keyspace, type KeyspaceOptions, SetFlag } from "./Keyspace.ts"
-export { globKeyBytesMax, type Pattern, PatternError, parsePattern, patternMatches } from "./Pattern.ts"
-export { globsMax, Match, PatternTrie, unmatched, type Watcher } from "./PatternTrie.ts"
+export { type Pattern, PatternError, parsePattern, patternMatches } from "./Pattern.ts"
+export { globBytesMax, globsMax, Match, PatternTrie, unmatched, type Watcher } from "./PatternTrie.ts"
 export {
   byteSize,
   type Meta,

@@ -44,7 +44,7 @@ type Response = HttpServerResponse.HttpServerResponse
 /** One path: the method that it is asked with (HEAD goes with GET), and what is answered. */
 interface Page {
   readonly method: "GET" | "POST"
-  readonly answer: (asked: Asked) => Response
+  readonly answer: (asked: Asked) => Effect.Effect<Response>
 }
 
 interface Asked {
@@ -73,7 +73,7 @@ export const make = (views: HttpViews): Effect.Effect<Response, never, Request |
     }),
     "/metrics": get(() => HttpServerResponse.text(views.metrics.render(), { contentType: MetricRegistry.contentType })),
     "/v1/processes": get(({ search }) => processes(views.processes(), search.get("format") ?? "json")),
-    "/v1/triggers": get(() => answered(HttpTriggers.list(triggers))),
+    "/v1/triggers": get(() => Effect.map(HttpTriggers.list(triggers), answered)),
     "/v1/triggers/graph": get(() => answered(HttpTriggers.graph(triggers))),
     [testPath]: { method: "POST", answer: ({ body }) => answered(HttpTriggers.test(triggers, body)) },
     "/v1/logs": get(() => answered(HttpTriggers.streams(triggers))),
@@ -118,7 +118,7 @@ const show = ({ method, answer }: Page) =>
     const body = method === "GET" ? "" : yield* Effect.merge(bodyOf(request))
     if (typeof body !== "string") return body
     const { params } = yield* HttpRouter.RouteContext
-    return answer({ search: new URLSearchParams(request.url.slice(pathOf(request).length)), params, body })
+    return yield* answer({ search: new URLSearchParams(request.url.slice(pathOf(request).length)), params, body })
   })
 
 /** The body as text. It has to say that it is JSON: then a page in a browser, which may not, cannot send it unnoticed. */

@@ -192,7 +192,7 @@ export class RespConnection implements Wire, TurnTaker {
     const { keyspace, settings, turns } = host.state
     const { replyBytesHigh } = settings
     client.lastAtMs = host.clock.nowMs()
-    turns.begin()
+    if (!turns.begin() && parser.hasRest) this.yield()
     parser.isGuest = (client.modes & ClientMode.unauthenticated) !== 0
     while (this.holds === 0 && parser.next()) {
       const { args } = parser

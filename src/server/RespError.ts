@@ -40,8 +40,7 @@ export const RespError = {
   noKeyArguments: "ERR The command has no key arguments",
   getKeysArity: "ERR Invalid number of arguments specified for command",
 
-  debugDisabled:
-    'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.',
+  debugDisabled: "ERR DEBUG command not allowed: start the server with --enable-debug-command",
   noSuchProcess: (target: string) =>
     `ERR no process is called '${cString(target, 128)}'; mimosa top shows names, paths (webhooks/dispatcher) and pids (0.42)`,
   ambiguousProcess: (target: string, paths: string) =>

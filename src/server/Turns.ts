@@ -1,11 +1,12 @@
 /**
- * How long one client may hold the thread that all of them share, and who goes on after whom.
+ * How long one round of the event loop may be, and who goes on after whom.
  *
- * A turn begins when a client's bytes arrive and ends after `turnMs` at the next command's end. Who is not done then
- * stands in line: once in each round of the event loop the line gets a turn, shared by as many as fit into it, from
- * its front. So whoever comes in between waits for one turn of the line and not for all that others have sent, and
- * those in the line have equal shares. What no look at the clock can divide (one command's triggers, EXEC, MSET) is
- * bounded by limits of its own.
+ * Whoever's bytes arrive in a round share one turn: `turnMs` from the first of them, over at the end of the command that
+ * passes it. Who is not done then, and whose bytes come only then, however many they are, stands in line: once in each
+ * round the line gets a turn of its own, shared by as many as fit into it, from its front. So whoever comes in between
+ * waits for a turn of the line and one of those that came with it, not for all that others have sent, and those in the
+ * line have equal shares. What no look at the clock can divide (one command's triggers, EXEC, MSET) is bounded by limits
+ * of its own.
  */
 
 /** Somebody with more to do than fits into a turn. */
@@ -19,6 +20,9 @@ export class Turns {
   yields = 0
   private endsAtMs = 0
   private work = 0
+  /** A turn has begun, for the line or for those who arrive; it is theirs until the round is over. */
+  private isOpen = false
+  private isOver = false
   private isAwaited = false
   private readonly line = new Set<TurnTaker>()
 
@@ -27,9 +31,13 @@ export class Turns {
     private readonly monotonicMs: () => number
   ) {}
 
-  begin(): void {
-    this.work = 0
-    this.endsAtMs = this.monotonicMs() + this.turnMs
+  /** Whether there is time left in this turn, which begins with the first who asks in a round. */
+  begin(): boolean {
+    if (!this.isOpen) {
+      this.open()
+      this.await()
+    }
+    return !this.isOver
   }
 
   /** Counts work that a command does beside what it shows; it is looked at when the command is over. */
@@ -42,7 +50,7 @@ export class Turns {
     this.work += work
     if (this.work < workPerLook) return false
     this.work = 0
-    return this.monotonicMs() >= this.endsAtMs
+    return this.look()
   }
 
   /** Stands in line for another turn. */
@@ -79,6 +87,18 @@ export class Turns {
     })
   }
 
+  private open(): void {
+    this.isOpen = true
+    this.isOver = false
+    this.work = 0
+    this.endsAtMs = this.monotonicMs() + this.turnMs
+  }
+
+  private look(): boolean {
+    if (this.monotonicMs() >= this.endsAtMs) this.isOver = true
+    return this.isOver
+  }
+
   private await(): void {
     if (this.isAwaited) return
     this.isAwaited = true
@@ -87,14 +107,17 @@ export class Turns {
 
   private readonly onRound = (): void => {
     this.isAwaited = false
-    const endsAtMs = this.monotonicMs() + this.turnMs
     let left = this.line.size // those who stand in line again wait for the next round
-    for (const taker of this.line) {
-      this.line.delete(taker)
-      taker.takeTurn()
-      if (--left === 0 || this.monotonicMs() >= endsAtMs) break
+    if (left > 0) {
+      this.open()
+      for (const taker of this.line) {
+        this.line.delete(taker)
+        taker.takeTurn()
+        if (--left === 0 || this.look()) break
+      }
+      if (this.line.size > 0) this.await()
     }
-    if (this.line.size > 0) this.await()
+    this.isOpen = false
   }
 }
 

@@ -129,6 +129,7 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
       const key = keyOf(call, "set")
       if (key === undefined) return
       if (call.count < 2) return call.fail("cache.set takes a key, a value and, if need be, a table of options")
+      if (call.kind(2) === "nil") return call.fail("cache.set: the value is nil; cache.delete removes a key")
       const value = dataOf(call, 2)
       if (value === undefined || !pays(call, value, freezeFuel)) return
       const options = call.count < 3 ? noOptions : optionsOf(call, run.nowMs)
@@ -178,6 +179,11 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
     emit(call) {
       const channel = call.string(1)
       if (channel === undefined) return call.fail("cache.emit takes a channel (a string) and a payload")
+      if (channel.length > channelBytesMax) {
+        return call.fail(
+          `cache.emit: a channel has at most ${channelBytesMax} bytes, as in PUBLISH; this one has ${channel.length}`
+        )
+      }
       const value = call.count < 2 ? "" : dataOf(call, 2)
       if (value === undefined || !pays(call, value, jsonFuel)) return
       const payload = valueAsBytes(value)
@@ -320,7 +326,9 @@ const attachmentsOf = (given: LuaValue, nowMs: number): { expiresAtMs: number; m
   if (ttl !== null && !(typeof ttl === "number" && ttl > 0 && ttl <= ttlSecondsMax)) {
     return `ttl is a number of seconds above zero, up to ${ttlSecondsMax}`
   }
-  if (cost !== null && typeof cost !== "number") return "cost is a number"
+  if (cost !== null && !(typeof cost === "number" && cost >= 0 && cost < Number.POSITIVE_INFINITY)) {
+    return "cost is a number of zero or more, and finite"
+  }
   const tagList = tags === null || isEmptyTable(tags) ? [] : tags
   if (!isStringList(tagList)) return "tags is a list of strings"
   if (!(metadata === null || isPlainObject(metadata))) return "metadata is a table with strings as keys"
@@ -419,6 +427,7 @@ const headersOf = (options: unknown): Record<string, string> | string => {
 }
 
 const headersMax = 31 // with the cascade's, as many as a webhook may have
+const channelBytesMax = 1024 // the most that PUBLISH and SUBSCRIBE take (the server's channelBytesMax)
 const urlBytesMax = 8192 // more than servers take
 const urlRule = /^https?:\/\//i // the rest of it is judged where it is sent
 const webhookIdRule = /^[\x21-\x7e]{1,256}$/

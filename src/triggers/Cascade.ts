@@ -12,10 +12,10 @@ import type { Trigger } from "./Trigger.ts"
 export interface CascadeLimits {
   /** Triggers fired by triggers fired by triggers …: at most so many in a row. */
   readonly depth: number
-  /** Runs that triggers set off. Those of what the client itself did are bounded by fuel alone. */
+  /** Runs that triggers set off, and as many of shadows. Those of what the client itself did are bounded by fuel alone. */
   readonly runs: number
   /**
-   * Fuel of all runs together, `runFuel` for each of them included: 2 ms of computing at about 4 ns a step, but the same on
+   * Fuel of all runs together, with what is done for them beside: 2 ms of computing at about 4 ns a step, but the same on
    * every machine.
    */
   readonly fuel: number
@@ -28,15 +28,36 @@ export const cascadeLimitsDefault: CascadeLimits = { depth: 8, runs: 256, fuel: 
 /** Fuel that a run costs beside what it computes: 0.4 µs for its event and the way into the machine and back. */
 export const runFuel = 100
 
+/** Fuel of a trigger that is looked at and has not to run: sampled, out, not concerned. Some 50 ns. */
+export const skipFuel = 10
+
+/** Fuel of a skip that has a record of its own: 4 µs. */
+export const skipRecordFuel = 1_000
+
+/** Fuel of each change that a run commits: 1 µs in the keyspace. */
+export const changeFuel = 250
+
+/** Fuel of a program that is loaded to run: beside its bytes, and for each of them. Dense code takes 35 to 80 a byte. */
+export const compileFuelMin = 500
+export const compileFuelPerByte = 40
+
+/** Triggers that are looked at once the budget is spent; all beyond are only counted, an event at a time. */
+export const cutSinglyMax = 1_024
+
 /** What the operation at hand has spent. There is one of these; it begins anew when the operation has settled. */
 export class Operation {
   /** Those that triggers set off. */
   runs = 0
   fuel = 0
   /** Of shadows: they must not cut what is live, nor go without a bound. */
+  shadowRuns = 0
   shadowFuel = 0
   /** Runs that were cut because the budget was spent. */
   cut = 0
+  /** Some of these were not looked at, and might not have run anyway. */
+  hasUnseen = false
+  /** Triggers that were looked at and skipped for another reason once the fuel was spent. */
+  private passed = 0
 
   constructor(private readonly limits: CascadeLimits) {}
 
@@ -45,21 +66,46 @@ export class Operation {
     return this.fuel >= this.limits.fuel || (step !== null && this.runs >= this.limits.runs)
   }
 
-  get isShadowSpent(): boolean {
-    return this.shadowFuel >= this.limits.fuel
+  isShadowSpent(step: CascadeStep | null): boolean {
+    return this.shadowFuel >= this.limits.fuel || (step !== null && this.shadowRuns >= this.limits.runs)
+  }
+
+  /** So much was cut that what else is cut is counted without a look at it. */
+  isCutShort(step: CascadeStep | null): boolean {
+    return this.cut + this.passed >= cutSinglyMax && this.isSpent(step)
   }
 
   /** Counts one run and its fuel. */
-  spend(fuel: number, step: CascadeStep | null): void {
+  spend(fuel: number, step: CascadeStep | null, isShadow: boolean): void {
+    if (isShadow) {
+      if (step !== null) this.shadowRuns++
+      this.shadowFuel += runFuel + fuel
+      return
+    }
     if (step !== null) this.runs++
     this.fuel += runFuel + fuel
+  }
+
+  /** Counts a trigger that was looked at and does not run. */
+  skip(): void {
+    if (this.fuel >= this.limits.fuel) this.passed++
+    this.fuel += skipFuel
+  }
+
+  /** Counts fuel of what is done beside the runs. */
+  charge(fuel: number, isShadow: boolean): void {
+    if (isShadow) this.shadowFuel += fuel
+    else this.fuel += fuel
   }
 
   beginAnew(): void {
     this.runs = 0
     this.fuel = 0
+    this.shadowRuns = 0
     this.shadowFuel = 0
     this.cut = 0
+    this.hasUnseen = false
+    this.passed = 0
   }
 }
 

@@ -10,6 +10,7 @@
 import { toBytes } from "../cache/index.ts"
 import type { Definition, LuaVm, VmOptions, VmWorker } from "../sandbox/index.ts"
 import { makeCacheApi, type Run } from "./CacheApi.ts"
+import { compileFuelMin, compileFuelPerByte } from "./Cascade.ts"
 import { eventFields } from "./EventFields.ts"
 import type { Trigger } from "./Trigger.ts"
 import { TriggerSyntaxError } from "./TriggerError.ts"
@@ -80,6 +81,8 @@ export class Machine {
 }
 
 export class Machines {
+  /** Fuel of all that was compiled to be run: whoever runs it pays for it. */
+  compileFuel = 0
   private readonly machines: Machine[] = []
 
   constructor(
@@ -138,7 +141,9 @@ export class Machines {
 
   private load(trigger: Trigger, machine: Machine): Machine | string | null {
     const { vm } = machine
-    return vm === null ? null : (machine.load(vm, trigger) ?? machine)
+    if (vm === null) return null
+    this.compileFuel += compileFuelMin + trigger.definition.source.length * compileFuelPerByte
+    return machine.load(vm, trigger) ?? machine
   }
 
   private whyFull(): string {

@@ -63,6 +63,8 @@ export type Expectation =
   | { readonly verb: "print"; readonly logged: Stated | null }
   | { readonly verb: "count"; readonly kind: EffectKind; readonly count: number }
   | { readonly verb: "nothing" }
+  /** The trigger is not for this event. */
+  | { readonly verb: "no run" }
 
 /** A line that cannot be read: what is wrong with it, and what would be right. */
 export class Unreadable extends Error {}
@@ -169,6 +171,7 @@ const expectationOf = (verb: string, words: Words): Expectation => {
     throw new Unreadable(`'${verb}' cannot be expected; there are ${verbs.join(", ")}`)
   }
   const what = words.take("what is counted, as in: no webhooks")
+  if (verb === "no" && what === "run") return { verb: "no run" }
   const kind = effectKinds.find((kind) => what === kind || what === `${kind}s`)
   if (kind === undefined) {
     throw new Unreadable(`'${what}' cannot be counted; there are ${effectKinds.map((kind) => `${kind}s`).join(", ")}`)

@@ -20,6 +20,8 @@ export interface TriggerFolder {
   /** Those that nothing is wrong with, in the order of their paths. */
   readonly files: readonly TriggerFile[]
   readonly errors: readonly TriggerFileError[]
+  /** False for a file that was read by itself. */
+  readonly isFolder: boolean
 }
 
 export class TriggerFolderError extends Data.TaggedError("TriggerFolderError")<{
@@ -36,20 +38,23 @@ const fileBytesMax = 64 * 1024 // bytes; the largest source that can be register
 const depthMax = 8 // folders in folders
 
 /**
- * Reads every `.lua` file of the folder and of those in it, except what begins with a dot, and compiles each. Rejects with
- * `TriggerFolderError` when the folder cannot be read, has none, or has more than 10,000.
+ * Reads every `.lua` file of the folder and of those in it, except what begins with a dot, and compiles each; or one file,
+ * where a file is named. Rejects with `TriggerFolderError` when the folder cannot be read, has none, or has more than
+ * 10,000.
  */
 export const read = async (folder: string): Promise<TriggerFolder> => {
-  const paths = await luaFilesIn(folder, 0, []).catch((error: Error) => {
+  const unreadable = (error: Error): never => {
     throw new TriggerFolderError({ folder, reason: `cannot be read: ${error.message}` })
-  })
+  }
+  const isFolder = !(await stat(folder).catch(unreadable)).isFile()
+  const paths = isFolder ? await luaFilesIn(folder, 0, []).catch(unreadable) : [folder]
   if (paths.length === 0) throw new TriggerFolderError({ folder, reason: "has no .lua file in it" })
   if (paths.length > filesMax) {
     throw new TriggerFolderError({ folder, reason: `has more than ${filesMax} .lua files, which is the limit` })
   }
   const contents: Array<TriggerFile | TriggerFileError> = []
   for (const path of paths) contents.push(await contentOf(path))
-  return checked(contents)
+  return { ...checked(contents), isFolder }
 }
 
 /** The paths below a folder, in order; a few more than allowed when there are too many. */
@@ -79,7 +84,7 @@ const contentOf = async (path: string): Promise<TriggerFile | TriggerFileError> 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
 /** Compiles them, and sees that no two have one name. */
-const checked = (contents: ReadonlyArray<TriggerFile | TriggerFileError>): TriggerFolder => {
+const checked = (contents: ReadonlyArray<TriggerFile | TriggerFileError>): Omit<TriggerFolder, "isFolder"> => {
   const files: TriggerFile[] = []
   const errors: TriggerFileError[] = []
   const fileOf = new Map<string, string>()

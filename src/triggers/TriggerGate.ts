@@ -5,7 +5,8 @@
  * pass, unless it is FAILCLOSED: then the operation is refused with the reason. What a run emits, logs and sends stands
  * once the run has returned, whatever the triggers behind it say; what it rejected or failed in is dropped.
  *
- * Questions are numbered apart from events: of what is refused there is no event.
+ * Questions are numbered apart from events: of what is refused there is no event. All triggers that are asked about one
+ * change share its number, and what they see until one of them rewrites it.
  */
 import {
   byteSize,
@@ -42,6 +43,7 @@ export class TriggerGate {
   /** A run that is asked may come while another's overlay is being committed. */
   private readonly overlay = new Overlay()
   private questions = 0
+  private readonly closing = new WeakMap<readonly Trigger[], boolean>()
   /** Who said no last; a refusal that says itself by whom it is leaves it null. */
   private rejectedBy: Trigger | null = null
 
@@ -58,20 +60,17 @@ export class TriggerGate {
   /** Null lets the write pass, as it is then; otherwise why not. */
   beforeWrite(write: PendingWrite, keyspace: Keyspace): string | null {
     const watchers = write.match.watchersOf(Cause.beforeWrite) as readonly Trigger[]
+    if (this.letsPass(watchers, 0, null, keyspace)) return null
+    const number = ++this.questions
+    let event: KeyEvent | null = null
     for (let i = 0; i < watchers.length; i++) {
-      const trigger = watchers[i] as Trigger
-      const { key, value, oldEntry, meta, expiresAtMs } = write
-      const event = this.question(
-        Cause.beforeWrite,
-        key,
-        value,
-        oldEntry?.value,
-        meta,
-        expiresAtMs,
-        keyspace,
-        write.match
-      )
-      const refusal = this.ask(trigger, event, write, keyspace)
+      const { key, value, oldEntry, meta, expiresAtMs, match } = write
+      if (event === null || event.value !== value || event.meta !== meta || event.expiresAtMs !== expiresAtMs) {
+        const { beforeWrite } = Cause
+        event = this.question(number, beforeWrite, key, value, oldEntry?.value, meta, expiresAtMs, keyspace, match)
+      }
+      if (this.letsPass(watchers, i, event, keyspace)) return null
+      const refusal = this.ask(watchers[i] as Trigger, event, write, keyspace)
       if (refusal !== null) return refusal
     }
     return null
@@ -80,15 +79,42 @@ export class TriggerGate {
   beforeDelete(entry: Entry, keyspace: Keyspace): string | null {
     const { key, value, meta, expiresAtMs, match } = entry
     const watchers = match.watchersOf(Cause.beforeDelete) as readonly Trigger[]
+    if (this.letsPass(watchers, 0, null, keyspace)) return null
+    const number = ++this.questions
+    const event = this.question(number, Cause.beforeDelete, key, undefined, value, meta, expiresAtMs, keyspace, match)
     for (let i = 0; i < watchers.length; i++) {
-      const event = this.question(Cause.beforeDelete, key, undefined, value, meta, expiresAtMs, keyspace, match)
+      if (this.letsPass(watchers, i, event, keyspace)) return null
       const refusal = this.ask(watchers[i] as Trigger, event, null, keyspace)
       if (refusal !== null) return refusal
     }
     return null
   }
 
+  /**
+   * Whether those from `at` on need not be asked: there are none, or the budget is spent and none of them is FAILCLOSED.
+   * The record of what is cut names the first event, so that one is needed.
+   */
+  private letsPass(watchers: readonly Trigger[], at: number, event: KeyEvent | null, keyspace: Keyspace): boolean {
+    const { operation } = this.runner
+    if (at === watchers.length) return true
+    if (!operation.isCutShort(stepOf(keyspace.origin)) || this.mayClose(watchers)) return false
+    if (event === null && operation.cut === 0) return false
+    this.runner.cutUnseen(watchers.length - at, watchers[at] as Trigger, event)
+    return true
+  }
+
+  /** Whether one of them is FAILCLOSED. A match gives the same list for as long as its triggers are the same. */
+  private mayClose(watchers: readonly Trigger[]): boolean {
+    let isClosing = this.closing.get(watchers)
+    if (isClosing === undefined) {
+      isClosing = watchers.some(({ definition }) => definition.failClosed)
+      this.closing.set(watchers, isClosing)
+    }
+    return isClosing
+  }
+
   private question(
+    number: number,
     cause: Cause,
     key: string,
     value: Value | undefined,
@@ -100,26 +126,15 @@ export class TriggerGate {
   ): KeyEvent {
     const { version, origin } = keyspace
     const atMs = this.nowMs()
-    return new KeyEvent(
-      ++this.questions,
-      cause,
-      key,
-      value,
-      oldValue,
-      meta,
-      version,
-      expiresAtMs,
-      atMs,
-      false,
-      1,
-      origin,
-      match
-    )
+    return new KeyEvent(number, cause, key, value, oldValue, meta, version, expiresAtMs, atMs, false, 1, origin, match)
   }
 
   private ask(trigger: Trigger, event: KeyEvent, write: PendingWrite | null, keyspace: Keyspace): string | null {
     const { runner, overlay } = this
-    if (!trigger.isLive || (trigger.isPicky && !trigger.wants(event))) return null
+    if (!trigger.isLive || (trigger.isPicky && !trigger.wants(event))) {
+      runner.operation.skip()
+      return null
+    }
     const { failClosed } = trigger.definition
     this.rejectedBy = null
     const step = stepOf(event.origin)

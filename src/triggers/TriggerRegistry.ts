@@ -80,6 +80,8 @@ export class TriggerRegistry {
     if (previous === undefined && this.size >= triggersMax) return new TooManyTriggers({ limit: triggersMax })
     const slots = this.machines.check(definition.name, definition.source)
     if (slots instanceof TriggerSyntaxError) return slots
+    const noRoom = this.refusePattern(definition, previous)
+    if (noRoom !== undefined) return noRoom
     const older = previous?.versions ?? []
     const kept = older.length < versionsMax ? older : older.slice(1)
     const freed = sizeOf(older) - sizeOf(kept)
@@ -99,10 +101,13 @@ export class TriggerRegistry {
     if (this.size >= triggersMax) return new TooManyTriggers({ limit: triggersMax })
     const slots = this.machines.check(name, source)
     if (slots instanceof TriggerSyntaxError) return slots
+    const previous = this.registered.get(name)
+    const noRoom = this.refusePattern(saved.definition, previous)
+    if (noRoom !== undefined) return noRoom
     const bytes = sizeOf(versions)
     if (this.sourceBytes + bytes > sourceBytesMax) return new TooMuchSource({ limit: sourceBytesMax })
     this.sourceBytes += bytes
-    return this.install([...versions], live, slots, this.registered.get(name))
+    return this.install([...versions], live, slots, previous)
   }
 
   /** Brings an earlier version back: this one, or the one before the one that runs. */
@@ -115,6 +120,8 @@ export class TriggerRegistry {
     if (version === null || !kept.includes(version))
       return new VersionNotFound({ trigger: name, version: wanted, kept })
     const { definition } = versions.find((each) => each.version === version) as TriggerVersion
+    const noRoom = this.refusePattern(definition, registered)
+    if (noRoom !== undefined) return noRoom
     const slots = this.machines.check(name, definition.source)
     return slots instanceof TriggerSyntaxError ? slots : this.install(versions, version, slots, registered)
   }
@@ -204,6 +211,17 @@ export class TriggerRegistry {
   /** What has to be kept to have the same triggers again. */
   histories(): TriggerHistory[] {
     return Array.from(this.registered.values(), ({ trigger, versions }) => ({ live: trigger.version, versions }))
+  }
+
+  /** Globs are bounded in their number and their bytes; whoever has no room for one changes nothing. */
+  private refusePattern(
+    { name, pattern }: TriggerDefinition,
+    previous: Registered | undefined
+  ): InvalidTrigger | undefined {
+    const refusal = this.keyspace.trie.refusal(parsePattern(toBytes(pattern)) as Pattern, previous?.trigger)
+    if (refusal === undefined) return undefined
+    const reason = `${refusal}; remove a trigger on a glob first, or use a key or a prefix that ends in '*'`
+    return new InvalidTrigger({ trigger: name, field: "pattern", reason })
   }
 
   /** Puts a version in the place of the one that runs, between two events. */

@@ -27,7 +27,7 @@ import {
 } from "../kernel/index.ts"
 import { type LuaValue, type Refusal, type RunError, RunStatus } from "../sandbox/index.ts"
 import type { Run } from "./CacheApi.ts"
-import { Cascade, type CascadeLimits, CascadeStep, Operation, runFuel, stepOf } from "./Cascade.ts"
+import { Cascade, type CascadeLimits, CascadeStep, changeFuel, Operation, skipRecordFuel, stepOf } from "./Cascade.ts"
 import { type EffectSource, Effects, type RunnerPorts } from "./Effects.ts"
 import { writeFields } from "./EventFields.ts"
 import { type Machine, type Machines, notRun } from "./Machines.ts"
@@ -84,9 +84,17 @@ export class TriggerRunner implements EventSink, Gate {
     const watchers = event.watchers as readonly Trigger[]
     const step = stepOf(event.origin)
     if (step === null) this.rootCascade = null
+    const { operation } = this
     for (let i = 0; i < watchers.length; i++) {
       const trigger = watchers[i] as Trigger
-      if (!trigger.isLive || (trigger.isPicky && !trigger.wants(event))) continue
+      if (operation.isCutShort(step)) {
+        this.cutUnseen(watchers.length - i, trigger, event)
+        return
+      }
+      if (!trigger.isLive || (trigger.isPicky && !trigger.wants(event))) {
+        operation.skip()
+        continue
+      }
       if (trigger.shadow !== null) this.runShadow(trigger.shadow, event, step, keyspace, false)
       if (trigger.quarantine.reason !== null && this.isOutOnRecord(trigger, event.atMs)) continue
       const skip = this.reasonToSkip(trigger, event, step)
@@ -118,6 +126,7 @@ export class TriggerRunner implements EventSink, Gate {
     if (!this.options.log.addTo(skipped, "quarantined", atMs)) return false
     stats.skips.quarantined++
     this.counters.skipsOf.quarantined++
+    this.operation.skip()
     return true
   }
 
@@ -147,7 +156,7 @@ export class TriggerRunner implements EventSink, Gate {
    */
   runShadow(shadow: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace, isBefore: boolean): void {
     const { operation, shadowOverlay: overlay } = this
-    const skip = this.reasonOfItsOwn(shadow, event) ?? (operation.isShadowSpent ? "budget" : null)
+    const skip = this.reasonOfItsOwn(shadow, event) ?? (operation.isShadowSpent(step) ? "budget" : null)
     if (skip !== null) {
       shadow.stats.skips[skip]++
       return
@@ -172,7 +181,7 @@ export class TriggerRunner implements EventSink, Gate {
     isBefore: boolean
   ): RunStatus | typeof notRun {
     const isLoaded = trigger.machine?.holds(trigger) === true
-    const machine = isLoaded ? trigger.machine : this.options.machines.of(trigger)
+    const machine = isLoaded ? trigger.machine : this.load(trigger)
     const vm = machine === null || typeof machine === "string" ? null : machine.vm
     if (vm === null) {
       this.recordMissing(trigger, event, machine)
@@ -187,6 +196,7 @@ export class TriggerRunner implements EventSink, Gate {
     run.begin(overlay, keyspace, trigger.name, event.sequence, event.atMs, isBefore)
     const refusal = writeFields(vm.frame, trigger.slots, event, step, run)
     if (refusal !== undefined) {
+      this.operation.spend(0, step, trigger.isShadow)
       this.recordFailure(trigger, event, "error", `event.${refusal.message}`)
       return RunStatus.error
     }
@@ -194,8 +204,7 @@ export class TriggerRunner implements EventSink, Gate {
     const fuel = vm.lastFuel
     stats.fuel += fuel
     if (vm.lastBytes > stats.bytesMax) stats.bytesMax = vm.lastBytes
-    if (trigger.isShadow) this.operation.shadowFuel += runFuel + fuel
-    else this.operation.spend(fuel, step)
+    this.operation.spend(fuel, step, trigger.isShadow)
     if (isTimed) stats.times.record((this.options.monotonicMs() - beganMs) * 1000)
     if (status === RunStatus.ok) {
       if (isBefore) this.returned = vm.lastResult
@@ -206,6 +215,15 @@ export class TriggerRunner implements EventSink, Gate {
       if (status === RunStatus.killed) (machine as Machine).reportKill(trigger.name)
     }
     return status
+  }
+
+  /** Has the program loaded into a machine, on the operation's fuel. */
+  private load(trigger: Trigger): Machine | string | null {
+    const { machines } = this.options
+    const before = machines.compileFuel
+    const machine = machines.of(trigger)
+    this.operation.charge(machines.compileFuel - before, trigger.isShadow)
+    return machine
   }
 
   /** There is no machine, or, as a text, none that could take the program: a run that failed before it began. */
@@ -223,6 +241,7 @@ export class TriggerRunner implements EventSink, Gate {
   private commit(trigger: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace): void {
     const { overlay } = this
     if (overlay.changes.size > 0) {
+      this.operation.fuel += overlay.changes.size * changeFuel
       const cascade = step === null ? this.cascadeOf(event, keyspace) : step.cascade
       const { origin } = keyspace
       keyspace.origin = new CascadeStep(cascade, step === null ? 1 : step.depth + 1, trigger, step)
@@ -265,12 +284,22 @@ export class TriggerRunner implements EventSink, Gate {
       this.operation.cut++
       return
     }
+    if (!trigger.isShadow) this.operation.skip()
     const { log } = this.options
     const { atMs, sequence, key } = event
     if (log.addTo(trigger.skipped, kind, atMs)) return
+    this.operation.charge(skipRecordFuel, trigger.isShadow)
     const message = this.skipMessage(kind, trigger)
     const record = { atMs, trigger: trigger.label, event: eventNameOf(event), sequence, key, message }
     trigger.skipped = log.appendSkip(kind, record)
+  }
+
+  /** Counts to the operation's record what its budget cuts of one event; some of it might not have run anyway. */
+  cutUnseen(count: number, trigger: Trigger, event: KeyEvent | null): void {
+    if (event !== null) this.firstCut ??= { trigger, event }
+    this.counters.skipsOf.budget += count
+    this.operation.cut += count
+    this.operation.hasUnseen = true
   }
 
   skipMessage(kind: SkipKind, trigger: Trigger): string {
@@ -296,7 +325,8 @@ export class TriggerRunner implements EventSink, Gate {
     const { trigger, event } = this.firstCut as { trigger: Trigger; event: KeyEvent }
     this.firstCut = null
     const count = this.operation.cut
-    const message = `${this.skipMessage("budget", trigger)}; runs that were cut: ${count}`
+    const most = this.operation.hasUnseen ? "at most " : ""
+    const message = `${this.skipMessage("budget", trigger)}; runs that were cut: ${most}${count}`
     const { atMs, sequence, key } = event
     const record = { atMs, trigger: trigger.label, event: eventNameOf(event), sequence, key, message, count }
     this.options.log.append({ ...record, kind: "skipped:budget" })

@@ -30,9 +30,15 @@ export interface TriggersToSave {
   histories(): readonly TriggerHistory[]
 }
 
+/** What was saved of a name, and the file in which it stands. */
+export interface SavedTrigger {
+  readonly history: TriggerHistory
+  readonly path: string
+}
+
 export interface TriggerStoreService {
   /** The triggers that were saved last; none on a first start. */
-  readonly saved: readonly TriggerHistory[]
+  readonly saved: readonly SavedTrigger[]
   /** Returns when a change of the trigger of this name would survive a crash of the machine. */
   readonly save: (name: string, triggers: TriggersToSave) => Effect.Effect<void, TriggersNotSaved>
   /** The process that writes, where there is one. */
@@ -57,14 +63,20 @@ export class TriggerStore extends Context.Tag("mimosa-cache/triggers/TriggerStor
       const directory = yield* DataDirectory.DataDirectory
       const all = yield* directory.open(allDocument)
       const recent = yield* directory.open(recentDocument)
-      const saved = new Map((all.initial ?? []).map((history) => [nameOf(history), history]))
+      const saved = new Map<string, SavedTrigger>()
+      for (const history of all.initial ?? []) {
+        const name = nameOf(history)
+        if (saved.has(name)) yield* namedTwice(name, all.path)
+        saved.set(name, { history, path: all.path })
+      }
       const changed = new Map<string, TriggerHistory | null>()
       for (const { name, history } of recent.initial ?? []) {
+        if (changed.has(name)) yield* namedTwice(name, recent.path)
         changed.set(name, history)
         if (history === null) saved.delete(name)
-        else saved.set(name, history)
+        else saved.set(name, { history, path: recent.path })
       }
-      for (const history of saved.values()) yield* check(history, all.path)
+      for (const [name, each] of saved) yield* check(name, each)
       const names = Registry.unsafeMake({ keys: "unique" })
       const name = Registry.via<GenServer.RefOf<WriterProtocol>>(names, "storage")
       // Kept here, above the process: what it has written is to be written again when it was restarted.
@@ -81,14 +93,21 @@ export class TriggerStore extends Context.Tag("mimosa-cache/triggers/TriggerStor
   )
 }
 
-const nameOf = ({ live, versions }: TriggerHistory): string =>
+/** The name of what is kept: that of the version that runs. */
+export const nameOf = ({ live, versions }: TriggerHistory): string =>
   (versions.find(({ version }) => version === live) ?? versions[0])?.definition.name ?? ""
 
-/** Whoever has edited the file by hand is told what is wrong in it. */
-const check = ({ live, versions }: TriggerHistory, path: string): Effect.Effect<void, FileCorrupt> =>
+/** Whoever has edited a file by hand is told what is wrong in it. */
+export const corruptTrigger = (name: string, path: string, reason: string): FileCorrupt =>
+  new FileCorrupt({ path, reason: `the trigger '${name}': ${reason}` })
+
+const namedTwice = (name: string, path: string): FileCorrupt =>
+  corruptTrigger(name, path, "it stands there twice; keep one of them, with the versions of both if need be")
+
+const check = (name: string, { history, path }: SavedTrigger): Effect.Effect<void, FileCorrupt> =>
   Effect.gen(function* () {
-    const name = versions[0]?.definition.name ?? ""
-    const corrupt = (reason: string) => new FileCorrupt({ path, reason: `the trigger '${name}': ${reason}` })
+    const { live, versions } = history
+    const corrupt = (reason: string) => corruptTrigger(name, path, reason)
     if (!versions.some(({ version }) => version === live)) yield* corrupt(`there is no version ${live}, which runs`)
     for (const { definition } of versions) {
       const refused = defineTrigger(definition)

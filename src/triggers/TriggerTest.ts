@@ -3,7 +3,8 @@
  * run. It runs in the engine itself, as a dry run over a keyspace of its own that holds nothing but what is given, at a
  * time that is given, and limited by fuel alone: the same answer on every machine and on every day.
  *
- * An object that is expected names the fields that matter; others may be there. Lists are expected whole. A run that
+ * An event that the trigger is not for (another key, another event) is no run, and fails every test but one that expects
+ * just that: `no run`. An object that is expected names the fields that matter; others may be there. Lists are expected whole. A run that
  * ends in another way than `ok` fails every test that does not expect just that.
  */
 import { fromValue, type Output, toJson, toText } from "../cache/index.ts"
@@ -14,6 +15,7 @@ import { DryRunner, type DryRunReport } from "./DryRun.ts"
 import type { EffectKind, Expectation, Given, Stated, StatedEntry } from "./TestLine.ts"
 import { isBefore, type TriggerDefinition, type TriggerEventName, triggerEvents } from "./Trigger.ts"
 import { TriggerSyntaxError } from "./TriggerError.ts"
+import { whyNotRun } from "./whyNotRun.ts"
 
 export interface TriggerTest {
   readonly title: string
@@ -41,6 +43,11 @@ export interface TestFailure {
 
 /** What was not as the test expects; empty when all was. */
 export const runTest = (definition: TriggerDefinition, { given, line, expected }: TriggerTest): TestFailure[] => {
+  const reason = whyNotRun(definition, given)
+  if (reason !== null) {
+    const ran = expected.find(({ expectation }) => expectation.verb !== "no run")
+    return ran === undefined ? [] : [{ line: ran.line, expected: ran.text, actual: [reason] }]
+  }
   const report = tryGiven(definition, given)
   if (report instanceof TriggerSyntaxError) return [{ line, expected: "ok", actual: [report.message] }]
   const effects = effectsOf(report)
@@ -176,6 +183,8 @@ const differences = (
       if (typeof stored === "string") return [stored]
       return entryMatches(expected.entry, stored) ? null : [`store ${valueWords(stored.value)}${optionWords(stored)}`]
     }
+    case "no run":
+      return ["a run: this trigger is for that event"]
     case "nothing":
       return effects.length === 0 ? null : wordsOf(effects)
     case "count": {

@@ -20,6 +20,7 @@ import {
 } from "../cache/index.ts"
 import type { Value, ValueObject } from "../kernel/index.ts"
 import { LuaVm, MachineMemory, Sandbox } from "../sandbox/index.ts"
+import type { FileCorrupt } from "../storage/index.ts"
 import { logAnnotation, type MetricReader, metric } from "../telemetry/index.ts"
 import { Webhooks } from "../webhooks/index.ts"
 import { Run } from "./CacheApi.ts"
@@ -54,7 +55,7 @@ import { TriggerLog, type TriggerLogRecord } from "./TriggerLog.ts"
 import { type ShadowInput, type TriggerHistory, TriggerRegistry } from "./TriggerRegistry.ts"
 import { TriggerRunner } from "./TriggerRunner.ts"
 import { failureKinds, skipKinds } from "./TriggerStats.ts"
-import { TriggerStore } from "./TriggerStore.ts"
+import { corruptTrigger, nameOf, TriggerStore } from "./TriggerStore.ts"
 
 /** What is tried: a registered trigger, a source that is not registered, or a source in the place of a trigger's. */
 export interface TestSubject {
@@ -220,7 +221,7 @@ export const layerRunner = (
 /** The service over the main keyspace, with the triggers that were saved before. */
 export const layer: Layer.Layer<
   Triggers,
-  RegistrationError,
+  FileCorrupt,
   TriggerEngine | Keyspaces | TriggerStore | CacheClock | Journal
 > = Layer.effect(
   Triggers,
@@ -233,9 +234,9 @@ export const layer: Layer.Layer<
     const nowMs = () => clock.nowMs()
     const registry = new TriggerRegistry(keyspace, machines, nowMs, intensity)
     const dryRunner = new DryRunner({ keyspace, origin, nowMs, monotonicMs: () => performance.now() })
-    for (const history of store.saved) {
+    for (const { history, path } of store.saved) {
       const refused = registry.restore(history)
-      if (!(refused instanceof Trigger)) yield* Effect.fail(refused)
+      if (!(refused instanceof Trigger)) yield* corruptTrigger(nameOf(history), path, refused.message)
     }
     /** What the registry answered, once it is saved; or its refusal. */
     const saved = <Refused extends object>(

@@ -61,6 +61,15 @@ it("sends words as bytes, and says the password first", async () => {
   client.close()
 })
 
+it("says how to give the password where the server asks for one", async () => {
+  const port = await answering((_, socket) => void socket.write("-NOAUTH Authentication required.\r\n"))
+  const client = await connectTo(port)
+  await expect(client.send("PING")).rejects.toThrow(
+    new CliError(`127.0.0.1:${port} asks for a password: --password or MIMOSA_PASSWORD`)
+  )
+  client.close()
+})
+
 it("gives each of several commands its own answer", async () => {
   const client = await connectTo(await answering((_, socket) => void socket.write(":1\r\n-ERR no\r\n:3\r\n")))
   const answers = await Promise.allSettled([client.send("A"), client.send("B"), client.send("C")])

@@ -33,7 +33,7 @@ describeBuilt("mimosa logs", () => {
     )
     expect((await logs("default", "--count", "1")).stdout).toContain("  said\\x1b[2J  (audit, ON_WRITE user:3)")
     expect(JSON.parse((await logs("audit", "--json")).stdout)).toMatchObject([
-      { number: 1, stream: "audit", fields: '{"who":"user:1"}', message: null, key: "user:1" },
+      { number: 1, stream: "audit", fields: { who: "user:1" }, message: null, key: "user:1" },
       { number: 2 },
       { number: 3 }
     ])

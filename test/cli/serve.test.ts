@@ -158,7 +158,10 @@ describeBuilt("mimosa serve", () => {
     expect(served.welcome).toContain("password      asked for on both ports: redis-cli takes it from REDISCLI_AUTH")
     expect(served.welcome).not.toContain("open sesame")
     const ping = ["ping", "--port", String(served.port)]
-    expect(await mimosa(ping)).toMatchObject({ code: 1, stderr: "mimosa: NOAUTH Authentication required.\n" })
+    expect(await mimosa(ping)).toMatchObject({
+      code: 1,
+      stderr: `mimosa: 127.0.0.1:${served.port} asks for a password: --password or MIMOSA_PASSWORD\n`
+    })
     expect(await mimosa(ping, { env })).toMatchObject({ code: 0 })
     expect(await mimosa([...ping, "--password", "open sesame"])).toMatchObject({ code: 0 })
     const http = `http://127.0.0.1:${served.httpPort}`

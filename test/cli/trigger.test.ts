@@ -120,6 +120,14 @@ describeBuilt("mimosa trigger", () => {
     expect(stdout).toMatch(/^status +error\nerror +line 1: no -1\nfuel +\d+\nbytes +\d+\nus +[\d.]+\n$/)
   })
 
+  it("warns where the trigger that is tried would not run on such an event", async () => {
+    await set("foos", "foo:*", "ON_WRITE", "--source", "return 1")
+    expect((await trigger(["test", "foos", "ON_WRITE", "bar:1", "x"])).stdout).toMatch(
+      /^warning +bar:1 is not matched by foo:\*; this trigger would not run$/m
+    )
+    expect((await trigger(["test", "foos", "ON_WRITE", "foo:1", "x"])).stdout).not.toContain("warning")
+  })
+
   it("tries another source in a trigger's place, with its limits", async () => {
     await set("limited", "k", "ON_WRITE", "--source", "return 1", "--timeout", "10")
     const source = ["--source", "local n = 0 for i = 1, 1e5 do n = n + i end return n"]

@@ -92,7 +92,10 @@ describeBuilt("mimosa trigger with a folder", () => {
 
     await put("a.lua", "-- name: d\n-- match: a:*\n-- on: ON_WRITE\nreturn 1\n")
     expect(printed((await trigger("apply", folder, "--yes")).stdout)).toBe(
-      "+ d  ON_WRITE of a:*  (a.lua)\n  c  is on the server alone; --prune removes it\n1 to create, 0 to change, 0 to remove, 0 unchanged\napplied\n"
+      "+ d  ON_WRITE of a:*  (a.lua)\n  1 on the server alone (--verbose lists them)\n1 to create, 0 to change, 0 to remove, 0 unchanged\napplied\n"
+    )
+    expect(printed((await trigger("diff", folder, "--verbose")).stdout)).toBe(
+      "  c  is on the server alone; --prune removes it\n0 to create, 0 to change, 0 to remove, 1 unchanged\n"
     )
     expect(JSON.parse((await trigger("diff", folder, "--prune", "--json")).stdout)).toEqual({
       create: [],
@@ -120,6 +123,47 @@ describeBuilt("mimosa trigger with a folder", () => {
       code: 1,
       stderr: expect.stringMatching(/^mimosa: \S+\/none cannot be read: ENOENT/)
     })
+  })
+
+  it("applies nothing that fails its own tests, unless it is told to", async () => {
+    const tested = "-- test: it emits\n-- given: ON_WRITE f:1 v\n-- expect: emit news v\n"
+    await put("f.lua", `-- match: f:*\n-- on: ON_WRITE\ncache.emit("other", "v")\n${tested}`)
+    const { code, stdout, stderr } = await trigger("apply", folder, "--yes")
+    expect([code, stdout, printed(stderr)]).toEqual([
+      1,
+      "",
+      [
+        "mimosa: nothing was compared or changed, because of tests that fail (--no-test skips them):",
+        "FAIL  f.lua  it emits",
+        "      line 6 expects  emit news v",
+        "      but there was  emit other v",
+        ""
+      ].join("\n")
+    ])
+    expect(await names()).not.toContain("f")
+    expect((await trigger("apply", folder, "--yes", "--no-test")).code).toBe(0)
+    expect(await names()).toContain("f")
+  })
+
+  it("takes one file in the place of a folder, and prunes nothing then", async () => {
+    await put(
+      "one.lua",
+      "-- match: one\n-- on: ON_WRITE\nreturn 1\n-- test: t\n-- given: ON_WRITE one 1\n-- expect: return 1\n"
+    )
+    await put("two.lua", "-- match: two\n-- on: ON_WRITE\nreturn 1\n")
+    const file = join(folder, "one.lua")
+    expect(printed((await mimosa(["trigger", "test", file])).stdout)).toBe(
+      "ok    one.lua  t\n1 of 1 tests passed, in 1 files\n"
+    )
+    const before = await names()
+    const { code, stderr } = await trigger("apply", file, "--yes", "--prune")
+    expect([code, printed(stderr)]).toEqual([
+      1,
+      "mimosa: --prune takes a folder; one.lua is one file, and all others would go\n"
+    ])
+    expect((await trigger("apply", file, "--yes")).code).toBe(0)
+    expect((await names()).toSorted()).toEqual([...before, "one"].toSorted())
+    expect((await trigger("diff", file)).code).toBe(0)
   })
 
   it("takes the examples as they are", async () => {

@@ -138,7 +138,7 @@ describeBuilt("a served Mimosa without --enable-debug-command", () => {
     const served = await serve(folder.path)
     const client = await RawClient.connect(served.port)
     expect(await client.send("DEBUG", "CRASH", "scheduler")).toMatch(
-      /^-ERR DEBUG command not allowed\. If the enable-debug-command option is set to "local"/
+      /^-ERR DEBUG command not allowed: start the server with --enable-debug-command\r\n$/
     )
     expect(await client.send("CONFIG", "GET", "enable-debug-command")).toContain("no")
     await client.close()

@@ -1,5 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
+import { CompiledGlob } from "../../src/kernel/CompiledGlob.ts"
 import { globMatches } from "../../src/kernel/Glob.ts"
 import { scheduleCount } from "../support/Random.ts"
 
@@ -57,6 +58,54 @@ describe("globMatches", () => {
   it("does not take exponential time where a matcher that tries every split would", () => {
     // 2^60 splits; counted in the calls that a linear walk makes it is nothing, and the test ends.
     expect(globMatches(`${"a*".repeat(60)}b`, "a".repeat(2_000))).toBe(false)
+  })
+})
+
+describe("CompiledGlob", () => {
+  const agrees = (pattern: string, text: string): void => {
+    const expected = text !== "" && globMatches(pattern, text) // the empty pattern is none to compile
+    expect(new CompiledGlob(pattern).matches(text)).toBe(expected)
+  }
+
+  it("is what globMatches says of any pattern, those included that are never closed", () => {
+    const letters = ["a", "b", "*", "*", "?", "[", "]", "^", "-", "\\", "[ab]", "[^a]", "[b-a]", "\u00ff", "\u0100"]
+    const text = (of: string[], maxLength: number) =>
+      fc.array(fc.constantFrom(...of), { maxLength }).map((parts) => parts.join(""))
+    fc.assert(
+      fc.property(text(letters, 10), text(["a", "b", "c", "*", "]", "-", "^", "\\", "\u00ff", "\u0100"], 10), agrees),
+      { numRuns: scheduleCount(20_000) }
+    )
+  })
+
+  it("is what globMatches says of patterns and keys longer than a word of bits, and than a kilobyte", () => {
+    const run = fc.constantFrom(1, 2, 30, 31, 32, 33, 63, 64, 249, 250, 251, 400)
+    const parts = (...of: string[]) =>
+      fc
+        .array(fc.tuple(fc.constantFrom(...of), run), { minLength: 1, maxLength: 6 })
+        .map((all) => all.map(([part, times]) => part.repeat(times)).join(""))
+    const glob = fc
+      .array(fc.oneof(parts("a", "b", "ab"), fc.constantFrom("*", "*", "?", "[ab]", "[^b]")), { maxLength: 7 })
+      .map((all) => all.join(""))
+    // Of keys that are made from the pattern about half match; of others almost none would.
+    const like = (pattern: string, fill: string) => pattern.replace(/\[\^b\]|\[ab\]|\?/g, "a").replaceAll("*", fill)
+    fc.assert(
+      fc.property(glob, parts("a", "b", "c", "ab"), fc.boolean(), (pattern, text, isLike) => {
+        agrees(pattern, isLike ? like(pattern, text) : text)
+        agrees(pattern, isLike ? `${like(pattern, text)}b` : `${text}a`)
+      }),
+      { numRuns: scheduleCount(200) }
+    )
+  })
+
+  it("answers the same again, whatever it was asked before", () => {
+    const glob = new CompiledGlob(`*[a]${"?".repeat(40)}b`)
+    const [yes, no] = [`xa${"x".repeat(40)}b`, `xa${"x".repeat(39)}b`]
+    expect([glob.matches(yes), glob.matches(no), glob.matches(""), glob.matches(yes)]).toEqual([
+      true,
+      false,
+      false,
+      true
+    ])
   })
 })
 

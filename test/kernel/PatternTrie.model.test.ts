@@ -2,7 +2,14 @@
 import { describe, expect, it } from "vitest"
 import { allCauses, allInterests, Cause, causeBit, causeNames } from "../../src/kernel/Cause.ts"
 import { type Pattern, PatternError, parsePattern, patternMatches } from "../../src/kernel/Pattern.ts"
-import { globsMax, type Match, PatternTrie, unmatched, type Watcher } from "../../src/kernel/PatternTrie.ts"
+import {
+  globBytesMax,
+  globsMax,
+  type Match,
+  PatternTrie,
+  unmatched,
+  type Watcher
+} from "../../src/kernel/PatternTrie.ts"
 import { forAllSeeds, propertyTimeoutMs, type Random } from "../support/Random.ts"
 
 /** Every word over "ab" with at most four letters: what a trie of two letters can get wrong shows on one of them. */
@@ -165,6 +172,43 @@ describe("PatternTrie", () => {
     trie.remove(all[0] as Watcher)
     trie.add(watcher("?"))
     expect(trie.match("7").watchersOf(Cause.write)).toHaveLength(2)
+  })
+
+  it("takes so many bytes of globs and no more, and leaves what it has as it was", () => {
+    const trie = new PatternTrie()
+    const glob = (name: string) => watcher(name.padEnd(1024, "?"))
+    const all = Array.from({ length: globBytesMax / 1024 }, (_, i) => glob(`*${i}`))
+    for (const each of all) trie.add(each)
+    const refusal = `all globs together have ${globBytesMax} bytes already, of ${globBytesMax}`
+    const [prefix, tooMuch] = [watcher("x*"), watcher("?")]
+    expect(() => trie.add(tooMuch)).toThrow(new RangeError(refusal))
+    trie.add(prefix)
+    expect(() => trie.replace(prefix, tooMuch)).toThrow(new RangeError(refusal))
+    expect(trie.match("x").watchersOf(Cause.write)).toEqual([prefix])
+    expect([trie.refusal(tooMuch.pattern), trie.refusal(tooMuch.pattern, all[0])]).toEqual([refusal, undefined])
+    trie.replace(all[0] as Watcher, glob("*z"))
+    trie.remove(all[1] as Watcher)
+    trie.add(tooMuch)
+    trie.checkInvariants()
+  })
+
+  it.each([
+    ["long literals that a key nearly has", 130, (i: number) => `*${"a".repeat(480)}b${i}`, 1],
+    ["literals with many stars between", globsMax, (i: number) => `*${"a*".repeat(6)}b${i}`, 2_001],
+    [
+      "literals with a wildcard in them",
+      130,
+      (i: number) => `*${"a".repeat(400)}?${"a".repeat(90)}[bc]${i % 2}`,
+      17_001
+    ],
+    ["no literals at all", 64, () => `${"*?[^b]".repeat(160)}[b]`, 1_001 + 11 * 1_000],
+    ["literals in the wrong order, one of them long", 130, () => `*${"a".repeat(400)}*?${"a".repeat(80)}[b]`, 17_001]
+  ])("asks all globs of a new key in bounded steps: %s", (_, count, source, stepsMax) => {
+    const trie = new PatternTrie()
+    for (let i = 0; i < count; i++) trie.add(watcher(source(i)))
+    expect(trie.match("a".repeat(1_000)).watchersOf(Cause.write)).toEqual([])
+    expect(trie.globSteps).toBeGreaterThanOrEqual(count)
+    expect(trie.globSteps).toBeLessThanOrEqual(count * stepsMax)
   })
 
   it("takes a replaced watcher that it does not have for a new one, last among equals", () => {

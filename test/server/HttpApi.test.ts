@@ -6,7 +6,7 @@ import { Effect, Logger } from "effect"
 import { ExitReason, GenServer, type Pid, Process, Supervisor } from "../../src/actor/index.ts"
 import type { HttpViews } from "../../src/server/HttpApi.ts"
 import { HttpListener } from "../../src/server/HttpListener.ts"
-import type { HttpTriggers } from "../../src/server/HttpTriggers.ts"
+import * as HttpTriggers from "../../src/server/HttpTriggers.ts"
 import { Readiness } from "../../src/server/Readiness.ts"
 import type { DryRunReport } from "../../src/triggers/DryRun.ts"
 import { LogStreams } from "../../src/triggers/LogStreams.ts"
@@ -49,7 +49,7 @@ const aReport: DryRunReport = {
   ...{ deletes: [], emits: [], webhooks: [], logs: [] }
 }
 
-const engine = (): HttpTriggers => {
+const engine = (): HttpTriggers.HttpTriggers => {
   const logs = new LogStreams()
   const line = { stream: "audit/é", trigger: "a", event: "ON_WRITE", key: "k\xff", cascade: "0-1" } as const
   for (const n of [1, 2, 3]) logs.append({ ...line, atMs: n, message: null, fields: { n } })
@@ -232,6 +232,22 @@ describe("triggers over HTTP", () => {
       expect(body[0]).toMatchObject({ name: "stock", version: 3, timeoutUs: 100, usP99: 2, failures: { killed: 0 } })
       expect(body[1].shadow).toMatchObject({ runs: 7 })
       expect(JSON.stringify(body)).not.toContain("source")
+    })
+  )
+
+  it.live("are listed over several rounds of the event loop where they are many", () =>
+    Effect.gen(function* () {
+      const many = Array.from({ length: 1_000 }, (_, i) => ({ ...aTrigger, name: `t${i}` }))
+      let [rounds, isDone] = [0, false]
+      const count = () => {
+        rounds++
+        if (!isDone) setImmediate(count)
+      }
+      setImmediate(count)
+      const { json } = yield* HttpTriggers.list({ ...engine(), list: () => many })
+      isDone = true
+      expect(JSON.parse(json).map(({ name }: { name: string }) => name)).toEqual(many.map(({ name }) => name))
+      expect(rounds).toBeGreaterThanOrEqual(9)
     })
   )
 

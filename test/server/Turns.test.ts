@@ -2,8 +2,10 @@
 import { afterEach, describe, expect, it } from "vitest"
 import { TurnClock } from "../../src/cache/TurnClock.ts"
 import { Cause, causeBit, parsePattern, type Watcher } from "../../src/kernel/index.ts"
+import type { TriggerPort } from "../../src/server/commands/TriggerPort.ts"
+import type { RespConnection } from "../../src/server/RespConnection.ts"
 import type { RespServerOptions } from "../../src/server/RespServer.ts"
-import { Turns } from "../../src/server/Turns.ts"
+import { Turns, workPerLook } from "../../src/server/Turns.ts"
 import { encode, RawClient } from "./RawClient.ts"
 import { startServer, type TestServer } from "./TestServer.ts"
 
@@ -71,6 +73,32 @@ describe("a turn", () => {
     )
     expect(together.length).toBeGreaterThan(300)
     expect(together).not.toMatch(/aaaaa|bbbbb|ccccc/)
+  })
+
+  it("is one for all whose bytes come in the same round, in as many portions as they like", async () => {
+    const connections: RespConnection[] = []
+    await startWithReactions(Cause.write, { onConnection: (connection) => connections.push(connection) })
+    const busy = [await client(), await client(), await client(), await client(), await client()]
+    const all = sets("k", 10)
+    for (const [i, command] of all.entries()) {
+      connections[i % busy.length]?.socket.emit("data", Buffer.from(encode(command)))
+    }
+    expect(reacted).toEqual(["k0", "k1"])
+    while (reacted.length < all.length) await nextRound()
+    expect([...reacted].sort()).toEqual(all.map(([, key]) => key))
+    expect(server.server.state.turns.yields).toBeGreaterThanOrEqual(4)
+  })
+
+  it("ends behind each command to the trigger engine that takes so long", async () => {
+    let nowMs = 0
+    const log = () => {
+      nowMs += 60
+      return []
+    }
+    server = await startServer({ turnMs, monotonicMs: () => nowMs, triggers: { log } as unknown as TriggerPort })
+    const busy = await client()
+    await busy.pipeline(Array.from({ length: 10 }, () => ["TRIGGER", "LOG"]))
+    expect(server.server.state.turns.yields).toBe(9)
   })
 
   it("is not divided for a transaction, and ends behind a long one", async () => {
@@ -208,6 +236,21 @@ describe("Turns", () => {
       rounds.push("|")
     }
     expect(rounds.join(" ")).toBe("long | a b long | a b long | | | |")
+  })
+
+  it("is one for all who arrive in a round, and another for the line", async () => {
+    let nowMs = 0
+    const turns = new Turns(10, () => nowMs)
+    const seen: boolean[] = []
+    const taker = { takeTurn: () => void seen.push(turns.begin()) }
+    expect([turns.begin(), turns.begin()]).toEqual([true, true])
+    nowMs = 10
+    expect(turns.spend(workPerLook)).toBe(true)
+    expect([turns.begin(), turns.begin()]).toEqual([false, false])
+    turns.later(taker)
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(seen).toEqual([true])
+    expect(turns.begin()).toBe(true)
   })
 
   it("looks at the clock once in so much work", () => {

@@ -69,7 +69,7 @@ export const printedBy = (page: string): Promise<{ said: ReadonlyArray<Printed>;
 const marker = "\u0000 the block ends here"
 
 /** Pids count through a whole program; what a page says would change with each process started above it. */
-const withoutIds = (output: string): string => output.replace(/<0\.\d+/g, "<0.0")
+const withoutIds = (output: string): string => output.replace(/<0\.\d+/g, "<0.n")
 
 const throughDoors = (line: string, doors: ReadonlyMap<string, string>): string =>
   line.replace(/(from )"(mimosa-cache[^"]*)"/, (_, from, name) => {

@@ -137,7 +137,6 @@ describe("cache.set", () => {
     ["-0.5", -0.5],
     ["1 << 62", 2n ** 62n],
     ["true", true],
-    ["nil", null],
     ["{ 1, 2, 3 }", [1, 2, 3]],
     ["{ { 1 }, { 2 } }", [[1], [2]]],
     [
@@ -158,9 +157,10 @@ describe("cache.set", () => {
   })
 
   it("tells a stored nil from nobody: the key is there, and deleting it answers true", () => {
-    expect(
-      answers('cache.set("k", nil) cache.emit("x", { cache.get("k") == nil, cache.delete("k"), cache.delete("k") })')
-    ).toEqual([[true, true, false]])
+    const engine = ready('cache.emit("x", { cache.get("k") == nil, cache.delete("k"), cache.delete("k") })')
+    engine.keyspace.set("k", null)
+    engine.keyspace.set("go", "")
+    expect(told(engine)).toEqual([[true, true, false]])
   })
 
   it("freezes what it stores, at every depth", () => {
@@ -226,11 +226,14 @@ describe("cache.set", () => {
   })
 
   const optionsWords = "cache.set: the options are a table such as { ttl = 30, metadata = {…}, tags = {…}, cost = 1 }"
+  const costWords = "cache.set: cost is a number of zero or more, and finite"
   const ttlWords = "cache.set: ttl is a number of seconds above zero, up to 1000000000000"
   it.each([
     ["cache.set()", "cache.set takes a key (a string) first, not nothing"],
     ["cache.set({}, 1)", "cache.set takes a key (a string) first, not a table"],
     ['cache.set("k")', "cache.set takes a key, a value and, if need be, a table of options"],
+    ['cache.set("k", nil)', "cache.set: the value is nil; cache.delete removes a key"],
+    ['cache.set("k", nil, { ttl = 1 })', "cache.set: the value is nil; cache.delete removes a key"],
     ['cache.set("k", print)', "argument 2 is a function"],
     ['cache.set("k", { a = { print } })', "argument 2.a[1] is a function"],
     ['cache.set("k", coroutine.create(print))', "argument 2 is a coroutine"],
@@ -253,7 +256,10 @@ describe("cache.set", () => {
     ['cache.set("k", 1, { ttl = 0/0 })', ttlWords],
     ['cache.set("k", 1, { ttl = 1/0 })', ttlWords],
     ['cache.set("k", 1, { ttl = 1 << 62 })', ttlWords],
-    ['cache.set("k", 1, { cost = "much" })', "cache.set: cost is a number"],
+    ['cache.set("k", 1, { cost = "much" })', costWords],
+    ['cache.set("k", 1, { cost = -1 })', costWords],
+    ['cache.set("k", 1, { cost = 0/0 })', costWords],
+    ['cache.set("k", 1, { cost = 1/0 })', costWords],
     ['cache.set("k", 1, { tags = "red" })', "cache.set: tags is a list of strings"],
     ['cache.set("k", 1, { tags = { 1 } })', "cache.set: tags is a list of strings"],
     ['cache.set("k", 1, { tags = { a = "b" } })', "cache.set: tags is a list of strings"],
@@ -373,7 +379,8 @@ describe("cache.emit", () => {
   it.each([
     ["cache.emit()", "cache.emit takes a channel (a string) and a payload"],
     ["cache.emit({}, 1)", "cache.emit takes a channel (a string) and a payload"],
-    ['cache.emit("x", print)', "argument 2 is a function"]
+    ['cache.emit("x", print)', "argument 2 is a function"],
+    ['cache.emit(("x"):rep(1025), 1)', "cache.emit: a channel has at most 1024 bytes, as in PUBLISH; this one has 1025"]
   ])("refuses %s", (source, words) => {
     expect(refusal(source)).toBe(words)
   })

@@ -230,6 +230,7 @@ describe("the bounds of a cascade", () => {
   it("the runs of the client's own events are bounded by fuel, of which each costs 100 beside what it computes", () => {
     const engine = makeEngine({ cascade: { fuel: 4 * 100 } })
     for (let i = 0; i < 9; i++) engine.trigger({ name: `t${i}`, source: ";" })
+    for (const trigger of engine.registry.all()) engine.machines.of(trigger)
     engine.keyspace.set("k", "v")
     expect(cuts(engine)).toEqual(["skipped:budget t4 k"])
     expect(engine.log.recent(1)[0]?.count).toBe(5)
@@ -250,6 +251,68 @@ describe("the bounds of a cascade", () => {
     engine.trigger({ name: "late", pattern: "k", source: ";" })
     engine.keyspace.set("go", "v")
     expect(cuts(engine)).toEqual(["skipped:budget late k"])
+  })
+
+  it("a change that is committed costs 250: three runs of 1,000 changes are more than an operation has", () => {
+    const engine = makeEngine({ fuelMax: 1_000_000 })
+    for (let i = 0; i < 4; i++) {
+      engine.trigger({ name: `t${i}`, pattern: "go", source: `for i = 1, 1000 do cache.set("k${i}-" .. i, 1) end` })
+    }
+    engine.keyspace.set("go", "v")
+    expect(engine.keyspace.size % 1_000).toBe(1)
+    expect(engine.keyspace.size).toBeLessThan(3_000)
+    expect(engine.log.recent(1)[0]?.kind).toBe("skipped:budget")
+  })
+
+  it("each of a thousand keys may have a key written for it", () => {
+    const engine = makeEngine()
+    const { stats } = engine.trigger({ pattern: "k*", source: 'cache.set("o" .. event.key, event.value)' })
+    const wasHeld = engine.keyspace.hold()
+    for (let i = 0; i < 1_000; i++) engine.keyspace.set(`k${i}`, "v")
+    engine.keyspace.release(wasHeld)
+    expect([stats.runs, engine.keyspace.size, engine.log.total]).toEqual([1_000, 2_000, 0])
+  })
+
+  it("compiling is paid by the byte: large programs are loaded one an operation, and run from the next event on", () => {
+    const engine = makeEngine()
+    for (let i = 0; i < 3; i++) engine.trigger({ source: `cache.emit("x", ${i}) --${"x".repeat(60_000)}` })
+    const seen = Array.from({ length: 3 }, () => {
+      engine.keyspace.set("k", "v")
+      return heard(engine).splice(0).length
+    })
+    expect(seen).toEqual([1, 3, 6])
+  })
+
+  it("once a thousand were cut all others are counted by the event, without a look at them", () => {
+    const engine = makeEngine({ cascade: { fuel: 1 } })
+    const triggers = Array.from({ length: 600 }, () => engine.trigger({ source: ";" }))
+    const wasHeld = engine.keyspace.hold()
+    for (let i = 0; i < 10; i++) engine.keyspace.set(`k${i}`, "v")
+    engine.keyspace.release(wasHeld)
+    const counted = triggers.reduce((sum, { stats }) => sum + stats.skips.budget, 0)
+    expect([counted, engine.runner.counters.skipsOf.budget, engine.log.total]).toEqual([1_024, 5_999, 1])
+    expect(engine.log.recent(1)[0]).toMatchObject({ count: 5_999, message: expect.stringContaining("at most 5999") })
+    engine.keyspace.set("k", "v")
+    expect(engine.log.recent(1)[0]).toMatchObject({ count: 599, message: expect.stringMatching(/cut: 599$/) })
+  })
+
+  it("those that are looked at and do not run cost fuel too: the sampled are counted to the budget in the end", () => {
+    const engine = makeEngine({ cascade: { fuel: 10_000 } })
+    const { stats } = engine.trigger({ sample: 1_000_000, source: ";" })
+    const wasHeld = engine.keyspace.hold()
+    for (let i = 0; i < 10_000; i++) engine.keyspace.set(`k${i}`, "v")
+    engine.keyspace.release(wasHeld)
+    expect(stats.skips.sampled).toBeLessThan(3_000)
+    expect(stats.skips.sampled + engine.runner.counters.skipsOf.budget).toBe(9_999)
+  })
+
+  it("a shadow's runs that triggers set off are bounded as the live ones are, apart from them", () => {
+    const engine = makeEngine({ cascade: { runs: 3 } })
+    engine.trigger({ pattern: "go", source: 'for i = 1, 5 do cache.set("k" .. i, 1) end' })
+    const live = engine.trigger({ name: "t", pattern: "k*", source: ";" })
+    engine.registry.shadow("t", { source: "return 1" })
+    engine.keyspace.set("go", "v")
+    expect([live.stats.runs, live.shadow?.stats.runs, live.shadow?.stats.skips.budget]).toEqual([3, 3, 2])
   })
 
   it("runs that fail count as runs", () => {

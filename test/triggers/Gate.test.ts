@@ -222,6 +222,25 @@ describe("the overlay of a trigger", () => {
   })
 })
 
+it("once a thousand questions were cut the rest is counted by the key; a FAILCLOSED one refuses all the same", () => {
+  const engine = makeEngine({ cascade: { fuel: 1 } })
+  for (let i = 0; i < 600; i++) engine.trigger({ events: ["BEFORE_WRITE"], source: ";" })
+  engine.trigger({ name: "closed", pattern: "closed*", events: ["BEFORE_WRITE"], failClosed: true, source: ";" })
+  const wasHeld = engine.keyspace.hold()
+  for (let i = 0; i < 10; i++) expect(engine.keyspace.set(`k${i}`, "v")).toBe(true)
+  expect(engine.keyspace.set("closed", "v")).toBe(false)
+  expect(engine.keyspace.refusal).toContain("trigger 'closed' did not judge it: the operation has had")
+  engine.keyspace.release(wasHeld)
+  expect(engine.keyspace.size).toBe(10)
+  expect(engine.log.recent(1)[0]).toMatchObject({ kind: "skipped:budget", count: 5_999 + 601 })
+})
+
+it.each(["-1", "0/0", "1/0"])("a cost of %s that a trigger returns is an error, and the write passes", (cost) => {
+  const { keyspace, log } = guarded(`return { cost = ${cost} }`)
+  expect([keyspace.set("k", "v"), keyspace.peek("k")?.meta.cost]).toEqual([true, 0])
+  expect(log.recent(1)[0]?.message).toBe("what it returned: cost is a number of zero or more, and finite")
+})
+
 it("fills, invalidations, expiries and flushes are not asked for", () => {
   const engine = guarded('cache.reject("no")', { source: "return", events: ["BEFORE_WRITE", "BEFORE_DELETE"] })
   const { keyspace, clock } = engine

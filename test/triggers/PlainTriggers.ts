@@ -17,7 +17,7 @@ export type Step = Deed | { readonly do: "only if"; readonly value: string } | {
 /** What a run may do; `only if` ends it, and well, unless the event's value is this one. */
 export type Deed =
   /** Stores a text, for a while or for good; `key` null is the event's own. */
-  | { readonly do: "write"; readonly key: string | null; readonly value: string | null; readonly ttlMs: number }
+  | { readonly do: "write"; readonly key: string | null; readonly value: string; readonly ttlMs: number }
   | { readonly do: "delete"; readonly key: string | null }
   /** Tells everything about the event. */
   | { readonly do: "tell" }
@@ -171,7 +171,7 @@ export class PlainEngine {
   private triggers: PlainTrigger[] = []
   private made = 0
   /** What the client's operation at hand has used. */
-  private used = { runs: 0, burns: 0, shadowBurns: 0 }
+  private used = { runs: 0, burns: 0, shadowRuns: 0, shadowBurns: 0 }
   private cut: { count: number; text: string } | undefined
   private questions = 0
   private waiting: { webhooks: string[]; tells: Array<readonly [string, string]>; logs: string[] } | undefined
@@ -251,6 +251,7 @@ export class PlainEngine {
   }
 
   private beforeWrite(write: PlainWrite): string | null {
+    if (write.watchers.length > 0) this.questions++
     for (const watcher of write.watchers) {
       const { key, value, oldEntry, expiresAtMs, meta } = write
       const event = this.question(Cause.beforeWrite, key, value, oldEntry?.value, expiresAtMs, meta)
@@ -264,6 +265,7 @@ export class PlainEngine {
   }
 
   private beforeDelete(entry: PlainEntry, watchers: readonly Watcher[]): string | null {
+    if (watchers.length > 0) this.questions++
     for (const watcher of watchers) {
       const event = this.question(Cause.beforeDelete, entry.key, undefined, entry.value, entry.expiresAtMs, entry.meta)
       const answer = this.ask(watcher as unknown as PlainTrigger, event)
@@ -280,7 +282,6 @@ export class PlainEngine {
     expiresAtMs: number,
     meta: PlainEvent["meta"]
   ): PlainEvent {
-    this.questions++
     const { version, origin } = this.keyspace
     const atMs = this.options.clock.nowMs()
     const rest = { isLocal: false, count: 1, watchers: [] }
@@ -328,7 +329,8 @@ export class PlainEngine {
     origin: PlainOrigin | null
   ): void {
     if (shadow === undefined) return
-    const isSpent = this.used.shadowBurns >= this.options.limits.burns
+    const { runs, burns } = this.options.limits
+    const isSpent = this.used.shadowBurns >= burns || (origin !== null && this.used.shadowRuns >= runs)
     const reason = this.reasonOfItsOwn(shadow, event) ?? (isSpent ? "budget" : undefined)
     if (reason !== undefined) {
       shadow.count(`skipped:${reason}`)
@@ -401,7 +403,7 @@ export class PlainEngine {
   ): Wishes | string {
     const isBefore = event.cause === Cause.beforeWrite || event.cause === Cause.beforeDelete
     trigger.count("runs")
-    if (!trigger.isShadow && origin !== null) this.used.runs++
+    if (origin !== null) this.used[trigger.isShadow ? "shadowRuns" : "runs"]++
     const wishes: Wishes = { changes: new Map(), tells: [], webhooks: [], logs: [], remembered: 0 }
     for (const step of trigger.definition.steps) {
       if (step.do === "only if") {
@@ -566,7 +568,7 @@ export class PlainEngine {
   private onSettled(): void {
     if (this.cut !== undefined) this.records.push(`${this.cut.text} ${this.cut.count}`)
     this.cut = undefined
-    this.used = { runs: 0, burns: 0, shadowBurns: 0 }
+    this.used = { runs: 0, burns: 0, shadowRuns: 0, shadowBurns: 0 }
     const { waiting } = this
     this.waiting = undefined
     if (waiting === undefined) return
@@ -649,7 +651,7 @@ const stepLua = (step: Exclude<Step, { do: "only if" }>): string => {
   switch (step.do) {
     case "write": {
       const options = step.ttlMs === 0 ? "" : `, { ttl = ${step.ttlMs / 1000} }`
-      return `cache.set(${keyLua(step.key)}, ${step.value === null ? "nil" : quoted(step.value)}${options})`
+      return `cache.set(${keyLua(step.key)}, ${quoted(step.value)}${options})`
     }
     case "delete":
       return `cache.delete(${keyLua(step.key)})`

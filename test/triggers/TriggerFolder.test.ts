@@ -76,6 +76,13 @@ describe("a folder", () => {
     })
   })
 
+  it("may be one file", async () => {
+    await put({ "a.lua": `${front}return 1`, "b.lua": `${front}return 1` })
+    const { files, errors, isFolder } = await read(join(folder, "b.lua"))
+    expect([files.map(({ definition }) => definition.name), errors, isFolder]).toEqual([["b"], [], false])
+    expect((await read(folder)).isFolder).toBe(true)
+  })
+
   it("that is none, or has no Lua in it, is refused", async () => {
     await expect(read(folder)).rejects.toThrow(`${folder} has no .lua file in it`)
     const missing = join(folder, "missing")

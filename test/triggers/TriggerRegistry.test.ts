@@ -46,6 +46,26 @@ describe("setting a trigger", () => {
     expect(heard(engine)).toEqual(["k"])
   })
 
+  it("refuses a glob for which there is no room, and keeps what runs under the name", () => {
+    const engine = makeEngine()
+    const glob = (i: number) => `*${i}`.padEnd(1_024, "?")
+    for (let i = 0; i < 64; i++) engine.trigger({ name: `t${i}`, pattern: glob(i), source: "return 1" })
+    engine.trigger({ name: "guard", pattern: "a*", source: 'cache.emit("x", "guarded")' })
+    const refused = new InvalidTrigger({
+      trigger: "guard",
+      field: "pattern",
+      reason:
+        "all globs together have 65536 bytes already, of 65536; remove a trigger on a glob first, or use a key or a prefix that ends in '*'"
+    })
+    expect(engine.registry.set(input({ name: "guard", pattern: "*a?" }))).toEqual(refused)
+    engine.keyspace.set("a", "v")
+    expect(heard(engine)).toEqual(["guarded"])
+    expect(engine.registry.history("guard")).toMatchObject({ live: 1, versions: [{ version: 1 }] })
+    expect(engine.registry.set(input({ name: "t0", pattern: glob(64) }))).toBeInstanceOf(Trigger)
+    engine.registry.remove("t1")
+    expect(engine.registry.set(input({ name: "guard", pattern: "*a?" }))).toBeInstanceOf(Trigger)
+  })
+
   it("again by its name puts the new one in its place: source, pattern and events", () => {
     const engine = makeEngine()
     engine.trigger({ name: "t", pattern: "a", source: 'cache.emit("x", "old")' })

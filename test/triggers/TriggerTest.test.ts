@@ -149,6 +149,37 @@ describe("what is expected", () => {
   })
 })
 
+describe("an event that the trigger is not for", () => {
+  const notFor = (given: readonly string[], ...expected: readonly string[]) => {
+    const lines = [...given.map((each) => `-- given: ${each}`), ...expected.map((each) => `-- expect: ${each}`)]
+    const front = "-- match: foo:*\n-- on: ON_WRITE, ON_READ\n-- when: changed\ncache.set('a', 1)\n-- test: it\n"
+    const file = parse("t.lua", `${front}${lines.join("\n")}\n`)
+    if (file instanceof TriggerFileError) throw file
+    return file.tests
+      .flatMap((test) => runTest(file.definition, test))
+      .map(({ expected, actual }) => [expected, ...actual])
+  }
+
+  it.each([
+    [["ON_WRITE bar:1 x"], "bar:1 is not matched by foo:*; this trigger would not run"],
+    [["ON_DELETE foo:1 x"], "ON_DELETE is none of its events (ON_WRITE, ON_READ); this trigger would not run"],
+    [
+      ["ON_WRITE foo:1 x", "old x"],
+      "the value is the one from before, and it runs when that has changed; this trigger would not run"
+    ]
+  ])("%j is no run: the test fails, unless it expects just that", (given, reason) => {
+    expect(notFor(given, "set a", "1 set")).toEqual([["set a", reason]])
+    expect(notFor(given, "nothing")).toEqual([["nothing", reason]])
+    expect(notFor(given, "no run", "nothing")).toEqual([["nothing", reason]])
+    expect(notFor(given, "no run")).toEqual([])
+  })
+
+  it("is not one that it is for", () => {
+    expect(notFor(["ON_WRITE foo:1 x", "old y"], "set a")).toEqual([])
+    expect(notFor(["ON_READ foo:1 x"], "no run")).toEqual([["no run", "a run: this trigger is for that event"]])
+  })
+})
+
 describe("a run that fails", () => {
   it("fails its test, whatever else is expected", () => {
     expect(failures("error('no', 0)", [write, "expect: nothing"])).toEqual([["ok", "error no"]])

@@ -115,7 +115,7 @@ describe("a shadow", () => {
   }
 
   it("runs on the same events, finds the same state, and changes and sends nothing", () => {
-    const engine = shadowed('cache.set("shadow", cache.get("copy")) cache.emit("x", 1) cache.log("l")')
+    const engine = shadowed('cache.set("shadow", cache.get("copy") or "none") cache.emit("x", 1) cache.log("l")')
     engine.keyspace.set("k", "v")
     engine.keyspace.set("k", "w")
     expect([engine.keyspace.peek("shadow"), engine.keyspace.peek("copy")?.value]).toEqual([undefined, "w"])

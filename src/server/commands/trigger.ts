@@ -19,12 +19,14 @@ import {
   triggerEventNames
 } from "../../triggers/Trigger.ts"
 import type { TestSubject } from "../../triggers/Triggers.ts"
+import { whyNotRun } from "../../triggers/whyNotRun.ts"
 import type { Client } from "../Client.ts"
 import type { CommandFamily, Handler } from "../Command.ts"
 import { parseNumber } from "../Int64.ts"
 import { parseMetadata } from "../Options.ts"
 import { RespError } from "../RespError.ts"
-import type { RespWriter } from "../RespWriter.ts"
+import { RespWriter } from "../RespWriter.ts"
+import { workPerLook } from "../Turns.ts"
 import type { TriggerPort } from "./TriggerPort.ts"
 
 /** TRIGGER SET name pattern event[,event…] [options] source */
@@ -211,13 +213,32 @@ const listTriggers: Handler = (client, args) => {
   const port = enginePort(client)
   if (port === undefined) return
   if (args.length > 3) return client.fail(RespError.syntax)
+  const { reply, server } = client
+  const { replyBytesMax } = server.settings
   const glob = args[2] ?? "*"
-  const triggers = port.list().filter(({ name }) => globMatches(glob, name))
-  client.reply.array(triggers.length)
-  for (const trigger of triggers) {
-    writeFields(client.reply, { ...shown(trigger), runs: trigger.runs, errors: sum(trigger.failures) })
-  }
+  const triggers = port.list()
+  const rows = new RespWriter()
+  rows.protocol = reply.protocol
+  let [at, count] = [0, 0]
+  return client.inTurns(() => {
+    while (at < triggers.length && rows.size <= replyBytesMax) {
+      const trigger = triggers[at++] as RegisteredTrigger
+      if (globMatches(glob, trigger.name)) {
+        writeFields(rows, { ...shown(trigger), runs: trigger.runs, errors: sum(trigger.failures) })
+        count++
+      }
+      if (server.turns.spend(rowWork) && at < triggers.length) return false
+    }
+    if (rows.size > replyBytesMax) client.fail(RespError.replyTooLarge(replyBytesMax))
+    else {
+      reply.array(count)
+      reply.raw(rows.take())
+    }
+    return true
+  })
 }
+
+const rowWork = 16 // what showing a trigger takes, in units of `Turns.spend`
 
 /** What LIST shows of a trigger, and INFO begins with. */
 const shown = (trigger: RegisteredTrigger): Fields => ({
@@ -333,8 +354,9 @@ const testTrigger: Handler = (client, args) => {
     } else return client.fail(RespError.syntax)
   }
   const report = port.test(tested, test)
-  if ("_tag" in report) client.fail(RespError.trigger(messageOf(report)))
-  else writeReport(client.reply, report)
+  if ("_tag" in report) return client.fail(RespError.trigger(messageOf(report)))
+  const registered = tested.name === undefined ? undefined : port.info(tested.name)
+  writeReport(client.reply, report, registered === undefined ? null : whyNotRun(registered, test))
 }
 
 /** What TEST is about, and where the rest of its arguments begins; or an error. */
@@ -363,7 +385,8 @@ const writeHistory = (reply: RespWriter, { events, matched, runs, sum, current, 
   })
 }
 
-const writeReport = (reply: RespWriter, report: DryRunReport): void =>
+/** `warning` says why the trigger would not run on such an event at all; it is left out where it would. */
+const writeReport = (reply: RespWriter, report: DryRunReport, warning: string | null): void =>
   writeFields(reply, {
     status: report.status,
     result: json(report.result),
@@ -375,7 +398,8 @@ const writeReport = (reply: RespWriter, report: DryRunReport): void =>
     logs: report.logs.map(json),
     us: report.us.toFixed(1),
     fuel: report.fuel,
-    bytes: report.bytes
+    bytes: report.bytes,
+    ...(warning === null ? {} : { warning: toBytes(warning) })
   })
 
 /** TRIGGER LOG [count], newest first. */
@@ -402,9 +426,13 @@ const triggerLog: Handler = (client, args) => {
   }
 }
 
-/** The engine; answers an error where the server has none. */
+/**
+ * The engine; answers an error where the server has none. What is asked of it compiles, runs Lua or looks at all triggers:
+ * the clock is looked at behind each such command.
+ */
 const enginePort = (client: Client): TriggerPort | undefined => {
-  const { triggers } = client.server
+  const { triggers, turns } = client.server
+  turns.count(workPerLook)
   if (triggers === undefined) client.fail(RespError.noTriggers)
   return triggers
 }

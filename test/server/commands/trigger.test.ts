@@ -156,6 +156,34 @@ it("TRIGGER LIST shows those whose name matches", async () => {
   expect(words(await client.send("TRIGGER", "LIST", "u*"))).toEqual([...listed, ...numbers])
 })
 
+it("TRIGGER LIST is written over as many turns as it takes, within a transaction in one", async () => {
+  await client.close()
+  await server.stop()
+  let nowMs = 0
+  const many = Array.from({ length: 400 }, (_, i) => ({ ...registered, name: `t${i}` }))
+  server = await startServer({ triggers: { ...port, list: () => many }, turnMs: 2, monotonicMs: () => nowMs++ })
+  client = await RawClient.connect(server.port)
+  const { turns } = server.server.state
+  const names = (reply: string) => reply.match(/(?<=name\r\n\$\d+\r\n)t\d+/g)
+  const all = await client.send("TRIGGER", "LIST")
+  expect(all.startsWith("*400\r\n")).toBe(true)
+  expect(names(all)).toEqual(many.map(({ name }) => name))
+  expect(turns.yields).toBeGreaterThan(20)
+  const before = turns.yields
+  const [, , executed] = await client.pipeline([["MULTI"], ["TRIGGER", "LIST"], ["EXEC"]])
+  expect(names(executed as string)?.length).toBe(400)
+  expect(turns.yields).toBe(before)
+})
+
+it("TRIGGER LIST that would be too long is refused", async () => {
+  await client.close()
+  await server.stop()
+  server = await startServer({ triggers: port, replyBytesMax: 100 })
+  client = await RawClient.connect(server.port)
+  expect(await client.send("TRIGGER", "LIST")).toMatch(/^-ERR .*100/)
+  expect(await client.send("TRIGGER", "LIST", "nobody")).toBe("*0\r\n")
+})
+
 it("TRIGGER SET takes no option by the name of an object's own method", async () => {
   for (const option of ["constructor", "__proto__", "toString"]) {
     expect(await client.send("TRIGGER", "SET", "t", "a*", "ON_WRITE", option, "5", "return")).toMatch(/^-ERR/)
@@ -187,6 +215,8 @@ it("TRIGGER TEST takes a name or a source, and shows what would happen", async (
     "writes",
     expect.stringContaining('"key":"k"')
   ])
+  expect(words(report).at(-2)).toBe("warning")
+  expect(words(report).at(-1)).toMatch(/ is not matched by session:\*; this trigger would not run$/)
   await client.send("TRIGGER", "TEST", "SOURCE", "return 1", "on_read", "k", "v")
   await client.send("TRIGGER", "TEST", "source", "ON_READ", "k", "v")
   expect(asked).toEqual([
