@@ -17,7 +17,7 @@ import { entryBytes, type Keyspace, SetFlag } from "../../src/kernel/Keyspace.ts
 import { noMeta, type Value } from "../../src/kernel/Value.ts"
 import { Trigger, triggerEventNames } from "../../src/triggers/Trigger.ts"
 import { type Engine, makeEngine } from "../support/Engine.ts"
-import { forAllSeeds, Random, scheduleCount } from "../support/Random.ts"
+import { forAllSeeds, propertyTimeoutMs, Random, scheduleCount } from "../support/Random.ts"
 import {
   luaOf,
   type PlainDefinition,
@@ -486,13 +486,13 @@ const stored = ({ keyspace, clock }: Engine): unknown[] => {
   return store.sort()
 }
 
-const schedules = 2000
+const schedules = 16_000 // some 55 s of the 90 that a heavy suite may take
 
 /** What all schedules together came to. */
 const happened: Record<string, number> = {}
 
 it("what a schedule of operations and triggers comes to is what the plain engine says", {
-  timeout: 120_000
+  timeout: propertyTimeoutMs
 }, async () => {
   await forAllSeeds(schedules, (random) => {
     const maxEntries = random.between(2, 8)
