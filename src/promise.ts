@@ -8,6 +8,7 @@ import { Cause, Effect, Exit, ManagedRuntime, Option } from "effect"
 import { layer, ProcessTree, type Services, type Settings, type StartError } from "./App.ts"
 import type { Supervisor } from "./actor/index.ts"
 import {
+  asText,
   Bus,
   Cache,
   type CacheService,
@@ -16,8 +17,7 @@ import {
   type Input,
   type Output,
   type SetOptions,
-  toBytes,
-  toText
+  toBytes
 } from "./cache/index.ts"
 import {
   type DryRunReport,
@@ -326,7 +326,7 @@ export class Mimosa {
       onMessage: (from: string, payload: string) => {
         if (isOver) return
         try {
-          listener(toText(payload) ?? payload, toText(from) ?? from)
+          listener(asText(payload), asText(from))
         } catch (error) {
           queueMicrotask(() => {
             throw error

@@ -9,7 +9,7 @@ import { type Entry, type Keyspace, type Meta, noMeta, SetFlag, type ValueObject
 import { CacheClock } from "./CacheClock.ts"
 import { type CacheError, EntryTooLarge, InvalidTtl, InvalidValue, Rejected } from "./CacheError.ts"
 import { Keyspaces } from "./Keyspaces.ts"
-import { fromValue, type Input, type Output, toBytes, toMetadata, toText, toValue } from "./Values.ts"
+import { asText, fromValue, type Input, type Output, toBytes, toMetadata, toValue } from "./Values.ts"
 
 export interface SetOptions {
   /** How long the entry lives, rounded up to 1 ms; for ever when left out. */
@@ -194,7 +194,7 @@ export const make = (keyspace: Keyspace, nowMs: () => number): CacheService => {
         const start = toBytes(prefix)
         const keys: string[] = []
         keyspace.scan(0, Number.MAX_SAFE_INTEGER, (entry) => {
-          if (entry.key.startsWith(start)) keys.push(shown(entry.key))
+          if (entry.key.startsWith(start)) keys.push(asText(entry.key))
         })
         return keys
       }),
@@ -209,20 +209,17 @@ export const make = (keyspace: Keyspace, nowMs: () => number): CacheService => {
 
 /** Why the keyspace's last operation, which was on `key`, was refused by a trigger; undefined where it was not. */
 const rejection = ({ refusal }: Keyspace, key: string): Rejected | undefined =>
-  refusal === null ? undefined : new Rejected({ key, reason: shown(refusal) })
+  refusal === null ? undefined : new Rejected({ key, reason: asText(refusal) })
 
 const view = (entry: Entry): EntryView => ({
-  key: shown(entry.key),
+  key: asText(entry.key),
   value: fromValue(entry.value),
   metadata: entry.meta.metadata,
-  tags: entry.meta.tags.map(shown),
+  tags: entry.meta.tags.map(asText),
   cost: entry.meta.cost,
   version: entry.version,
   expiresAtMs: entry.expiresAtMs === 0 ? undefined : entry.expiresAtMs
 })
-
-/** Keys and tags as text; bytes that are no UTF-8 as they are. */
-const shown = (bytes: string): string => toText(bytes) ?? bytes
 
 const toMeta = (options: SetOptions): Meta | InvalidValue => {
   const { metadata, tags = [], cost = 0 } = options

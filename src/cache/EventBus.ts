@@ -3,9 +3,10 @@
  *
  * Synchronous, and without a queue of its own: a message is handed to every receiver before `publish` returns, and a
  * receiver that cannot keep up has its own limit and its own rule for what happens there. A receiver that throws costs
- * nobody else the message: it is counted and told of. Channels and payloads are bytes as latin1 strings. A message costs O(receivers) plus one glob match for each distinct pattern.
+ * nobody else the message: it is counted and told of. Channels and payloads are bytes as latin1 strings. A message costs
+ * O(receivers) plus one glob match for each distinct pattern.
  */
-import { globMatches } from "./Glob.ts"
+import { globMatches } from "../kernel/index.ts"
 
 /** Somebody who takes messages. It owns the bound of what it holds back. */
 export interface Subscriber {

@@ -53,6 +53,12 @@ export const toText = (bytes: string): string | undefined => {
   }
 }
 
+/** The kernel's bytes as text; where they are not UTF-8, a character for each byte. */
+export const asText = (bytes: string): string => toText(bytes) ?? bytes
+
+/** The kernel's bytes as text; where they are not UTF-8, with a replacement character for each fault. */
+export const lossyText = (bytes: string): string => toText(bytes) ?? Buffer.from(bytes, "latin1").toString("utf8")
+
 /** A copy of `input` as the kernel keeps it: frozen, so that nobody who holds the original can change the entry. */
 export const toValue = (input: unknown): Value | InvalidValue => {
   if (typeof input === "string") return toBytes(input)

@@ -16,8 +16,10 @@ export { Scheduler } from "./Scheduler.ts"
 export { TurnClock } from "./TurnClock.ts"
 export {
   appendBytes,
+  asText,
   fromValue,
   type Input,
+  lossyText,
   type Output,
   onePiece,
   toBytes,

@@ -91,6 +91,10 @@ export class Entry {
  */
 export const entryBytes = 304
 
+/** The bytes of an entry as `maxBytes` counts them. */
+export const entrySize = (key: string, value: Value, meta: Meta): number =>
+  entryBytes + key.length + byteSize(value) + metaByteSize(meta)
+
 export class Keyspace {
   readonly trie = new PatternTrie()
   readonly log = new EventLog()
@@ -198,7 +202,7 @@ export class Keyspace {
       return this.setThroughGate(key, value, expiresAtMs, meta, flags)
     }
     const keptMeta = entry !== undefined && (flags & SetFlag.keepMeta) !== 0 ? entry.meta : meta
-    const size = entryBytes + key.length + byteSize(value) + metaByteSize(keptMeta)
+    const size = entrySize(key, value, keptMeta)
     if (size > this.options.maxBytes) {
       this.stats.refused++
       this.settle()

@@ -3,7 +3,7 @@ export { EventLog, eventLogBytesDefault } from "./EventLog.ts"
 export { type Gate, PendingWrite } from "./Gate.ts"
 export { globMatches, isLiteral } from "./Glob.ts"
 export { type EventOrigin, type EventSink, KeyEvent } from "./KeyEvent.ts"
-export { type Clock, Entry, entryBytes, Keyspace, type KeyspaceOptions, SetFlag } from "./Keyspace.ts"
+export { type Clock, Entry, entryBytes, entrySize, Keyspace, type KeyspaceOptions, SetFlag } from "./Keyspace.ts"
 export { type Pattern, PatternError, parsePattern, patternMatches } from "./Pattern.ts"
 export { globBytesMax, globsMax, Match, PatternTrie, unmatched, type Watcher } from "./PatternTrie.ts"
 export {

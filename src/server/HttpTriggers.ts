@@ -10,7 +10,7 @@
 import { Effect } from "effect"
 import { Process } from "../actor/index.ts"
 import { InvalidValue } from "../cache/CacheError.ts"
-import { toBytes, toJson, toMetadata, toText, toValue } from "../cache/Values.ts"
+import { asText, toBytes, toJson, toMetadata, toValue } from "../cache/Values.ts"
 import type { Nested, ValueObject } from "../kernel/index.ts"
 import type { DryRunReport, TestEvent } from "../triggers/DryRun.ts"
 import { historyMax } from "../triggers/History.ts"
@@ -77,7 +77,7 @@ export const lines = ({ logs }: HttpTriggers, stream: string, search: URLSearchP
     lines: read.map(({ fields, key, ...line }) => ({
       ...line,
       fields: fields === null ? null : JSON.parse(fields),
-      key: toText(key) ?? key
+      key: asText(key)
     }))
   })
 }

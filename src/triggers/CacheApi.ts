@@ -4,13 +4,13 @@
  * Nothing here touches the cache itself: reads look at the overlay and then into the keyspace without consequences,
  * everything else is put into the overlay, to be committed or dropped when the run is over (law 6).
  */
-import { toBytes, toJson, toText, valueAsBytes } from "../cache/index.ts"
+import { lossyText, toBytes, toJson, valueAsBytes } from "../cache/index.ts"
 import {
   byteSize,
   entryBytes,
+  entrySize,
   type Keyspace,
   type Meta,
-  metaByteSize,
   noMeta,
   type Value,
   type ValueObject
@@ -135,14 +135,14 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
       const options = call.count < 3 ? noOptions : optionsOf(call, run.nowMs)
       if (options === undefined) return
       // As the keyspace itself counts, so that it does not refuse at the commit what was admitted here.
-      const bytes = key.length + byteSize(value) + metaByteSize(options.meta)
-      if (entryBytes + bytes > run.keyspace.maxBytes) {
+      const size = entrySize(key, value, options.meta)
+      if (size > run.keyspace.maxBytes) {
         const name = lossyText(key.slice(0, 80))
         return call.fail(
           `cache.set: the entry '${name}' alone would exceed the keyspace's limit of ${run.keyspace.maxBytes} bytes`
         )
       }
-      if (!admits(call, bytes)) return
+      if (!admits(call, size - entryBytes)) return
       run.overlay.changes.set(key, { value: freeze(value), expiresAtMs: options.expiresAtMs, meta: options.meta })
       call.returnBoolean(true)
     },
@@ -285,8 +285,6 @@ const beyondAscii = /[\x80-\xff]/
 const scanFuel = 0.1
 const textFuel = 1
 const quoteFuel = 0.4
-
-const lossyText = (bytes: string): string => toText(bytes) ?? Buffer.from(bytes, "latin1").toString("utf8")
 
 /** A reason as one line of an answer. */
 const oneLine = (bytes: string): string =>

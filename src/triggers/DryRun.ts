@@ -6,7 +6,7 @@
  * One machine serves all dry runs, since making one takes longer than most of them; it is rewound before each, and
  * replaced when a hostile source has worn it out.
  */
-import { fromValue, type Output, toBytes, toText } from "../cache/index.ts"
+import { asText, fromValue, type Output, toBytes } from "../cache/index.ts"
 import {
   byteSize,
   KeyEvent,
@@ -265,11 +265,11 @@ export const reportOf = (
   const deletes: string[] = []
   for (const [key, change] of changes) {
     if (!room.admits(key.length + (change === null ? 0 : byteSize(change.value) + metaByteSize(change.meta)))) continue
-    if (change === null) deletes.push(textOf(key))
+    if (change === null) deletes.push(asText(key))
     else {
       const { value, expiresAtMs, meta } = change
       const ttlMs = expiresAtMs === 0 ? null : expiresAtMs - atMs
-      writes.push({ key: textOf(key), value: fromValue(value), ttlMs, ...meta, tags: meta.tags.map(textOf) })
+      writes.push({ key: asText(key), value: fromValue(value), ttlMs, ...meta, tags: meta.tags.map(asText) })
     }
   }
   return {
@@ -281,7 +281,7 @@ export const reportOf = (
     deletes,
     emits: emits
       .filter(({ channel, payload }) => room.admits(channel.length + payload.length))
-      .map(({ channel, payload }) => ({ channel: textOf(channel), payload: textOf(payload) })),
+      .map(({ channel, payload }) => ({ channel: asText(channel), payload: asText(payload) })),
     webhooks: webhooks.filter(({ url, body, headers }) => room.admits(url.length + body.length + byteSize(headers))),
     logs: logs.filter(({ message, fields }) => room.admits(message?.length ?? byteSize(fields as ValueObject))),
     us,
@@ -319,8 +319,6 @@ const madeUp = (test: TestEvent, keyspace: Keyspace, nowMs: number): KeyEvent =>
 }
 
 const removals: ReadonlySet<TriggerEventName> = new Set(["ON_DELETE", "ON_EXPIRE", "ON_EVICT", "BEFORE_DELETE"])
-
-const textOf = (bytes: string): string => toText(bytes) ?? bytes
 
 /** A result as people see it; what cannot leave Lua is named. */
 const shown = (result: LuaValue | Refusal): Output =>

@@ -1,9 +1,9 @@
 /**
- * What has been committed and has yet to leave the cache: webhooks, emits and log lines, kept until the operation and all
- * that came of it have settled, then handed to the ports in the order of the runs.
+ * What has been committed and has yet to leave the cache: webhooks, emits and log lines, kept until the operation and
+ * all that came of it have settled, then handed to the ports in the order of the runs.
  *
- * Bounded by the operation's fuel, which runs and calls of `cache` cost, and each overlay's own limits; what an emit multiplies by its subscribers is bounded
- * here (`CascadeLimits.deliveries`).
+ * Bounded by the operation's fuel, which runs and calls of `cache` cost, and each overlay's own limits; what an emit
+ * multiplies by its subscribers is bounded here (`CascadeLimits.deliveries`).
  */
 import type { Webhook } from "../webhooks/index.ts"
 import type { Overlay, OverlayEmit, OverlayLog } from "./Overlay.ts"

@@ -8,7 +8,7 @@
  * All of it happens in one go, and so within bounds, of fuel and not of time: the same question has the same answer on
  * every machine. The newest events come first; those that the fuel did not suffice for are the oldest.
  */
-import { toBytes, toText } from "../cache/index.ts"
+import { asText, toBytes } from "../cache/index.ts"
 import { type KeyEvent, type Keyspace, type Pattern, parsePattern, patternMatches } from "../kernel/index.ts"
 import { cutText } from "./cutText.ts"
 import {
@@ -110,7 +110,7 @@ export const dryRunOnHistory = (
       runs.push({
         sequence: event.sequence,
         event: eventNameOf(event),
-        key: cutText(toText(event.key) ?? event.key, keyLengthMax),
+        key: cutText(asText(event.key), keyLengthMax),
         report: listed(outcome, room),
         current: compared === undefined || sameEffects(compared, outcome) ? null : listed(compared, room)
       })

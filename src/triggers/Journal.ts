@@ -6,7 +6,7 @@
  */
 import { Context, Effect, Layer } from "effect"
 import { GenServer, type Pid, Process, Registry, type Supervisor } from "../actor/index.ts"
-import { toText } from "../cache/index.ts"
+import { asText } from "../cache/index.ts"
 import { byteSize, type Nested } from "../kernel/index.ts"
 import { logAnnotation } from "../telemetry/index.ts"
 import { cutText } from "./cutText.ts"
@@ -82,7 +82,7 @@ const write = ({ message, stream, fields, trigger, event, key, cascade }: Trigge
       ...(stream === null ? {} : { stream }),
       [logAnnotation.trigger]: trigger,
       [logAnnotation.event]: event,
-      [logAnnotation.key]: toText(key) ?? key,
+      [logAnnotation.key]: asText(key),
       cascade
     })
   )

@@ -1,7 +1,7 @@
 /**
  * A Lua function and what it is for: its definition as a client gave it, and as a watcher in the kernel's trie.
  */
-import { toBytes, toText } from "../cache/index.ts"
+import { asText, toBytes } from "../cache/index.ts"
 import {
   Cause,
   causeBit,
@@ -126,7 +126,7 @@ export const defineTrigger = (input: TriggerInput): TriggerDefinition | InvalidT
     return refuse("name", `'${name.slice(0, 40)}' is not 1 to 128 letters, digits, '_', '.', ':' or '-'`)
   }
   const parsed = parsePattern(toBytes(pattern))
-  if (parsed instanceof PatternError) return refuse("pattern", toText(parsed.message) ?? parsed.message)
+  if (parsed instanceof PatternError) return refuse("pattern", asText(parsed.message))
   const unknown = input.events.find((event) => !Object.hasOwn(triggerEvents, event))
   if (unknown !== undefined) return refuse("events", `'${unknown}' is none of ${triggerEventNames.join(", ")}`)
   if (input.events.length === 0) return refuse("events", `name at least one of ${triggerEventNames.join(", ")}`)

@@ -9,14 +9,12 @@
  * change share its number, and what they see until one of them rewrites it.
  */
 import {
-  byteSize,
   Cause,
   type Entry,
-  entryBytes,
+  entrySize,
   KeyEvent,
   type Keyspace,
   type Meta,
-  metaByteSize,
   type PendingWrite,
   type Value,
   type ValueObject
@@ -193,7 +191,7 @@ const apply = (change: BeforeChange, write: PendingWrite, keyspace: Keyspace): s
         cost: cost ?? write.meta.cost
       })
     : write.meta
-  const bytes = entryBytes + write.key.length + byteSize(value) + metaByteSize(meta)
+  const bytes = entrySize(write.key, value, meta)
   if (bytes > keyspace.maxBytes) {
     return `what it returned would be an entry of ${bytes} bytes; the keyspace holds ${keyspace.maxBytes} in all`
   }

@@ -241,7 +241,7 @@ export class TriggerRunner implements EventSink, Gate {
   private commit(trigger: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace): void {
     const { overlay } = this
     if (overlay.changes.size > 0) {
-      this.operation.fuel += overlay.changes.size * changeFuel
+      this.operation.charge(overlay.changes.size * changeFuel, false)
       const cascade = step === null ? this.cascadeOf(event, keyspace) : step.cascade
       const { origin } = keyspace
       keyspace.origin = new CascadeStep(cascade, step === null ? 1 : step.depth + 1, trigger, step)

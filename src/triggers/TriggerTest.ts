@@ -7,7 +7,7 @@
  * just that: `no run`. An object that is expected names the fields that matter; others may be there. Lists are expected whole. A run that
  * ends in another way than `ok` fails every test that does not expect just that.
  */
-import { fromValue, type Output, toJson, toText } from "../cache/index.ts"
+import { asText, fromValue, type Output, toJson } from "../cache/index.ts"
 import { KeyEvent, Keyspace, type Nested, unmatched, type Value } from "../kernel/index.ts"
 import type { LuaValue } from "../sandbox/index.ts"
 import { beforeChangeOf } from "./CacheApi.ts"
@@ -211,7 +211,7 @@ const endOf = ({ status, error }: DryRunReport): string => {
 const storedBy = (report: DryRunReport, { event, value = "", meta, ttlMs, nowMs }: Given): ActualEntry | string => {
   if (event !== "BEFORE_WRITE") return `${event} stores nothing; BEFORE_WRITE does`
   if (report.status !== "ok") return endOf(report)
-  const asGiven = { value: fromValue(value), ttlMs, ...meta, tags: meta.tags.map(bytesAsText) }
+  const asGiven = { value: fromValue(value), ttlMs, ...meta, tags: meta.tags.map(asText) }
   const { result } = report
   if (typeof result === "string" || result instanceof Uint8Array) return { ...asGiven, value: result }
   const change = beforeChangeOf(result as LuaValue, nowMs)
@@ -220,7 +220,7 @@ const storedBy = (report: DryRunReport, { event, value = "", meta, ttlMs, nowMs 
   return {
     ...asGiven,
     ...rest,
-    tags: tags.map(bytesAsText),
+    tags: tags.map(asText),
     ...(changed === undefined ? {} : { value: fromValue(changed) }),
     ...(expiresAtMs === undefined ? {} : { ttlMs: expiresAtMs - nowMs })
   }
@@ -272,10 +272,8 @@ const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
 
 const textOf = (actual: unknown): string => {
   if (typeof actual === "string") return actual
-  return actual instanceof Uint8Array ? bytesAsText(Buffer.from(actual).toString("latin1")) : toJson(actual as Nested)
+  return actual instanceof Uint8Array ? asText(Buffer.from(actual).toString("latin1")) : toJson(actual as Nested)
 }
-
-const bytesAsText = (bytes: string): string => toText(bytes) ?? bytes
 
 /** A word of a line: in quotes where it would not be read as one. */
 const word = (text: string): string => (/^(?!json:)[^\s"{[][^\s]*$/.test(text) ? text : JSON.stringify(text))

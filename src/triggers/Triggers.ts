@@ -7,6 +7,7 @@
 import { Context, Effect, Layer } from "effect"
 import type { Process, Supervisor } from "../actor/index.ts"
 import {
+  asText,
   Bus,
   CacheClock,
   type Input,
@@ -15,7 +16,6 @@ import {
   Reactions,
   toBytes,
   toMetadata,
-  toText,
   toValue
 } from "../cache/index.ts"
 import type { Value, ValueObject } from "../kernel/index.ts"
@@ -358,7 +358,7 @@ const toTestEvent = (tried: TriedEvent): TestEvent | InvalidValue => {
 /** A record whose key is the kernel's bytes, in a program's own text. */
 const withKeyAsText = <A extends { readonly key: string }>(record: A): A => ({
   ...record,
-  key: toText(record.key) ?? record.key
+  key: asText(record.key)
 })
 
 /** Edges that are looked at when a trigger is registered, so that ten thousand can be; INFO looks further. */

@@ -1,5 +1,5 @@
 /** Why a trigger would not run on an event that somebody made up for it; null where it would. */
-import { toBytes, toText } from "../cache/index.ts"
+import { asText, toBytes } from "../cache/index.ts"
 import { type Pattern, parsePattern, patternMatches, sameValue, type Value } from "../kernel/index.ts"
 import type { TriggerDefinition, TriggerEventName } from "./Trigger.ts"
 
@@ -17,7 +17,7 @@ export const whyNotRun = (
 ): string | null => {
   if (!events.includes(event)) return `${event} is none of its events (${events.join(", ")}); ${consequence}`
   if (event !== "ON_FLUSH" && !patternMatches(parsePattern(toBytes(pattern)) as Pattern, key)) {
-    return `${toText(key) ?? key} is not matched by ${pattern}; ${consequence}`
+    return `${asText(key)} is not matched by ${pattern}; ${consequence}`
   }
   if (whenChanged && event.endsWith("_WRITE") && sameValue(value, oldValue)) {
     return `the value is the one from before, and it runs when that has changed; ${consequence}`

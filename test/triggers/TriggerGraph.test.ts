@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { globMatches } from "../../src/cache/Glob.ts"
+import { globMatches } from "../../src/kernel/index.ts"
 import { type HostFunction, LuaVm } from "../../src/sandbox/index.ts"
 import {
   analyseTrigger,

@@ -1,14 +1,12 @@
 /** Commands on keys whatever they hold: presence, time to live, walks over all of them. */
 import {
-  byteSize,
   Cause,
   causeBit,
   type Entry,
-  entryBytes,
+  entrySize,
   globMatches,
   isLiteral,
   type Keyspace,
-  metaByteSize,
   SetFlag
 } from "../../kernel/index.ts"
 import { asOne, type CommandFamily, type Handler } from "../Command.ts"
@@ -258,7 +256,7 @@ const renameWith = (isNx: boolean): Handler =>
     const refusal = keyspace.gateDelete(from)
     const write = refusal ?? keyspace.gateWrite(to, value, expiresAtMs, meta, flags)
     if (typeof write === "string") return client.reject(write)
-    const bytes = entryBytes + to.length + byteSize(write.value) + metaByteSize(write.meta)
+    const bytes = entrySize(to, write.value, write.meta)
     if (bytes > keyspace.maxBytes) return client.fail(RespError.tooLarge(bytes, keyspace.maxBytes))
     const { value: newValue, expiresAtMs: newExpiresAtMs, meta: newMeta } = write
     keyspace.delete(from, Cause.delete, true)

@@ -1,7 +1,7 @@
 /**
  * LOGS: what triggers have logged, stream by stream. Mimosa's own.
  */
-import { toBytes } from "../../cache/Values.ts"
+import { lossyText, toBytes } from "../../cache/Values.ts"
 import { linesReadDefault } from "../../triggers/LogStreams.ts"
 import type { Client } from "../Client.ts"
 import type { CommandFamily, Handler } from "../Command.ts"
@@ -25,7 +25,7 @@ const logsCommand: Handler = (client, args) => {
     if (value < 0) return client.fail(RespError.notPositive)
     asked[option] = value
   }
-  writeLines(client, triggers.logs.read(toText(args[1] as string), asked))
+  writeLines(client, triggers.logs.read(lossyText(args[1] as string), asked))
 }
 
 const writeStreams = ({ reply }: Client, { logs }: TriggerPort): void => {
@@ -63,8 +63,6 @@ const writeLines = ({ reply }: Client, lines: ReturnType<TriggerPort["logs"]["re
 }
 
 /** Streams are named by text, whatever bytes a client sends: as `cache.log` reads them. */
-const toText = (bytes: string): string => Buffer.from(bytes, "latin1").toString("utf8")
-
 export const logs: CommandFamily = {
   group: "trigger",
   commands: [

@@ -1,5 +1,5 @@
 /** Commands about the server: what it is, what it can do, how it is set, and emptying it. */
-import { globMatches } from "../../cache/Glob.ts"
+import { globMatches } from "../../kernel/index.ts"
 import type { Command, CommandFamily, Handler } from "../Command.ts"
 import { RespError } from "../RespError.ts"
 import type { RespWriter } from "../RespWriter.ts"

@@ -3,15 +3,13 @@
  *
  * Metadata, tags, cost and TTL: SET replaces them unless told otherwise, what changes a value in place keeps them.
  */
-import { appendBytes, onePiece, toText, valueAsBytes } from "../../cache/Values.ts"
+import { appendBytes, asText, onePiece, valueAsBytes } from "../../cache/Values.ts"
 import {
-  byteSize,
   Cause,
   causeBit,
   type Entry,
-  entryBytes,
+  entrySize,
   type Meta,
-  metaByteSize,
   noMeta,
   SetFlag,
   type Value,
@@ -115,7 +113,7 @@ const refuse = (client: Client, key: string, value: Value): void => {
 }
 
 const refuseTooLarge = (client: Client, key: string, value: Value): void =>
-  client.fail(RespError.tooLarge(entryBytes + key.length + byteSize(value), client.keyspace.maxBytes))
+  client.fail(RespError.tooLarge(entrySize(key, value, noMeta), client.keyspace.maxBytes))
 
 const setNx: Handler = (client, args) => {
   const [key, value] = [args[1] as string, args[2] as string]
@@ -206,7 +204,7 @@ const storePairs = (client: Client, args: readonly string[]): boolean => {
   if ((keyspace.trie.mask & beforeWriteBit) !== 0) return storePairsThroughGate(client, args)
   for (let i = 1; i < args.length; i += 2) {
     const [key, value] = [args[i] as string, args[i + 1] as string]
-    if (entryBytes + key.length + byteSize(value) <= keyspace.maxBytes) continue
+    if (entrySize(key, value, noMeta) <= keyspace.maxBytes) continue
     refuseTooLarge(client, key, value)
     return false
   }
@@ -225,7 +223,7 @@ const storePairsThroughGate = (client: Client, args: readonly string[]): boolean
       return false
     }
     const { value, expiresAtMs, meta } = write
-    if (entryBytes + key.length + byteSize(value) + metaByteSize(meta) > keyspace.maxBytes) {
+    if (entrySize(key, value, meta) > keyspace.maxBytes) {
       refuseTooLarge(client, key, value)
       return false
     }
@@ -394,7 +392,7 @@ const readMeta: Handler = ({ keyspace, reply }, args) => {
   const { metadata, tags, cost } = entry.meta
   const shown = new Map<string, Value>([
     ["metadata", metadata],
-    ["tags", tags.map((tag) => toText(tag) ?? tag)],
+    ["tags", tags.map(asText)],
     ["cost", cost],
     ["version", entry.version],
     ["local", entry.isLocal]

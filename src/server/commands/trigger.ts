@@ -4,9 +4,9 @@
  * Maps are answered as flat arrays of fields and values, as Redis does over RESP2, so that every client can read them.
  */
 import { createHash } from "node:crypto"
-import { globMatches } from "../../cache/Glob.ts"
 import { toBytes, toJson, toText } from "../../cache/Values.ts"
 import type { Nested, ValueObject } from "../../kernel/index.ts"
+import { globMatches } from "../../kernel/index.ts"
 import type { DryRunReport, TestEvent } from "../../triggers/DryRun.ts"
 import type { HistoryReport } from "../../triggers/History.ts"
 import {
