@@ -7,8 +7,20 @@
 import { randomBytes } from "node:crypto"
 import { Context, Effect, Layer } from "effect"
 import { type ActorError, GenServer, type Process, ProcessMetrics, Registry, Supervisor } from "./actor/index.ts"
-import { Bus, Cache, CacheClock, type KeyspaceLimits, Keyspaces, Scheduler, Wakeups } from "./cache/index.ts"
+import {
+  Bus,
+  Cache,
+  CacheClock,
+  type KeyspaceLimits,
+  Keyspaces,
+  Scheduler,
+  TenantStore,
+  Tenants,
+  type TenantsSettings,
+  Wakeups
+} from "./cache/index.ts"
 import { Sandbox } from "./sandbox/index.ts"
+import { ScriptEngine, type ScriptSettings, ScriptStore, Scripts } from "./scripting/index.ts"
 import { DataDirectory, type StorageError } from "./storage/index.ts"
 import { type MetricReader, MetricRegistry, metric } from "./telemetry/index.ts"
 import {
@@ -16,19 +28,31 @@ import {
   type Intensity,
   Journal,
   layerRunner,
+  layerTenants,
   type RegistrationError,
   TriggerStore,
   Triggers,
   layer as triggersLayer
 } from "./triggers/index.ts"
 import { version } from "./version.ts"
-import { type EgressAllowInvalid, Webhooks } from "./webhooks/index.ts"
+import { type EgressAllowInvalid, HostAllowList, type HttpAllowInvalid, Webhooks } from "./webhooks/index.ts"
 
 export interface Settings extends Partial<KeyspaceLimits> {
-  /** Where registered triggers survive a restart; without it they do not. */
+  /** Where triggers, tenants and their scripts survive a restart; without it they do not. */
   readonly dataDir?: string
-  /** Private addresses that webhooks may reach: `127.0.0.1`, `hooks.internal:8080`, `10.0.0.0/8`, `*`. Default none. */
+  /**
+   * Private addresses that webhooks and scripts may reach: `127.0.0.1`, `hooks.internal:8080`, `10.0.0.0/8`, `*`. Default
+   * none.
+   */
   readonly egressAllow?: readonly string[]
+  /** Hosts that scripts may reach by `http.request`: `api.example.com`, `*.example.com:8443`, `*`. Default none. */
+  readonly httpAllow?: readonly string[]
+  /** How many tenants there may be. */
+  readonly tenants?: TenantsSettings
+  /** What the entries of all tenants may hold together, in bytes. Default 1 GiB. */
+  readonly tenantBytesMax?: number
+  /** The bounds of the engine that runs tenants' scripts. */
+  readonly scripts?: Omit<ScriptSettings, "http">
   /** The bounds of one operation's cascade. */
   readonly cascade?: Partial<CascadeLimits>
   /** How many failures of a trigger, and within what time, take it out. */
@@ -62,9 +86,24 @@ export class ProcessTree extends Context.Tag("mimosa-cache/App/ProcessTree")<
 export class Metrics extends Context.Tag("mimosa-cache/App/Metrics")<Metrics, MetricRegistry>() {}
 
 /** What a program gets. */
-export type Services = Cache | Triggers | Bus | Keyspaces | CacheClock | Metrics | ProcessTree
+export type Services =
+  | Cache
+  | Triggers
+  | Tenants
+  | ScriptEngine
+  | Scripts
+  | Bus
+  | Keyspaces
+  | CacheClock
+  | Metrics
+  | ProcessTree
 
-export type StartError = StorageError | RegistrationError | EgressAllowInvalid | ActorError.StartError
+export type StartError =
+  | StorageError
+  | RegistrationError
+  | EgressAllowInvalid
+  | HttpAllowInvalid
+  | ActorError.StartError
 
 /** A process that is mounted beside the others, started last and stopped first: the server's listeners. */
 export type Mounted = Supervisor.ChildSpec<Services | Process.Self>
@@ -87,10 +126,16 @@ export const layerWith = (
   mounted: ReadonlyArray<Mounted>,
   clock: Layer.Layer<CacheClock> = CacheClock.layer
 ): Layer.Layer<Services, StartError> => {
-  const { dataDir, egressAllow = [], cascade = {}, intensity = {}, eventLog = 0 } = settings
+  const { dataDir, egressAllow = [], httpAllow = [], cascade = {}, intensity = {}, eventLog = 0 } = settings
+  const { tenants = {}, tenantBytesMax, scripts = {} } = settings
   const { origin = randomBytes(8).toString("hex") } = settings
-  const store =
-    dataDir === undefined ? TriggerStore.layerNone : Layer.provide(TriggerStore.layer, DataDirectory.layer(dataDir))
+  const stores =
+    dataDir === undefined
+      ? Layer.mergeAll(TriggerStore.layerNone, TenantStore.layerNone, ScriptStore.layerNone)
+      : Layer.provide(
+          Layer.mergeAll(TriggerStore.layer, TenantStore.layer, ScriptStore.layer),
+          DataDirectory.layer(dataDir)
+        )
   const ground = Layer.mergeAll(
     clock,
     Bus.layer,
@@ -98,16 +143,31 @@ export const layerWith = (
     Sandbox.layer,
     Journal.layer,
     ProcessTree.layer,
-    store,
-    Webhooks.layer({ egressAllow, userAgent: `mimosa/${version}` })
+    stores,
+    Webhooks.layer({ egressAllow, userAgent })
   )
-  const state = Layer.mergeAll(Cache.layer, triggersLayer).pipe(
-    Layer.provideMerge(Keyspaces.layer(settings, eventLog)),
+  // From the bottom up: what reacts, the keyspaces, whose they are, and what is theirs.
+  const state = Layer.mergeAll(Scripts.layer, layerTenants).pipe(
+    Layer.provideMerge(layerScriptEngine(httpAllow, scripts)),
+    Layer.provideMerge(Layer.mergeAll(Cache.layer, triggersLayer, Tenants.layer(tenants))),
+    Layer.provideMerge(Keyspaces.layer(settings, eventLog, tenantBytesMax)),
     Layer.provideMerge(layerRunner({ origin, cascade, intensity })),
     Layer.provideMerge(ground)
   )
   return Layer.provideMerge(layerTree(mounted), Layer.provideMerge(layerMetrics, state))
 }
+
+const userAgent = `mimosa/${version}`
+
+/** Scripts reach what webhooks may, of the hosts that are named for them. */
+const layerScriptEngine = (httpAllow: readonly string[], settings: Omit<ScriptSettings, "http">) =>
+  Layer.unwrapEffect(
+    Effect.gen(function* () {
+      const { policy } = yield* Webhooks.Webhooks
+      const hosts = yield* HostAllowList.parse(httpAllow)
+      return ScriptEngine.layer({ ...settings, http: { hosts, policy, userAgent } })
+    })
+  )
 
 /** The tree of docs/ARCHITECTURE.md. A crash in it is met where it happens; the root gives up when nothing helps. */
 const layerTree = (mounted: ReadonlyArray<Mounted>) =>
@@ -117,11 +177,17 @@ const layerTree = (mounted: ReadonlyArray<Mounted>) =>
       const sandbox = yield* Sandbox
       const webhooks = yield* Webhooks.Webhooks
       const triggers = yield* Triggers
+      const tenants = yield* Tenants
+      const engine = yield* ScriptEngine
+      const scripts = yield* Scripts
       const children: ReadonlyArray<Supervisor.ChildSpec<Services | Wakeups | Process.Self>> = [
         ...triggers.children,
         GenServer.childSpec(Scheduler, undefined),
         sandbox.childSpec,
         webhooks.child,
+        ...tenants.children,
+        ...engine.children,
+        ...scripts.children,
         ...mounted
       ]
       yield* Supervisor.start({
@@ -138,10 +204,13 @@ const layerTree = (mounted: ReadonlyArray<Mounted>) =>
 const layerMetrics = Layer.effect(
   Metrics,
   Effect.gen(function* () {
-    const { main } = yield* Keyspaces
+    const { main, shared } = yield* Keyspaces
     const { workers } = yield* Sandbox
     const webhooks = yield* Webhooks.Webhooks
     const triggers = yield* Triggers
+    const engine = yield* ScriptEngine
+    const scripts = yield* Scripts
+    const tenants = yield* Tenants
     const journal = yield* Journal
     const { stats: messages } = yield* Bus
     const { stats } = main
@@ -177,6 +246,11 @@ const layerMetrics = Layer.effect(
       ...keyspace,
       ...triggers.metrics,
       ...webhooks.metrics,
+      { ...metric.tenants, read: () => tenants.size },
+      { ...metric.tenantBytes, read: () => shared.pool.bytes },
+      { ...metric.tenantReclaims, read: () => shared.reclaims },
+      ...engine.metrics,
+      ...scripts.metrics,
       { ...metric.sandboxKills, read: () => workers().reduce((sum, { kills }) => sum + kills, 0) },
       { ...metric.journalDropped, read: journal.dropped },
       { ...metric.residentMemory, read: () => process.memoryUsage.rss() },

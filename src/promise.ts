@@ -76,6 +76,7 @@ export {
   TooMuchSource,
   TriggerNotFound,
   TriggerSyntaxError,
+  TriggersClosed,
   TriggersNotSaved,
   VersionNotFound
 } from "./triggers/index.ts"

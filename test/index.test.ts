@@ -29,6 +29,7 @@ const doorOf: Record<Tag, "." | "./actor"> = {
   TriggerSyntaxError: ".",
   TooManyTriggers: ".",
   TooMuchSource: ".",
+  TriggersClosed: ".",
   TriggerNotFound: ".",
   VersionNotFound: ".",
   NoShadow: ".",

@@ -3,7 +3,7 @@
 -- What a Mimosa trigger sees and can do, for editors that read LuaCATS annotations (Lua Language Server and others).
 -- In a project's .luarc.json:
 --
---   { "runtime.version": "Lua 5.4", "workspace.library": ["node_modules/mimosa-cache/docs/lua"] }
+--   { "runtime.version": "Lua 5.4", "workspace.library": ["node_modules/mimosa-cache/docs/lua/mimosa.lua"] }
 
 ---What happened, or is about to happen, to a key.
 ---@alias mimosa.EventType

@@ -5,10 +5,11 @@
  * consequences. A write returns when its inline triggers have run.
  */
 import { Context, Duration, Effect, Layer, Option } from "effect"
-import { type Entry, type Keyspace, type Meta, noMeta, SetFlag, type ValueObject } from "../kernel/index.ts"
+import { type Entry, type Keyspace, type Meta, noMeta, SetFlag } from "../kernel/index.ts"
 import { CacheClock } from "./CacheClock.ts"
 import { type CacheError, EntryTooLarge, InvalidTtl, InvalidValue, Rejected } from "./CacheError.ts"
 import { Keyspaces } from "./Keyspaces.ts"
+import type { Tenant } from "./Tenant.ts"
 import { asText, fromValue, type Input, type Output, toBytes, toMetadata, toValue } from "./Values.ts"
 
 export interface SetOptions {
@@ -27,7 +28,7 @@ export interface SetOptions {
 export interface EntryView {
   readonly key: string
   readonly value: Output
-  readonly metadata: ValueObject | null
+  readonly metadata: { readonly [key: string]: Output } | null
   readonly tags: readonly string[]
   readonly cost: number
   readonly version: number
@@ -50,6 +51,7 @@ export interface CacheStats {
   readonly rejected: number
 }
 
+/** The entries of one keyspace. */
 export interface CacheService {
   /**
    * The value of `key`, or none. Fires ON_READ and counts as use. O(1).
@@ -102,13 +104,34 @@ export interface CacheService {
   readonly stats: Effect.Effect<CacheStats>
 }
 
-export class Cache extends Context.Tag("mimosa-cache/cache/Cache")<Cache, CacheService>() {
+/** The entries of everybody who is no tenant, and by `of` those of tenants. */
+export interface MainCacheService extends CacheService {
+  /**
+   * The entries of a tenant, under its own, bare keys: what its scripts have put, and what they will find. A tenant that
+   * was removed has none, and every write is too large for it (`EntryTooLarge`). O(1).
+   *
+   * @example
+   * const visits = yield* cache.of(tenant).get("user_count")
+   */
+  readonly of: (tenant: Tenant) => CacheService
+}
+
+export class Cache extends Context.Tag("mimosa-cache/cache/Cache")<Cache, MainCacheService>() {
   static readonly layer: Layer.Layer<Cache, never, Keyspaces | CacheClock> = Layer.effect(
     Cache,
     Effect.gen(function* () {
       const { main } = yield* Keyspaces
       const clock = yield* CacheClock
-      return make(main, () => clock.nowMs())
+      const nowMs = () => clock.nowMs()
+      const known = new WeakMap<Tenant, CacheService>()
+      return Cache.of({
+        ...make(main, nowMs),
+        of: (tenant) => {
+          const service = known.get(tenant) ?? make(tenant.keyspace, nowMs)
+          known.set(tenant, service)
+          return service
+        }
+      })
     })
   )
 }
@@ -214,7 +237,7 @@ const rejection = ({ refusal }: Keyspace, key: string): Rejected | undefined =>
 const view = (entry: Entry): EntryView => ({
   key: asText(entry.key),
   value: fromValue(entry.value),
-  metadata: entry.meta.metadata,
+  metadata: fromValue(entry.meta.metadata) as EntryView["metadata"],
   tags: entry.meta.tags.map(asText),
   cost: entry.meta.cost,
   version: entry.version,

@@ -37,4 +37,85 @@ export class Rejected extends Data.TaggedError("Rejected")<{
   }
 }
 
+/** A text that was to be read as JSON is none, or no value that can be stored. */
+export class InvalidJson extends Data.TaggedError("InvalidJson")<{
+  /** Characters before the place that is wrong. */
+  readonly at: number
+  readonly reason: string
+}> {
+  override get message(): string {
+    return `the JSON is wrong at character ${this.at}: ${this.reason}`
+  }
+}
+
+/** Bytes that were to be a value's are none, or of a later version. */
+export class InvalidBytes extends Data.TaggedError("InvalidBytes")<{
+  /** Bytes before the place that is wrong. */
+  readonly at: number
+  readonly reason: string
+}> {
+  override get message(): string {
+    return `these bytes are no value, at byte ${this.at}: ${this.reason}`
+  }
+}
+
 export type CacheError = InvalidValue | InvalidTtl | EntryTooLarge | Rejected
+
+/** What was asked of a tenant is against a rule: a name, a limit, a value of its environment. Nothing has changed. */
+export class InvalidTenant extends Data.TaggedError("InvalidTenant")<{
+  /** Which, as `id`, `prefix`, `limits.maxEntries` or `env.api_token`. */
+  readonly field: string
+  readonly value: unknown
+  /** What is wrong, and what would be right. */
+  readonly reason: string
+}> {
+  override get message(): string {
+    return `${this.field} ${shown(this.value)}: ${this.reason}`
+  }
+}
+
+export class TenantExists extends Data.TaggedError("TenantExists")<{ readonly tenant: string }> {
+  override get message(): string {
+    return `there is a tenant '${this.tenant}' already`
+  }
+}
+
+export class TenantNotFound extends Data.TaggedError("TenantNotFound")<{ readonly tenant: string }> {
+  override get message(): string {
+    return `no tenant has the id '${this.tenant}'`
+  }
+}
+
+/** A tenant with this prefix would have keys that are displayed like another's. */
+export class PrefixTaken extends Data.TaggedError("PrefixTaken")<{
+  readonly prefix: string
+  /** In the way: a tenant's prefix, or a key of the main keyspace. */
+  readonly by: { readonly prefix: string } | { readonly key: string }
+}> {
+  override get message(): string {
+    const what =
+      "key" in this.by ? `the key '${this.by.key}' of no tenant` : `a tenant with the prefix '${this.by.prefix}'`
+    return `the prefix '${this.prefix}' cannot be told apart: there is ${what}`
+  }
+}
+
+export class TooManyTenants extends Data.TaggedError("TooManyTenants")<{ readonly limit: number }> {
+  override get message(): string {
+    return `there are ${this.limit} tenants, which is the limit; remove one first`
+  }
+}
+
+export class TenantsNotSaved extends Data.TaggedError("TenantsNotSaved")<{ readonly cause: unknown }> {
+  override get message(): string {
+    return `the change is in effect, but could not be saved and will not survive a restart: ${String(this.cause)}`
+  }
+}
+
+export type TenantError = InvalidTenant | TenantExists | TenantNotFound | PrefixTaken | TooManyTenants | TenantsNotSaved
+
+const shownMax = 80 // characters of what was given, in an error
+
+const shown = (value: unknown): string => {
+  const text = typeof value === "string" ? `'${value}'` : String(value)
+  return text.length <= shownMax ? text : `${text.slice(0, shownMax)}…`
+}

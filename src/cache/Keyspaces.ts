@@ -1,12 +1,14 @@
 /**
  * Who owns the entries: this scope, above every process that serves them, so that no crash below loses a key.
  *
- * One keyspace for now; a keyspace per tenant is opened through the same service. What reacts to its events is given
- * from above as `Reactions`, at construction.
+ * One keyspace is everybody's, and each tenant has one. They react and are gated alike, by what is given from above as
+ * `Reactions`, at construction.
  */
 import { Context, Effect, Layer, Runtime } from "effect"
-import { type EventSink, type Gate, Keyspace } from "../kernel/index.ts"
+import { BytePool, type EventSink, type Gate, Keyspace } from "../kernel/index.ts"
+import { Agenda, Appointment } from "./Agenda.ts"
 import { CacheClock } from "./CacheClock.ts"
+import { SharedMemory } from "./SharedMemory.ts"
 
 /** Takes the keyspaces' events, and is asked before writes: the triggers, in the product; nothing, in a plain cache. */
 export class Reactions extends Context.Tag("mimosa-cache/cache/Reactions")<Reactions, EventSink & Gate>() {
@@ -18,7 +20,7 @@ export class Reactions extends Context.Tag("mimosa-cache/cache/Reactions")<React
   })
 }
 
-/** Is told when a keyspace has something to expire earlier than it said before. Supplied by the scheduler. */
+/** Is told when there is something to do earlier than was known, mostly an expiry. Supplied by the scheduler. */
 export class Wakeups extends Context.Tag("mimosa-cache/cache/Wakeups")<Wakeups, Wakeup>() {
   static readonly layer: Layer.Layer<Wakeups> = Layer.sync(Wakeups, () => new Wakeup())
 }
@@ -55,7 +57,18 @@ export const keyspaceLimitsDefault: KeyspaceLimits = { maxEntries: 50_000, maxBy
 export interface KeyspacesService {
   /** The keyspace of everybody who is no tenant. */
   readonly main: Keyspace
+  /** The main one, then the others in the order in which they were opened. */
   readonly all: () => Iterable<Keyspace>
+  /** Another one, whose bytes count towards what all of the others may hold together. */
+  readonly open: (limits: KeyspaceLimits) => Keyspace
+  /** Empties one that `open` gave, refuses its writes from now on, and forgets it. O(entries). */
+  readonly close: (keyspace: Keyspace) => void
+  /** Does what is due at `nowMs`, by turns, until `isOver` says so; true when nothing is left to do. */
+  readonly advance: (nowMs: number, isOver: () => boolean) => boolean
+  /** When `advance` next has something to do, Infinity for never. O(1). */
+  readonly nextWakeMs: () => number
+  /** Of all but the main one. */
+  readonly shared: SharedMemory
 }
 
 /** A limit that is none would let a keyspace grow without end, or empty it by every write. */
@@ -66,13 +79,20 @@ const checked = ({ maxEntries, maxBytes }: KeyspaceLimits): KeyspaceLimits => {
   return { maxEntries, maxBytes }
 }
 
+/** Bytes that all tenants' entries may hold together. */
+export const tenantBytesMaxDefault = 1024 * 1024 * 1024
+
 const eventLogMax = 100_000 // events; 16 MB of records beside the values that they hold
 
-/** Limits that are no positive numbers are a defect of whoever gives them. `eventLog` is how many events are kept. */
+/**
+ * Limits that are no positive numbers are a defect of whoever gives them. `eventLog` is how many events the main
+ * keyspace keeps, `tenantBytesMax` what all others may hold together.
+ */
 export class Keyspaces extends Context.Tag("mimosa-cache/cache/Keyspaces")<Keyspaces, KeyspacesService>() {
   static readonly layer = (
     limits: Partial<KeyspaceLimits> = {},
-    eventLog = 0
+    eventLog = 0,
+    tenantBytesMax = tenantBytesMaxDefault
   ): Layer.Layer<Keyspaces, never, Reactions | Wakeups | CacheClock> =>
     Layer.effect(
       Keyspaces,
@@ -87,19 +107,48 @@ export class Keyspaces extends Context.Tag("mimosa-cache/cache/Keyspaces")<Keysp
           if ((++thrown & (thrown - 1)) !== 0) return
           Runtime.runSync(runtime)(Effect.logError("a reaction to an event has thrown", { thrown, error }))
         }
-        const main = new Keyspace({
-          ...checked({ ...keyspaceLimitsDefault, ...limits }),
-          clock,
-          sink,
-          gate: sink,
-          onSinkError,
-          wake: wakeup.at
-        })
+        const agenda = new Agenda()
+        const appointments = new Map<Keyspace, Appointment>()
+        const others = new Set<Keyspace>()
+        const openWith = (given: KeyspaceLimits, pool: BytePool): Keyspace => {
+          const wake = (atMs: number): void => {
+            if (agenda.wake(appointment, atMs)) wakeup.at(atMs)
+          }
+          const keyspace = new Keyspace({ ...checked(given), pool, clock, sink, gate: sink, onSinkError, wake })
+          const appointment = new Appointment(keyspace)
+          appointments.set(keyspace, appointment)
+          return keyspace
+        }
+        if (!(tenantBytesMax >= 1)) throw new RangeError(`tenantBytesMax is a number from 1; not ${tenantBytesMax}`)
+        const main = openWith({ ...keyspaceLimitsDefault, ...limits }, new BytePool())
+        const shared = new SharedMemory(tenantBytesMax, () => others)
         if (!(Number.isSafeInteger(eventLog) && eventLog >= 0 && eventLog <= eventLogMax)) {
           throw new RangeError(`eventLog is a whole number from 0 to ${eventLogMax}; not ${eventLog}`)
         }
         if (eventLog > 0) main.log.open(eventLog)
-        return { main, all: () => [main] }
+        return {
+          main,
+          shared,
+          all: () => appointments.keys(),
+          open: (given) => {
+            const keyspace = openWith(given, shared.pool)
+            others.add(keyspace)
+            return keyspace
+          },
+          close: (keyspace) => {
+            const appointment = appointments.get(keyspace)
+            if (appointment === undefined || !others.delete(keyspace)) return
+            keyspace.close()
+            appointments.delete(keyspace)
+            agenda.forget(appointment)
+          },
+          advance: (nowMs, isOver) => {
+            const isDone = agenda.advance(nowMs, isOver)
+            shared.relax()
+            return isDone
+          },
+          nextWakeMs: () => agenda.nextWakeMs()
+        }
       })
     )
 }

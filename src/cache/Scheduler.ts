@@ -1,13 +1,13 @@
 /**
- * The process that makes time pass for the keyspaces: one armed timer, expiry in bounded turns.
+ * The process that makes time pass for the keyspaces: one armed timer, expiry and other work in bounded turns.
  *
- * The timing wheels say when they next have something to do; the scheduler sleeps until the earliest of these. It owns
- * nothing but the timer: when it crashes, entries past their deadline are still found by whoever touches them, and the
- * next scheduler takes up all that is due.
+ * The keyspaces keep an agenda of what is due when; the scheduler sleeps until the first of it. It owns nothing but the
+ * timer: when it crashes, entries past their deadline are still found by whoever touches them, and the next scheduler
+ * takes up all that is due.
  *
- * No wake-up is lost: whoever begins looks at all keyspaces before it first sleeps, so what was said while nobody
- * listened needs no memory; from then on a word leaves a tick in the mailbox, also in the middle of a turn, and every
- * tick ends with a new look and a timer for what it saw. A word that finds a tick waiting adds nothing.
+ * No wake-up is lost: whoever begins looks at the agenda before it first sleeps, so what was said while nobody listened
+ * needs no memory; from then on a word leaves a tick in the mailbox, also in the middle of a turn, and every tick ends
+ * with a new look and a timer for what it saw. A word that finds a tick waiting adds nothing.
  */
 import { Effect } from "effect"
 import { GenServer, Process } from "../actor/index.ts"
@@ -15,8 +15,6 @@ import type { Clock as KernelClock } from "../kernel/index.ts"
 import { CacheClock } from "./CacheClock.ts"
 import { Keyspaces, Wakeups } from "./Keyspaces.ts"
 
-/** Units of wheel work between two looks at the clock, which cost 0.1 µs; a unit that sets off a cascade may take 2 ms. */
-const batchMax = 4
 /** How long a turn of expiry may hold the thread, before clients get theirs. */
 const turnMs = 2
 /** How long a keyspace may sleep at most: what a Node timer can count, 24.8 days. */
@@ -54,16 +52,9 @@ export const Scheduler = GenServer.define<{ readonly info: Tick }>()({
         advance: (nowMs) => {
           isWoken = false
           const endMs = elapsedMs() + turnMs
-          for (const keyspace of keyspaces.all()) {
-            while (keyspace.advance(nowMs, batchMax) === batchMax) if (elapsedMs() >= endMs) return false
-          }
-          return true
+          return keyspaces.advance(nowMs, () => elapsedMs() >= endMs)
         },
-        nextWakeMs: () => {
-          let earliest = Number.POSITIVE_INFINITY
-          for (const keyspace of keyspaces.all()) earliest = Math.min(earliest, keyspace.nextWakeMs())
-          return earliest
-        },
+        nextWakeMs: keyspaces.nextWakeMs,
         clock,
         timer: null,
         turns: 0,

@@ -2,13 +2,28 @@
  * The border between what programs hold (text, bytes, plain objects) and what the kernel stores (bytes as latin1
  * strings, frozen structures). Text is UTF-8; ASCII, the common case, passes as it is.
  */
-import type { Nested, Structured, Value, ValueObject } from "../kernel/index.ts"
-import { InvalidValue } from "./CacheError.ts"
+import {
+  type Nested,
+  type Structured,
+  toFloat,
+  type Value,
+  type ValueArray,
+  type ValueMap,
+  type ValueObject,
+  type WholeFloat
+} from "../kernel/index.ts"
+import { type InvalidJson, InvalidValue } from "./CacheError.ts"
+import { depthMax, exactJson, integerBitsMax, parseJson, parsePlainJson, plainJson } from "./Json.ts"
 
-/** What a program may store: text, bytes, or plain data made of them. Class instances and functions are refused. */
+/**
+ * What a program may store: text, bytes, or plain data made of them. Class instances and functions are refused.
+ *
+ * A number that is whole is an integer to Lua; `toFloat(1)`, a `Number` object, is the float 1.0.
+ */
 export type Input =
   | string
   | number
+  | WholeFloat
   | bigint
   | boolean
   | null
@@ -17,8 +32,22 @@ export type Input =
   | ReadonlyMap<Input, Input>
   | { readonly [key: string]: Input | undefined }
 
-/** What a program gets back: bytes as text where they are UTF-8, else as a Uint8Array; structures as stored. */
-export type Output = string | Structured
+/**
+ * What a program gets back: bytes as text where they are UTF-8, else as a Uint8Array; structures as stored, frozen.
+ *
+ * All numbers are plain ones, Lua's 1.0 is 1: `===` and `typeof` are worth more to a program than a difference that
+ * JavaScript does not make. Who needs it takes the exact JSON (`toExactJson`) or the bytes (`encodeValue`).
+ */
+export type Output =
+  | string
+  | number
+  | bigint
+  | boolean
+  | null
+  | Uint8Array
+  | readonly Output[]
+  | ReadonlyMap<Output, Output>
+  | { readonly [key: string]: Output }
 
 /** Text as the kernel's bytes. */
 export const toBytes = (text: string): string =>
@@ -86,36 +115,93 @@ const copied = (input: unknown, root: string): Structured | InvalidValue => {
   }
 }
 
-export const fromValue = (value: Value): Output =>
-  typeof value === "string" ? (toText(value) ?? Buffer.from(value, "latin1")) : value
-
-/** A value as bytes: what GET answers. Structured values are shown as JSON. */
-export const valueAsBytes = (value: Value): string => (typeof value === "string" ? value : toBytes(toJson(value)))
-
-/**
- * A nested value as JSON text: bytes inside become text with U+FFFD for what is no UTF-8, big integers keep their
- * digits, what JSON has no number for becomes null, and maps become objects with their keys as text.
- */
-export const toJson = (value: Nested): string => {
-  if (typeof value === "bigint") return value.toString()
-  if (value === null || typeof value !== "object") return JSON.stringify(value)
-  if (value instanceof Uint8Array) return JSON.stringify(Buffer.from(value).toString("utf8"))
-  if (Array.isArray(value)) return `[${value.map((item) => toJson(item as Nested)).join(",")}]`
-  const entries = value instanceof Map ? [...value] : Object.entries(value)
-  return `{${entries.map(([key, item]) => `${JSON.stringify(keyText(key))}:${toJson(item as Nested)}`).join(",")}}`
+/** What a program gets: O(size) when a structure is read for the first time, and where it holds whole floats. */
+export const fromValue = (value: Value): Output => {
+  if (typeof value === "string") return toText(value) ?? Buffer.from(value, "latin1")
+  if (typeof value !== "object" || value === null) return value
+  if (value instanceof Number) return value.valueOf()
+  if (withoutFloats.has(value)) return value as Output
+  const plain = withPlainNumbers(value)
+  if (plain === value) withoutFloats.add(value)
+  return plain as Output
 }
 
-const keyText = (key: Nested): string => (typeof key === "string" ? key : toJson(key))
+/** Structures that were looked through and hold no whole float: these are handed out as they are, and at once. */
+const withoutFloats = new WeakSet<object>()
 
+/** The value itself where it holds no whole float, else a copy of it with plain numbers. O(size). */
+const withPlainNumbers = (value: Nested): Nested => {
+  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return value
+  if (value instanceof Number) return value.valueOf()
+  let isSame = true
+  if (Array.isArray(value)) {
+    const items = (value as ValueArray).map((item) => {
+      const plain = withPlainNumbers(item)
+      isSame &&= Object.is(plain, item)
+      return plain
+    })
+    return isSame ? value : Object.freeze(items)
+  }
+  if (value instanceof Map) {
+    const map = new Map<Nested, Nested>()
+    for (const [key, item] of value as ValueMap) {
+      const plain = withPlainNumbers(item)
+      isSame &&= Object.is(plain, item)
+      map.set(key, plain)
+    }
+    return isSame ? value : map
+  }
+  const object: Record<string, Nested> = Object.create(null)
+  for (const name of Object.keys(value)) {
+    const item = (value as ValueObject)[name] as Nested
+    const plain = withPlainNumbers(item)
+    isSame &&= Object.is(plain, item)
+    object[name] = plain
+  }
+  return isSame ? value : Object.freeze(object)
+}
+
+/** A value as bytes: what GET answers. Structured values are shown in the exact form of JSON (Json.ts). */
+export const valueAsBytes = (value: Value): string => (typeof value === "string" ? value : toBytes(exactJson(value)))
+
+/** A value as bytes for who is not us, as a message or a reason: structured values are in the plain form of JSON. */
+export const messageBytes = (value: Value): string => (typeof value === "string" ? value : toBytes(plainJson(value)))
+
+/** A value in the exact form of JSON; bytes on top are a string where they are UTF-8, else `{"$bytes":…}`. */
+export const toExactJson = (value: Value): string =>
+  exactJson(typeof value === "string" ? (toText(value) ?? Buffer.from(value, "latin1")) : value)
+
+/** The value that the exact form, or any ordinary JSON, stands for; a string on top is its bytes. */
+export const fromJson = (text: string): Value | InvalidJson => onTop(parseJson(text))
+
+/** The value of JSON by somebody else, in which `{"$map":…}` and its like are objects as any other. */
+export const fromPlainJson = (text: string): Value | InvalidJson => onTop(parsePlainJson(text))
+
+const onTop = (value: Nested | InvalidJson): Value | InvalidJson => {
+  if (typeof value === "string") return toBytes(value)
+  return value instanceof Uint8Array ? Buffer.from(value).toString("latin1") : value
+}
+
+/** A nested value in the plain form of JSON, for who is not us: payloads, log lines, answers of the API. */
+export const toJson: (value: Nested) => string = plainJson
+
+const wellFormed = (text: string): string => (loneSurrogate.test(text) ? Buffer.from(text).toString() : text)
+
+const loneSurrogate = /\p{Surrogate}/u
 const isAscii = /^[\0-\x7f]*$/
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
-const depthMax = 16 // levels; as deep as a value may go into Lua
 
 const copy = (input: unknown, path: string, depth: number): Nested => {
-  if (input === null || typeof input === "string" || typeof input === "boolean") return input
-  if (typeof input === "number" || typeof input === "bigint") return input
-  if (depth >= depthMax) throw new InvalidValue({ path, reason: `it is nested deeper than ${depthMax} levels` })
+  if (typeof input === "string") return wellFormed(input) // half a surrogate pair becomes U+FFFD, as it does on top
+  if (input === null || typeof input === "boolean") return input
+  if (typeof input === "number") return input
+  if (typeof input === "bigint") {
+    if (BigInt.asIntN(integerBitsMax, input) === input) return input
+    throw new InvalidValue({ path, reason: `an integer has at most ${integerBitsMax} bits` })
+  }
   if (input instanceof Uint8Array) return new Uint8Array(input) // not slice: a Buffer's shares its memory
+  if (input instanceof Number) return toFloat(input.valueOf())
+  if (depth >= depthMax) throw new InvalidValue({ path, reason: `it is nested deeper than ${depthMax} levels` })
   if (Array.isArray(input)) {
     const items = new Array<Nested>(input.length) // of its exact length: one that grows keeps up to half as much in reserve
     for (let i = 0; i < input.length; i++) items[i] = copy(input[i], `${path}[${i}]`, depth + 1)
@@ -124,7 +210,7 @@ const copy = (input: unknown, path: string, depth: number): Nested => {
   if (input instanceof Map) {
     const map = new Map<Nested, Nested>()
     for (const [key, item] of input) {
-      const copiedKey = copy(key, `${path}.key`, depth + 1)
+      const copiedKey = copy(key instanceof Number ? key.valueOf() : key, `${path}.key`, depth + 1)
       map.set(copiedKey, copy(item, `${path}.get(${toJson(copiedKey)})`, depth + 1))
     }
     return map
@@ -138,7 +224,7 @@ const copy = (input: unknown, path: string, depth: number): Nested => {
   }
   const object: Record<string, Nested> = Object.create(null)
   for (const [key, item] of Object.entries(input)) {
-    if (item !== undefined) object[key] = copy(item, `${path}.${key}`, depth + 1)
+    if (item !== undefined) object[wellFormed(key)] = copy(item, `${path}.${key}`, depth + 1)
   }
   return Object.freeze(object)
 }

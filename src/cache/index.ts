@@ -1,7 +1,30 @@
 export { Bus } from "./Bus.ts"
-export { Cache, type CacheService, type CacheStats, type EntryView, make, type SetOptions } from "./Cache.ts"
+export {
+  Cache,
+  type CacheService,
+  type CacheStats,
+  type EntryView,
+  type MainCacheService,
+  make,
+  type SetOptions
+} from "./Cache.ts"
 export { CacheClock } from "./CacheClock.ts"
-export { type CacheError, EntryTooLarge, InvalidTtl, InvalidValue, Rejected } from "./CacheError.ts"
+export {
+  type CacheError,
+  EntryTooLarge,
+  InvalidBytes,
+  InvalidJson,
+  InvalidTenant,
+  InvalidTtl,
+  InvalidValue,
+  PrefixTaken,
+  Rejected,
+  type TenantError,
+  TenantExists,
+  TenantNotFound,
+  TenantsNotSaved,
+  TooManyTenants
+} from "./CacheError.ts"
 export { EventBus, type Subscriber } from "./EventBus.ts"
 export {
   type KeyspaceLimits,
@@ -9,20 +32,30 @@ export {
   type KeyspacesService,
   keyspaceLimitsDefault,
   Reactions,
+  tenantBytesMaxDefault,
   Wakeup,
   Wakeups
 } from "./Keyspaces.ts"
 export { Scheduler } from "./Scheduler.ts"
+export { Tenant, type TenantLimits, tenantLimitRanges, tenantLimitsDefault } from "./Tenant.ts"
+export type { CreationError, NewTenant, TenantListener } from "./TenantRegistry.ts"
+export { TenantStore } from "./TenantStore.ts"
+export { Tenants, type TenantsService, type TenantsSettings, tenantsMaxDefault } from "./Tenants.ts"
 export { TurnClock } from "./TurnClock.ts"
+export { codecVersion, decodeValue, encodeValue } from "./ValueCodec.ts"
 export {
   appendBytes,
   asText,
+  fromJson,
+  fromPlainJson,
   fromValue,
   type Input,
   lossyText,
+  messageBytes,
   type Output,
   onePiece,
   toBytes,
+  toExactJson,
   toJson,
   toMetadata,
   toText,

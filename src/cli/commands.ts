@@ -90,6 +90,15 @@ const prune = flag("prune", { meaning: "Remove the triggers that no file says." 
 const verbose = flag("verbose", { meaning: "Name the triggers that only the server has, too." })
 const followArgument = { name: "[-f]", meaning: "As --follow." }
 
+const egressAllow = texts("egress-allow", "<list>", {
+  meaning: "Private addresses that webhooks and scripts may reach; may be repeated.",
+  variable: "MIMOSA_EGRESS_ALLOW"
+})
+const httpAllow = texts("http-allow", "<list>", {
+  meaning: "Hosts that tenants' scripts may reach by http.request; may be repeated.",
+  variable: "MIMOSA_HTTP_ALLOW"
+})
+
 export const commands: readonly CommandRow[] = [
   command({
     path: "serve",
@@ -147,10 +156,8 @@ export const commands: readonly CommandRow[] = [
       enableDebugCommand: flag("enable-debug-command", {
         meaning: "Allow DEBUG CRASH, which crashes a process to show that it comes back."
       }),
-      egressAllow: texts("egress-allow", "<list>", {
-        meaning: "Private addresses that webhooks may reach; may be repeated.",
-        variable: "MIMOSA_EGRESS_ALLOW"
-      }),
+      egressAllow,
+      httpAllow,
       logFormat: choice("log-format", ["json", "pretty"], {
         meaning: "How records look on stderr.",
         variable: "MIMOSA_LOG_FORMAT",
@@ -160,6 +167,7 @@ export const commands: readonly CommandRow[] = [
     notes: [
       "Public addresses are always open to webhooks. An item of --egress-allow is host[:port], ip[:port], [ipv6]:port,",
       "ip/bits or *; commas separate several: --egress-allow 127.0.0.1:9000,10.0.0.0/8",
+      "Scripts reach no host that --http-allow does not name: --http-allow api.example.com,*.partner.example:8443",
       "",
       "Ends with 0 after SIGINT or SIGTERM, 1 when it cannot start, 70 when its processes cannot be kept running."
     ],
@@ -381,6 +389,44 @@ export const commands: readonly CommandRow[] = [
     },
     notes: ["  mimosa logs", "  mimosa logs audit --count 100", "  mimosa logs -f"],
     run: async (options, args) => (await import("./logs.ts")).logs(options, args)
+  }),
+  command({
+    path: "run",
+    summary: "Run a script's function: here, with a cache of its own, or on a server for a tenant.",
+    arguments: [
+      { name: "<script.lua>", meaning: "The script; - for stdin." },
+      { name: "[function]", meaning: "Its global function; main by default." }
+    ],
+    options: {
+      arg: texts("arg", "<json>", { meaning: "An argument: JSON, or a text that is none; once for each." }),
+      prefix: text("prefix", "<prefix>", {
+        meaning: "Here: the tenant's prefix; keys are shown as prefix:key.",
+        byDefault: "local"
+      }),
+      env: texts("env", "<name=value>", { meaning: "Here: a frozen global, JSON or a text; may be repeated." }),
+      seed: integer("seed", "<n>", {
+        meaning: "Here: where math.random begins.",
+        min: -(2 ** 31),
+        max: 2 ** 31 - 1
+      }),
+      repeat: integer("repeat", "<n>", {
+        meaning: "Here: so many runs over one cache.",
+        byDefault: 1,
+        min: 1,
+        max: 1_000_000
+      }),
+      egressAllow,
+      httpAllow,
+      tenant: text("tenant", "<id>", { meaning: "On the server: the tenant for whom it runs." }),
+      ...clientOptions
+    },
+    notes: [
+      "What the script prints goes to stderr, and what it returns to stdout, as JSON: 1 is an integer, 1.0 a float.",
+      "",
+      "  mimosa run rate-limit.lua check_rate_limit --prefix tenant_123 --arg alice --arg 5 --arg 60",
+      "  mimosa run report.lua --tenant tenant_123 --port 6380"
+    ],
+    run: async (options, args) => (await import("./run.ts")).run(options, args)
   }),
   command({
     path: "shell",

@@ -6,12 +6,15 @@
 import { Effect } from "effect"
 import { Metrics, type Mounted, ProcessTree } from "../App.ts"
 import { GenServer, Supervisor } from "../actor/index.ts"
-import { Bus, Keyspaces, type TurnClock } from "../cache/index.ts"
+import { Bus, Keyspaces, Tenants, type TurnClock } from "../cache/index.ts"
+import { Scripts } from "../scripting/index.ts"
 import { DebugPort } from "../server/DebugPort.ts"
 import { HttpListener } from "../server/HttpListener.ts"
 import type { Readiness } from "../server/Readiness.ts"
 import * as RespListener from "../server/RespListener.ts"
+import * as ScriptCommands from "../server/ScriptCommands.ts"
 import type { ServerStats } from "../server/ServerState.ts"
+import * as TenantCommands from "../server/TenantCommands.ts"
 import * as TriggerCommands from "../server/TriggerCommands.ts"
 import { Triggers } from "../triggers/index.ts"
 
@@ -40,14 +43,20 @@ export const listeners = (options: ListenersOptions): Mounted => {
       const bus = yield* Bus
       const { read } = yield* ProcessTree
       const { port: triggers, childSpec: triggerCommands } = TriggerCommands.make(yield* Triggers)
+      const { port: tenants, childSpec: tenantCommands } = TenantCommands.make(yield* Tenants)
+      const { port: scripts, childSpec: scriptCommands } = ScriptCommands.make(yield* Scripts)
       const debug = enableDebugCommand ? new DebugPort(read) : undefined
-      const views = { readiness, metrics: yield* Metrics, processes: read, triggers, password }
+      const metrics = yield* Metrics
+      const engines = { triggers, tenants, scripts }
+      const views = { readiness, metrics, processes: read, ...engines, password, nowMs: () => clock.nowMs() }
       return yield* Supervisor.startLink({
         label: "listeners",
         children: [
           GenServer.childSpec(HttpListener, { host, port: httpPort, views, readiness }),
           triggerCommands,
-          RespListener.childSpec({ host, port, password, readiness, stats, clock, keyspace, bus, triggers, debug })
+          tenantCommands,
+          scriptCommands,
+          RespListener.childSpec({ host, port, password, readiness, stats, clock, keyspace, bus, ...engines, debug })
         ]
       })
     })

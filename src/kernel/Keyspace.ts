@@ -15,9 +15,11 @@
  * changed; what it changes itself comes before the operation that it was asked for, in the same settling.
  *
  * Invariants: every live entry has exactly one slot; it is on the wheel exactly when `expiresAtMs` is not 0; `bytes`
- * is the sum over the entries; entries and bytes are within their limits when an operation returns.
+ * is the sum over the entries; entries and bytes are within their limits when an operation returns. Where limits are
+ * lowered below what is there, it may stay until `advance` has evicted it, but no operation leaves more of it.
  */
 import { LRUCache } from "lru-cache"
+import { BytePool } from "./BytePool.ts"
 import { Cause, causeBit } from "./Cause.ts"
 import { EventLog } from "./EventLog.ts"
 import { type Gate, PendingWrite } from "./Gate.ts"
@@ -37,6 +39,8 @@ export interface KeyspaceOptions {
   readonly maxEntries: number
   /** Bytes at most, as `byteSize` counts keys, values and metadata, with `entryBytes` for each entry. */
   readonly maxBytes: number
+  /** What it holds is counted there too; a pool of its own where there is none. */
+  readonly pool?: BytePool
   readonly clock: Clock
   readonly sink: EventSink
   /** Asked before writes and deletes of keys whose watchers want that. */
@@ -117,16 +121,31 @@ export class Keyspace {
   }
   /** Why the gate refused the last `set` or `delete`; null where it did not, though these may have answered false. */
   refusal: string | null = null
+  /**
+   * What sink and gate have worked for its operations so far, in a unit of theirs, as far as they count it here. Who has
+   * somebody pay for an operation looks at it before and after.
+   */
+  reactionWork = 0
   /** Set by whoever changes entries on behalf of a trigger, for the events that come of it. */
   origin: EventOrigin | null = null
   /** Counts the changes; each entry carries the count of its own last one. */
   version = 0
   bytes = 0
 
-  private readonly lru = new LRUCache<string, Entry>({ maxSize: Number.MAX_SAFE_INTEGER })
+  private lru = emptyLru()
   private readonly slots = new SlotTable<Entry>()
   private readonly wheel: TimingWheel
-  private wheelCapacity = 64
+  private wheelCapacity = 0
+  private readonly pool: BytePool
+  /** The limits as they were given. */
+  private entryLimit: number
+  private byteLimit: number
+  /** The limits as they hold: above those that were given while more is there, and then no higher than that. */
+  private entriesMax: number
+  private bytesMax: number
+  /** What `shrinkTo` wants to be left. */
+  private shrinkBytes = Number.POSITIVE_INFINITY
+  private isShrinking = false
   private wakeAtMs = Number.POSITIVE_INFINITY
   private isAdvancing = false
   private sequence = 0
@@ -145,6 +164,11 @@ export class Keyspace {
 
   constructor(private readonly options: KeyspaceOptions) {
     this.wheel = new TimingWheel(options.clock.nowMs(), this.wheelCapacity)
+    this.pool = options.pool ?? new BytePool()
+    this.entryLimit = options.maxEntries
+    this.byteLimit = options.maxBytes
+    this.entriesMax = options.maxEntries
+    this.bytesMax = options.maxBytes
   }
 
   /** Entries that are there, those past their deadline that nothing has found yet included. */
@@ -153,11 +177,11 @@ export class Keyspace {
   }
 
   get maxEntries(): number {
-    return this.options.maxEntries
+    return this.entryLimit
   }
 
   get maxBytes(): number {
-    return this.options.maxBytes
+    return this.byteLimit
   }
 
   /** Entries with a deadline. */
@@ -184,6 +208,14 @@ export class Keyspace {
     return entry.value
   }
 
+  /** Counts as use of an entry and has no other consequence: no event, no hit. False where there is none. O(1). */
+  use(key: string): boolean {
+    const entry = this.lru.get(key, lookup)
+    const isThere = entry !== undefined && !this.hasExpired(entry)
+    this.settle()
+    return isThere
+  }
+
   /** A look without consequences: no event, no use, and an entry past its deadline is left for others to expire. O(1). */
   peek(key: string): Entry | undefined {
     const entry = this.lru.peek(key, lookup)
@@ -203,7 +235,7 @@ export class Keyspace {
     }
     const keptMeta = entry !== undefined && (flags & SetFlag.keepMeta) !== 0 ? entry.meta : meta
     const size = entrySize(key, value, keptMeta)
-    if (size > this.options.maxBytes) {
+    if (size > this.byteLimit) {
       this.stats.refused++
       this.settle()
       this.refusal = null
@@ -217,7 +249,7 @@ export class Keyspace {
       const added = new Entry(key, value, keptMeta, expiresAtMs, this.version, isLocal, size, 0)
       added.slot = this.slots.take(added)
       this.lru.set(key, added, unitSize)
-      this.bytes += size
+      this.count(size)
       if (expiresAtMs !== 0) this.schedule(added.slot, expiresAtMs)
       this.recordIfWanted(cause, added, value, undefined)
     } else {
@@ -227,12 +259,13 @@ export class Keyspace {
       entry.meta = keptMeta
       entry.version = this.version
       entry.isLocal = isLocal
-      this.bytes += size - oldSize
+      this.count(size - oldSize)
       entry.bytes = size
       if ((flags & SetFlag.keepTtl) === 0 && entry.expiresAtMs !== expiresAtMs) this.reschedule(entry, expiresAtMs)
       this.recordIfWanted(cause, entry, value, oldValue, oldSize)
     }
-    while (this.lru.size > this.options.maxEntries || this.bytes > this.options.maxBytes) this.evictOne()
+    while (this.lru.size > this.entriesMax || this.bytes > this.bytesMax) this.evictOne()
+    if (this.pool.bytes > this.pool.alarmBytes) this.pool.onAlarm()
     this.settle()
     this.refusal = null
     return true
@@ -310,10 +343,10 @@ export class Keyspace {
     if ((this.trie.mask & flushKeyBit) !== 0) {
       for (const entry of this.lru.rvalues()) this.recordFlushed(entry as Entry)
     }
-    this.lru.clear()
+    this.lru = emptyLru() // clearing one costs O(n)
     this.slots.clear()
     this.wheel.clear()
-    this.bytes = 0
+    this.count(-this.bytes)
     this.version++
     this.stats.flushes++
     const match = (this.trie.mask & flushBit) === 0 ? unmatched : this.trie.match("")
@@ -332,23 +365,47 @@ export class Keyspace {
   }
 
   /**
-   * Expires what is due at `nowMs`, in the order of the deadlines, with at most `limit` units of work; `limit` back
-   * means that there may be more. Afterwards `wake` is called again for what comes earlier than `nextWakeMs`.
+   * Other limits from now on. What is there beyond them stays until `advance` has evicted it, the least recently used
+   * first; meanwhile a write takes out as much as it brings. O(1).
+   */
+  limit(maxEntries: number, maxBytes: number): void {
+    this.entryLimit = maxEntries
+    this.byteLimit = maxBytes
+    this.beginShrinking()
+  }
+
+  /** Lets `advance` evict, the least recently used first, until `bytes` are left. The limits stay as they are. O(1). */
+  shrinkTo(bytes: number): void {
+    this.shrinkBytes = Math.min(this.shrinkBytes, bytes)
+    this.beginShrinking()
+  }
+
+  /** Removes everything as `flush` does, and from then on refuses every write as too large. */
+  close(): void {
+    this.flush()
+    this.limit(0, 0)
+  }
+
+  /**
+   * Expires what is due at `nowMs`, in the order of the deadlines, then evicts what is beyond lowered limits, with at
+   * most `limit` units of work; `limit` back means that there may be more. Afterwards `wake` is called again for what
+   * comes earlier than `nextWakeMs`.
    */
   advance(nowMs: number, limit: number): number {
     if (this.isAdvancing) return 0
     this.isAdvancing = true
     try {
-      return this.wheel.advance(nowMs, limit, this.expireAndSettleSlot)
+      const work = this.wheel.advance(nowMs, limit, this.expireAndSettleSlot)
+      return this.isShrinking ? work + this.shrink(limit - work) : work
     } finally {
       this.isAdvancing = false
-      this.wakeAtMs = this.wheel.nextWakeMs()
+      this.wakeAtMs = this.nextWakeMs()
     }
   }
 
-  /** When `advance` next has something to do, Infinity for never. */
+  /** When `advance` next has something to do, Infinity for never; 0, which has passed, while there is too much. */
   nextWakeMs(): number {
-    return this.wheel.nextWakeMs()
+    return this.isShrinking ? 0 : this.wheel.nextWakeMs()
   }
 
   /**
@@ -408,7 +465,10 @@ export class Keyspace {
     if (entries !== this.lru.size) throw new Error(`${entries} slots for ${this.lru.size} entries`)
     if (bytes !== this.bytes) throw new Error(`entries sum to ${bytes} bytes, ${this.bytes} counted`)
     if (expiring !== this.wheel.size) throw new Error(`${expiring} deadlines, ${this.wheel.size} on the wheel`)
-    if (entries > this.options.maxEntries || bytes > this.options.maxBytes) throw new Error("a limit is exceeded")
+    if (entries > this.entriesMax || bytes > this.bytesMax) throw new Error("a limit is exceeded")
+    if (!this.isShrinking && (this.entriesMax !== this.entryLimit || this.bytesMax !== this.byteLimit)) {
+      throw new Error("a lowered limit is forgotten")
+    }
     this.wheel.checkInvariants()
   }
 
@@ -529,6 +589,38 @@ export class Keyspace {
     }
   }
 
+  private count(bytes: number): void {
+    this.bytes += bytes
+    this.pool.bytes += bytes
+  }
+
+  private beginShrinking(): void {
+    this.tighten()
+    if (!this.isShrinking || this.isAdvancing) return
+    this.wakeAtMs = this.options.clock.nowMs()
+    this.options.wake(this.wakeAtMs)
+  }
+
+  /** Takes the limits that hold down to what is there now, and no further than they were given. */
+  private tighten(): void {
+    const bytes = Math.min(this.byteLimit, this.shrinkBytes)
+    this.isShrinking = this.lru.size > this.entryLimit || this.bytes > bytes
+    if (!this.isShrinking) this.shrinkBytes = Number.POSITIVE_INFINITY
+    this.entriesMax = Math.max(this.entryLimit, this.lru.size)
+    this.bytesMax = this.isShrinking ? Math.max(bytes, this.bytes) : this.byteLimit
+  }
+
+  /** Evicts at most `limit` entries that are too many, and returns how many. A reaction may change what is there. */
+  private shrink(limit: number): number {
+    let work = 0
+    for (this.tighten(); this.isShrinking && work < limit; this.tighten()) {
+      work++
+      this.evictOne()
+      this.settle()
+    }
+    return work
+  }
+
   private remove(entry: Entry, cause: Cause): void {
     this.lru.delete(entry.key)
     this.forget(entry, cause)
@@ -538,7 +630,7 @@ export class Keyspace {
   private forget(entry: Entry, cause: Cause): void {
     this.slots.release(entry.slot)
     if (entry.expiresAtMs !== 0) this.wheel.cancel(entry.slot)
-    this.bytes -= entry.bytes
+    this.count(-entry.bytes)
     this.version++
     this.recordIfWanted(cause, entry, undefined, entry.value)
   }
@@ -558,7 +650,7 @@ export class Keyspace {
 
   private schedule(slot: number, expiresAtMs: number): void {
     if (slot >= this.wheelCapacity) {
-      this.wheelCapacity = Math.max(slot + 1, this.wheelCapacity * 2)
+      this.wheelCapacity = Math.max(wheelCapacityMin, slot + 1, this.wheelCapacity * 2)
       this.wheel.grow(this.wheelCapacity)
     }
     const wakeMs = this.wheel.schedule(slot, expiresAtMs)
@@ -699,7 +791,10 @@ const beforeDeleteBit = causeBit(Cause.beforeDelete)
 const ungated = SetFlag.fill | SetFlag.passed
 /** What the event of a whole flush is about. */
 const nowhere = new Entry("", "", noMeta, 0, 0, false, 0, -1)
+const wheelCapacityMin = 64 // slots; until one has a deadline there is room for none
 const queueKeptMax = 1_024 // places; what one flush of many keys has grown is not kept for ever
+
+const emptyLru = () => new LRUCache<string, Entry>({ maxSize: Number.MAX_SAFE_INTEGER })
 
 // lru-cache writes into the options that it is given; ours are made once and used again.
 const lookup = {}

@@ -15,13 +15,14 @@
  *     are intrusive; unlike there `advance` is bounded and resumable, because it shares its thread with clients.
  */
 export class TimingWheel {
-  private readonly heads = new Int32Array(buckets).fill(none)
-  private readonly tails = new Int32Array(buckets).fill(none)
+  // Empty until there is room for a slot: of many small keyspaces most have no deadline.
+  private heads = noSlots
+  private tails = noSlots
   private readonly occupied = new Int32Array(levels * 2)
-  private next: Int32Array
-  private prev: Int32Array
-  private bucketOf: Int16Array
-  private deadlines: Float64Array
+  private next = noSlots
+  private prev = noSlots
+  private bucketOf = noBuckets
+  private deadlines = noDeadlines
   /** The millisecond up to which everything has fired, itself included once its bucket is empty. */
   private tick: number
   private linked = 0
@@ -29,10 +30,7 @@ export class TimingWheel {
 
   constructor(nowMs: number, capacity: number) {
     this.tick = nowMs
-    this.next = new Int32Array(capacity).fill(none)
-    this.prev = new Int32Array(capacity).fill(none)
-    this.bucketOf = new Int16Array(capacity).fill(none)
-    this.deadlines = new Float64Array(capacity)
+    if (capacity > 0) this.grow(capacity)
   }
 
   /** How many slots have a deadline. */
@@ -42,6 +40,10 @@ export class TimingWheel {
 
   grow(capacity: number): void {
     const from = this.next.length
+    if (from === 0) {
+      this.heads = new Int32Array(buckets).fill(none)
+      this.tails = new Int32Array(buckets).fill(none)
+    }
     this.next = extended(this.next, new Int32Array(capacity))
     this.prev = extended(this.prev, new Int32Array(capacity))
     this.bucketOf = extended(this.bucketOf, new Int16Array(capacity)).fill(none, from)
@@ -140,9 +142,10 @@ export class TimingWheel {
     let seen = 0
     for (let bucket = 0; bucket < buckets; bucket++) {
       const bit = ((this.occupied[bucket >> 5] as number) >>> (bucket & 31)) & 1
-      if ((bit === 1) !== (this.heads[bucket] !== none)) throw new Error(`occupancy of bucket ${bucket} is wrong`)
+      const head = this.heads[bucket] ?? none
+      if ((bit === 1) !== (head !== none)) throw new Error(`occupancy of bucket ${bucket} is wrong`)
       let before = none
-      for (let slot = this.heads[bucket] as number; slot !== none; slot = this.next[slot] as number) {
+      for (let slot = head; slot !== none; slot = this.next[slot] as number) {
         if (this.bucketOf[slot] !== bucket || this.prev[slot] !== before) throw new Error(`slot ${slot} is mislinked`)
         const deadline = this.deadlines[slot] as number
         const level = Math.floor(bucket / width)
@@ -155,7 +158,7 @@ export class TimingWheel {
         before = slot
         seen++
       }
-      if (this.tails[bucket] !== before) throw new Error(`tail of bucket ${bucket} is wrong`)
+      if ((this.tails[bucket] ?? none) !== before) throw new Error(`tail of bucket ${bucket} is wrong`)
     }
     if (seen !== this.linked) throw new Error(`${seen} slots linked, ${this.linked} counted`)
   }
@@ -211,6 +214,10 @@ const levels = 7
 const buckets = width * levels
 const spans = Array.from({ length: levels + 1 }, (_, level) => width ** level) // ms a bucket, by level
 const horizon = width ** levels // ms; a later deadline waits at the rim and is placed again when it gets there
+
+const noSlots = new Int32Array(0)
+const noBuckets = new Int16Array(0)
+const noDeadlines = new Float64Array(0)
 
 const extended = <A extends Int32Array | Int16Array>(from: A, into: A): A => {
   into.set(from)

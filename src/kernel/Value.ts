@@ -8,7 +8,29 @@
  */
 export type Value = string | Structured
 
-export type Structured = number | bigint | boolean | null | Uint8Array | ValueArray | ValueMap | ValueObject
+export type Structured =
+  | number
+  | bigint
+  | WholeFloat
+  | boolean
+  | null
+  | Uint8Array
+  | ValueArray
+  | ValueMap
+  | ValueObject
+
+/**
+ * A Lua float that is a whole number, such as 1.0: a frozen `Number` object, since the number 1 is the integer 1. To
+ * arithmetic and JSON it is a number like any other. All other floats (0.5, -0, 1e300, infinities, NaN) are numbers,
+ * which no integer could be; integers past 2^53 are bigints. Never a key: Lua makes integers of such keys.
+ * The sandbox makes the same objects by itself, as neither room may import the other.
+ */
+// biome-ignore lint/complexity/noBannedTypes: the object is meant, not the primitive
+export type WholeFloat = Number
+
+/** The Lua float of this value: a number where no integer looks like it, else the object that tells 1.0 from 1. */
+export const toFloat = (value: number): number | WholeFloat =>
+  Number.isSafeInteger(value) && !Object.is(value, -0) ? Object.freeze(Object(value)) : value
 
 /** A value inside a structured one. */
 export type Nested = string | Structured
@@ -47,6 +69,7 @@ const structuredSize = (value: Structured): number => {
   if (typeof value === "bigint") return bigintSize(value)
   if (value === null || typeof value !== "object") return 0
   if (value instanceof Uint8Array) return uint8ArrayBytes + value.length
+  if (value instanceof Number) return wholeFloatBytes + structuredSize(value.valueOf())
   if (Array.isArray(value)) {
     let bytes = arrayBytes + placeBytes * value.length
     for (const item of value as ValueArray) bytes += nestedSize(item)
@@ -86,6 +109,7 @@ const int64Max = 2n ** 63n - 1n
 // What V8 spends, in bytes, on a 64-bit machine without compressed pointers (as Node is built).
 const placeBytes = 8 // a reference or a small integer, in an array
 const doubleBytes = 16 // a number that is no 32-bit integer has a record of its own
+const wholeFloatBytes = 32 // the object around the number
 const stringBytes = 24 // header, hash, length, and what is lost to rounding up to 8
 const bigintBytes = 24 // header and the first 64 bits
 const arrayBytes = 48 // the array and the header of its elements
@@ -99,7 +123,9 @@ const metaBytes = 64 // the record of metadata, tags and cost, and the cost's ow
 /**
  * Whether two values are the same bytes or the same structure. O(size).
  *
- * Numbers compare as `Object.is` does; a map's keys as its own `has` does, so structures used as keys by identity.
+ * Numbers compare as `Object.is` does, and 1.0 is another value than 1: `math.type` tells them apart, and so does GET.
+ * A map's keys compare as its own `has` does, but for bytes, which are the same key when they are the same bytes; so
+ * structures that only a program can use as keys are compared by identity.
  */
 export const sameValue = (a: Nested | undefined, b: Nested | undefined): boolean => {
   if (Object.is(a, b)) return true
@@ -108,17 +134,45 @@ export const sameValue = (a: Nested | undefined, b: Nested | undefined): boolean
     if (!(a instanceof Uint8Array && b instanceof Uint8Array) || a.length !== b.length) return false
     return a.every((byte, i) => byte === b[i])
   }
+  if (a instanceof Number || b instanceof Number) {
+    return a instanceof Number && b instanceof Number && Object.is(a.valueOf(), b.valueOf())
+  }
   if (Array.isArray(a) || Array.isArray(b)) {
     if (!(Array.isArray(a) && Array.isArray(b)) || a.length !== b.length) return false
     return a.every((item, i) => sameValue(item as Nested, b[i] as Nested))
   }
-  if (a instanceof Map || b instanceof Map) {
-    if (!(a instanceof Map && b instanceof Map) || a.size !== b.size) return false
-    for (const [key, item] of a) if (!b.has(key) || !sameValue(item as Nested, b.get(key) as Nested)) return false
-    return true
-  }
+  if (a instanceof Map || b instanceof Map) return a instanceof Map && b instanceof Map && sameMap(a, b)
   const [left, right] = [a as ValueObject, b as ValueObject]
   const keys = Object.keys(left)
   if (keys.length !== Object.keys(right).length) return false
   return keys.every((key) => Object.hasOwn(right, key) && sameValue(left[key], right[key]))
+}
+
+const sameMap = (a: ValueMap, b: ValueMap): boolean => {
+  if (a.size !== b.size) return false
+  const [left, right] = [withPlainKeys(a), withPlainKeys(b)]
+  for (const [key, item] of left) if (!right.has(key) || !sameValue(item, right.get(key))) return false
+  return left.size === right.size
+}
+
+/**
+ * The map itself; where it has bytes as keys, which a Map finds by identity alone, another with texts in their place.
+ * Such a text begins with half a surrogate pair, as no text out of Lua or off the wire does. O(size).
+ */
+export const withPlainKeys = (map: ValueMap): ValueMap => {
+  let hasBytes = false
+  for (const key of map.keys()) hasBytes ||= key instanceof Uint8Array
+  if (!hasBytes) return map
+  const plain = new Map<Nested, Nested>()
+  for (const [key, item] of map) plain.set(key instanceof Uint8Array ? bytesMark + latin1Of(key) : key, item)
+  return plain
+}
+
+/** What stands before the bytes of a key that `withPlainKeys` has made a text of. */
+export const bytesMark = "\ud800"
+
+const latin1Of = (bytes: Uint8Array): string => {
+  let text = ""
+  for (const byte of bytes) text += String.fromCharCode(byte)
+  return text
 }

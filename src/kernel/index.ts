@@ -1,4 +1,6 @@
+export { BytePool } from "./BytePool.ts"
 export { allCauses, allInterests, Cause, type CauseName, causeBit, causeNames } from "./Cause.ts"
+export { CompiledGlob } from "./CompiledGlob.ts"
 export { EventLog, eventLogBytesDefault } from "./EventLog.ts"
 export { type Gate, PendingWrite } from "./Gate.ts"
 export { globMatches, isLiteral } from "./Glob.ts"
@@ -8,14 +10,18 @@ export { type Pattern, PatternError, parsePattern, patternMatches } from "./Patt
 export { globBytesMax, globsMax, Match, PatternTrie, unmatched, type Watcher } from "./PatternTrie.ts"
 export {
   byteSize,
+  bytesMark,
   type Meta,
   metaByteSize,
   type Nested,
   noMeta,
   type Structured,
   sameValue,
+  toFloat,
   type Value,
   type ValueArray,
   type ValueMap,
-  type ValueObject
+  type ValueObject,
+  type WholeFloat,
+  withPlainKeys
 } from "./Value.ts"

@@ -25,6 +25,15 @@ import { crossingShift, Refusal } from "./LuaCodec.ts"
  */
 export type HostFunction = (call: HostCall) => void
 
+/** What a script that waits gets instead of an answer: a Lua error with this message, at the line that called. */
+export class AnswerError {
+  readonly message: string
+
+  constructor(message: string) {
+    this.message = message
+  }
+}
+
 /** A Lua type by its name in Lua; `"none"` where there is no such argument. */
 export type LuaKind = "none" | "nil" | "boolean" | "userdata" | "number" | "string" | "table" | "function" | "thread"
 
@@ -40,13 +49,23 @@ export class HostCall {
   private firstAt: Pointer = 0
   private firstLength = 0
   private code = 0
+  private readonly canWait: (() => boolean) | undefined
 
-  constructor(memory: Memory, lua: LuaExports, spend: Spend, codec: LuaCodec, frame: EventFrame) {
+  /** `canWait`: whether what runs can be suspended now; left out where nothing ever can. */
+  constructor(
+    memory: Memory,
+    lua: LuaExports,
+    spend: Spend,
+    codec: LuaCodec,
+    frame: EventFrame,
+    canWait?: () => boolean
+  ) {
     this.memory = memory
     this.lua = lua
     this.spend = spend
     this.codec = codec
     this.frame = frame
+    this.canWait = canWait
   }
 
   /** Calls the function with these arguments and answers the shim's code. For the machine alone. */
@@ -67,7 +86,7 @@ export class HostCall {
    * What the methods here do (strings and values, both ways) is charged by them.
    */
   charge(units: number): boolean {
-    if (this.spend(Math.max(0, Math.min(units, chargeMax)))) return true
+    if (this.spend(units > 0 ? Math.min(units, chargeMax) : 0)) return true
     this.fail(overMessage)
     return false
   }
@@ -135,10 +154,19 @@ export class HostCall {
     this.code = answer.integer
   }
 
-  /** A structured value; one that cannot cross fails the call. */
-  returnValue(value: LuaValue): void {
+  /** One of its own arguments, as it is: also a function, or the very table. Nil where there is no such argument. */
+  returnArgument(index: number): void {
+    this.lua.lua_pushvalue(this.L, index)
+    this.code = 1
+  }
+
+  /**
+   * A structured value; one that cannot cross fails the call. `keepsNull`: what is null within it is the codec's null in
+   * Lua; else it is nil there, and so not there.
+   */
+  returnValue(value: LuaValue, keepsNull = false): void {
     const at = this.frame.end
-    const end = this.codec.encode(at, value, "result")
+    const end = this.codec.encode(at, value, "result", keepsNull)
     if (end instanceof Refusal) {
       this.fail(end.message)
       return
@@ -152,6 +180,22 @@ export class HostCall {
     const text = Buffer.from(message.slice(0, messageMax)).toString("latin1")
     this.put(text)
     this.code = answer.fail
+  }
+
+  /**
+   * The answer comes later: the script is suspended, and goes on with what `ScriptVm.resume` is given.
+   *
+   * False where it cannot be suspended: then the function returns at once, without answering and without having begun
+   * anything, and Lua raises an error that says so. Throws in a machine that does not run scripts.
+   */
+  wait(): boolean {
+    if (this.canWait === undefined) throw new Error("a host function waits in a machine that does not run scripts")
+    if (this.canWait()) {
+      this.code = answer.wait
+      return true
+    }
+    this.fail(`nothing can wait ${inescapable}`)
+    return false
   }
 
   private hasRoom(length: number): boolean {
@@ -172,6 +216,10 @@ export class HostCall {
     return this.memory.readLatin1(at, length)
   }
 }
+
+/** Where Lua cannot be suspended; ends a sentence. */
+export const inescapable =
+  "in a metamethod that a library function calls, in a message handler of xpcall, or in a __close method"
 
 const freeBytes = 256 // what the price of a call covers
 

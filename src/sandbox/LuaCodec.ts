@@ -5,8 +5,11 @@
  * | Lua                         | JavaScript                                                             |
  * |-----------------------------|------------------------------------------------------------------------|
  * | nil, booleans               | `null`, booleans                                                       |
+ * | null within a table         | `null`; a light userdata in Lua. Nil, unless the host asks to keep it  |
+ * | the empty array             | an array without items, which arrives as an empty table; userdata too  |
  * | integers                    | integral numbers; `bigint` past 2^53                                   |
- * | floats                      | numbers (1.0 arrives as 1, and would go back as the integer 1)         |
+ * | floats                      | numbers; a frozen `Number` object where a number would be an integer,  |
+ * |                             | such as 1.0, so that it goes back as the float that it was             |
  * | a string by itself          | a latin1 string, one character a byte                                  |
  * | a string within a table     | text, UTF-8 both ways; a `Uint8Array` when it is no UTF-8              |
  * | a table with keys 1..n      | an array                                                               |
@@ -17,7 +20,7 @@
  * which the shim builds it inside the run, so that a refusal of memory there is an ordinary one.
  */
 
-import { lua as luaNumbers, tag } from "./internal/layout.ts"
+import { constant, lua as luaNumbers, tag } from "./internal/layout.ts"
 import type { Memory } from "./internal/memory.ts"
 import type { LuaExports, Pointer } from "./internal/wasm.ts"
 
@@ -27,11 +30,19 @@ export type LuaValue =
   | boolean
   | number
   | bigint
+  | WholeFloat
   | string
   | Uint8Array
   | ReadonlyArray<LuaValue>
   | { readonly [key: string]: LuaValue }
   | ReadonlyMap<LuaValue, LuaValue>
+
+/**
+ * A Lua float that is a whole number, such as 1.0: a frozen `Number` object, to arithmetic and JSON a number like any
+ * other. Who keeps values makes the same objects by itself (the kernel's `WholeFloat`), as neither room imports the other.
+ */
+// biome-ignore lint/complexity/noBannedTypes: the object is meant, not the primitive
+export type WholeFloat = Number
 
 /** Why a value does not cross, and where in it the reason is: `payload.items[3].callback`. */
 export class Refusal {
@@ -67,6 +78,7 @@ const textShift = 3 // a unit for 8 bytes that are read or written as UTF-8
 
 // Units; a µs is 250. Most of what an object takes is V8 listing its keys.
 const decodeFuel = 12 // a node
+const floatFuel = 30 // a float that is a whole number, beside its node: it is an object
 const textFuel = 60 // a text that is decoded, beside its node: nearly all are keys, and an object is made of those
 const encodeFuel = 4 // a node
 const keyFuel = 22 // a key of an object that is encoded, beside its node
@@ -96,6 +108,7 @@ export class LuaCodec {
   private readonly path: Array<LuaValue> = []
   private fuelPerNode = 0
   private isTooLarge = false
+  private keepsNull = false
 
   constructor(memory: Memory, lua: LuaExports, spend: Spend, length: Pointer, limits: CodecLimits) {
     this.memory = memory
@@ -109,11 +122,16 @@ export class LuaCodec {
 
   /** The value at this index of Lua's stack, which is left as it was. `name` begins the path of a refusal. */
   decode(L: Pointer, index: number, name: string): LuaValue | Refusal {
-    if (this.lua.lua_type(L, index) === luaNumbers.typeString) {
+    const type = this.lua.lua_type(L, index)
+    if (type === luaNumbers.typeString) {
       const at = this.lua.lua_tolstring(L, index, this.length)
       const length = this.memory.view.getInt32(this.length, true)
       if (!this.spend(length >> crossingShift)) return new Refusal("fuel", name, overReason)
       return this.memory.readLatin1(at, length)
+    }
+    if (type === luaNumbers.typeNumber || type === luaNumbers.typeBoolean || type === luaNumbers.typeNil) {
+      this.begin(name, 0) // what the price of a call covers
+      return this.read(L, index)
     }
     this.begin(name, decodeFuel)
     if (this.lua.lua_checkstack(L, 4 * this.limits.depthMax + 8) === 0) {
@@ -140,6 +158,8 @@ export class LuaCodec {
         return this.readText(L, index)
       case luaNumbers.typeTable:
         return this.readTable(L, index)
+      case luaNumbers.typeLightUserdata:
+        return this.readConstant(lua.lua_touserdata(L, index))
       case 6:
         return this.refuse("function", "is a function")
       case 8:
@@ -149,11 +169,19 @@ export class LuaCodec {
     }
   }
 
-  private readNumber(L: Pointer, index: number): number | bigint {
-    if (this.lua.lua_isinteger(L, index) === 0) return this.lua.lua_tonumberx(L, index, 0)
-    const whole = this.lua.lua_tointegerx(L, index, 0)
-    const number = Number(whole)
-    return Number.isSafeInteger(number) ? number : whole
+  private readConstant(of: Pointer): LuaValue | Refusal {
+    if (of === constant.null) return null
+    return of === constant.emptyArray ? emptyArray : this.refuse("userdata", "is no plain value")
+  }
+
+  private readNumber(L: Pointer, index: number): number | bigint | WholeFloat | Refusal {
+    if (this.lua.lua_isinteger(L, index) === 0) {
+      const float = this.lua.lua_tonumberx(L, index, 0)
+      if (!Number.isSafeInteger(float) || Object.is(float, -0)) return float
+      return this.spend(floatFuel) ? Object.freeze(Object(float)) : this.refuse("fuel", overReason)
+    }
+    const number = this.lua.lua_tonumberx(L, index, 0) // exact up to 2^53; a bigint costs an allocation
+    return Number.isSafeInteger(number) ? number : this.lua.lua_tointegerx(L, index, 0)
   }
 
   private readText(L: Pointer, index: number): string | Uint8Array | Refusal {
@@ -211,11 +239,14 @@ export class LuaCodec {
 
   /**
    * Writes the value's bytes at `at`, for the shim to build. Answers the address after them, or why it does not cross.
+   * `keepsNull`: what is null within it arrives as null, not as nil.
    */
-  encode(at: Pointer, value: LuaValue | undefined, name: string): Pointer | Refusal {
-    this.begin(name, encodeFuel)
+  encode(at: Pointer, value: LuaValue | undefined, name: string, keepsNull = false): Pointer | Refusal {
+    const isLeaf = typeof value !== "object" || value === null
+    this.begin(name, isLeaf ? 0 : encodeFuel)
+    this.keepsNull = keepsNull
     if (typeof value === "string") return this.writeBytes(at, value)
-    if (typeof value !== "object" || value === null) return this.write(at, value)
+    if (isLeaf) return this.write(at, value)
     if ((refusedAt.get(value) ?? 0) >= this.limits.nodesMax) return this.refuseSize()
     const end = this.write(at, value)
     if (this.isTooLarge && Object.isFrozen(value)) refusedAt.set(value, this.limits.nodesMax)
@@ -239,11 +270,9 @@ export class LuaCodec {
           bytes[at] = tag.integer
           view.setInt32(at + 1, value | 0, true)
           view.setInt32(at + 5, Math.floor(value / 0x1_0000_0000), true)
-        } else {
-          bytes[at] = tag.number
-          view.setFloat64(at + 1, value, true)
+          return at + 9
         }
-        return at + 9
+        return this.writeFloat(at, value)
       case "bigint":
         if (BigInt.asIntN(64, value) !== value) return this.refuse("range", "is an integer of more than 64 bits")
         bytes[at] = tag.integer
@@ -253,13 +282,20 @@ export class LuaCodec {
         return this.writeText(at, value)
       case "object":
         if (value === null) {
-          bytes[at] = tag.nil
+          bytes[at] = this.keepsNull && this.enclosing.length > 0 ? tag.null : tag.nil
           return at + 1
         }
-        return value instanceof Uint8Array ? this.writeRaw(at, value) : this.writeTable(at, value)
+        if (value instanceof Uint8Array) return this.writeRaw(at, value)
+        return value instanceof Number ? this.writeFloat(at, value.valueOf()) : this.writeTable(at, value)
       default:
         return this.refuse("function", `is a ${typeof value}`)
     }
+  }
+
+  private writeFloat(at: Pointer, value: number): Pointer {
+    this.memory.bytes[at] = tag.number
+    this.memory.view.setFloat64(at + 1, value, true)
+    return at + 9
   }
 
   private writeTable(at: Pointer, value: object): Pointer | Refusal {
@@ -387,6 +423,8 @@ export class LuaCodec {
 
 const stepText = (key: LuaValue): string =>
   typeof key === "string" ? `.${key.slice(0, 64)}` : `[${String(key).slice(0, 64)}]`
+
+const emptyArray: ReadonlyArray<LuaValue> = Object.freeze([])
 
 const overReason = "is more than the run has time for"
 

@@ -37,6 +37,8 @@ export interface ParsedLua {
   /** Where something is assigned to, other than locals. */
   readonly targets: readonly Expression[]
   readonly locals: readonly Local[]
+  /** Globals that the chunk makes functions of, in the order of their first definition; outside of any function's body. */
+  readonly functions: ReadonlySet<string>
   /** `...` stands where it means the chunk's own arguments. */
   readonly usesArguments: boolean
 }
@@ -89,11 +91,12 @@ class Parser implements ParsedLua {
   readonly expressions: Expression[] = []
   readonly targets: Expression[] = []
   readonly locals: Local[] = []
+  readonly functions = new Set<string>()
   usesArguments = false
   private at = 0
   private depth = 0
   /** How many functions enclose what is being read. */
-  private functions = 0
+  private enclosing = 0
   private scope: Scope = new Scope(null)
 
   constructor(private readonly tokens: readonly string[]) {}
@@ -210,6 +213,7 @@ class Parser implements ParsedLua {
       target = { kind: "index", of: target, key: { kind: "string", text: this.name() } }
     }
     this.assign(target)
+    this.defineFunction(target)
     this.functionBody(hasSelf ? ["self"] : [])
   }
 
@@ -243,8 +247,16 @@ class Parser implements ParsedLua {
     const targets = [first]
     while (this.take(",")) targets.push(this.suffixed())
     this.expect("=")
-    this.keepAll(this.list())
-    for (const target of targets) this.assign(target)
+    const values = this.list()
+    this.keepAll(values)
+    for (const [i, target] of targets.entries()) {
+      this.assign(target)
+      if (values[i] === functionValue) this.defineFunction(target)
+    }
+  }
+
+  private defineFunction(target: Expression): void {
+    if (this.enclosing === 0 && target.kind === "name" && target.local === null) this.functions.add(target.name)
   }
 
   private assign(target: Expression): void {
@@ -285,13 +297,13 @@ class Parser implements ParsedLua {
     }
     if (token === "...") {
       this.at++
-      if (this.functions === 0) this.usesArguments = true
+      if (this.enclosing === 0) this.usesArguments = true
       return nothing
     }
     if (token === "function") {
       this.at++
       this.functionBody([])
-      return nothing
+      return functionValue
     }
     if (token === "{") return this.table()
     if (token?.startsWith(stringMark)) return this.string()
@@ -365,9 +377,9 @@ class Parser implements ParsedLua {
       if (!this.take("...")) names.push(this.name())
       if (!this.take(",") && this.peek() !== ")") throw new NoLua()
     }
-    this.functions++
+    this.enclosing++
     this.within(names, () => this.block())
-    this.functions--
+    this.enclosing--
     this.expect("end")
   }
 
@@ -449,3 +461,4 @@ class Scope {
 }
 
 const nothing: Expression = { kind: "other", parts: [] }
+const functionValue: Expression = { kind: "other", parts: [] }

@@ -21,8 +21,18 @@
 import { EventFrame } from "./EventFrame.ts"
 import { analyseFields, type FieldAnalysis } from "./FieldAnalysis.ts"
 import { HostCall, type HostFunction } from "./HostCall.ts"
-import { epochSecondsOf, formatDate } from "./internal/calendar.ts"
-import { Killed } from "./internal/imports.ts"
+import {
+  type CompileError,
+  compileChunk,
+  compileFuel,
+  located,
+  programName,
+  sourceBytesMax,
+  tooLong
+} from "./internal/compile.ts"
+import { seedGenerator } from "./internal/generator.ts"
+import { isTrap, Killed } from "./internal/imports.ts"
+import { makeIntrinsics, systemClock, type VmClock } from "./internal/intrinsics.ts"
 import { arenaStart, cell, fieldsMax, lua as luaNumbers, place } from "./internal/layout.ts"
 import {
   bootFuel,
@@ -35,7 +45,6 @@ import {
 } from "./internal/machine.ts"
 import { heapEndOf, Snapshot } from "./internal/snapshot.ts"
 import type { Pointer } from "./internal/wasm.ts"
-import { WebAssembly } from "./internal/webassembly.ts"
 import { type CodecLimits, defaultCodecLimits, LuaCodec, type LuaValue, type Refusal } from "./LuaCodec.ts"
 import { MachineMemory, rationBytes } from "./MachineMemory.ts"
 
@@ -58,13 +67,8 @@ export interface RunLimits {
 /** 100 µs, 64 KiB, by the clock. */
 export const defaultRunLimits: RunLimits = { timeoutMicros: 100, bytesMax: 64 << 10, fuelMax: 0 }
 
-/** What a run reads of time. Injected, so that tests own it. */
-export interface VmClock {
-  /** Milliseconds since 1970, for os.time and os.date. */
-  epochMs(): number
-  /** Milliseconds from some moment, with fractions; never goes back. For limits and os.clock. */
-  elapsedMs(): number
-}
+export type { CompileError } from "./internal/compile.ts"
+export type { VmClock } from "./internal/intrinsics.ts"
 
 export interface VmOptions {
   /** The event's fields; a field's place is its slot in the frame. At most 32. */
@@ -85,15 +89,6 @@ export interface VmOptions {
 
 /** A program by its number in its machine; numbers are used again. */
 export type Program = number
-
-export interface CompileError {
-  /** In Lua's words, without the position. */
-  readonly message: string
-  /** From 1. */
-  readonly line: number
-  /** From 1, in bytes; of the first byte that Lua could not make sense of. */
-  readonly column: number
-}
 
 export type Definition =
   | { readonly ok: true; readonly program: Program; readonly analysis: FieldAnalysis; readonly mask: number }
@@ -188,6 +183,7 @@ export class LuaVm {
     this.frame.reset()
     this.seed(options.seed ?? 1)
     this.snapshot = this.takeSnapshot()
+    if (!blanks.has(options)) blanks.set(options, this.snapshot)
   }
 
   /**
@@ -250,7 +246,7 @@ export class LuaVm {
     const program = this.free.pop() ?? this.programs.length
     const entry: Entry = {
       program,
-      name: name.replace(/[\r\n]/g, " ").slice(0, nameMax),
+      name: programName(name),
       source,
       mask,
       fieldCount: analysis.fields.length,
@@ -303,20 +299,24 @@ export class LuaVm {
     else this.restore()
   }
 
+  /**
+   * Takes it back to when it was made: without a program, and without a byte of what ran. For the price of a rewind; what
+   * the machine counts of itself goes on, and `isWorn` says when another one should be made instead.
+   */
+  reset(): void {
+    this.assertIdle()
+    this.snapshot = blanks.get(this.options) as Snapshot
+    this.restore()
+    this.programs.length = 1
+    this.free.length = 0
+    this.pending.length = 0
+    this.isStale = false
+    this.account()
+  }
+
   /** Starts math.random's sequence anew; each seed has its own. A rewind does not repeat it. */
   seed(seed: number): void {
-    const { memory, generator } = this.machine
-    let state = seed | 0
-    for (let word = 0; word < 8; word++) {
-      // splitmix32
-      state = (state + 0x9e3779b9) | 0
-      let mixed = state ^ (state >>> 16)
-      mixed = Math.imul(mixed, 0x21f0aaad)
-      mixed ^= mixed >>> 15
-      mixed = Math.imul(mixed, 0x735a2d97)
-      memory.view.setInt32(generator + 4 * word, mixed ^ (mixed >>> 15), true)
-    }
-    this.nextSeed = state
+    this.nextSeed = seedGenerator(this.machine.memory, this.machine.generator, seed)
   }
 
   /** Takes the generator back from a program that has seeded it. */
@@ -568,14 +568,11 @@ export class LuaVm {
 
   /** Compiles it and puts it in its place, or leaves the machine as it was. */
   private load(entry: Entry): CompileError | undefined {
-    if (entry.source.length > sourceBytesMax) {
-      const message = `a source has at most ${sourceBytesMax} bytes, this one has ${entry.source.length}`
-      return { message, line: 1, column: 1 }
-    }
+    if (entry.source.length > sourceBytesMax) return tooLong(entry.source)
     const { lua, shim, L } = this.machine
     const top = lua.lua_gettop(L)
     this.cells[cell.cap] = this.cells[cell.total] as number
-    shim.refuel(compileFuelMin + entry.source.length * compileFuelPerByte)
+    shim.refuel(compileFuel(entry.source))
     this.isCompiling = true
     let isDirty = false
     let error: CompileError | undefined
@@ -605,20 +602,13 @@ export class LuaVm {
 
   private compile(entry: Entry): CompileError | undefined {
     const { memory, lua, shim, L, environmentRef } = this.machine
-    const nameAt = this.frame.end // the frame stays as it is: a program may be defined for the event at hand
-    const modeAt = memory.writeUtf8(nameAt, `=${entry.name}`) + nameAt + 8
-    memory.writeUtf8(modeAt, "t")
-    const sourceAt = modeAt + 8
-    memory.writeLatin1(sourceAt, entry.source)
-
     shim.rawgeti(L, luaNumbers.registry, environmentRef)
     if (lua.lua_pcallk(L, 0, 1, 0, 0, 0) !== luaNumbers.ok) {
       return { message: topMessage(lua, memory, L), line: 1, column: 1 }
     }
-    if (lua.luaL_loadbufferx(L, sourceAt, entry.source.length, nameAt, modeAt) !== luaNumbers.ok) {
-      const { message } = located(topMessage(lua, memory, L), entry.name)
-      return { message, ...this.placeOf(entry.source, message, nameAt, modeAt, sourceAt) }
-    }
+    // Behind the frame, which stays as it is: a program may be defined for the event at hand.
+    const error = compileChunk(this.machine, this.frame.end, entry.name, entry.source)
+    if (error !== undefined) return error
     lua.lua_pushvalue(L, -2)
     lua.lua_setupvalue(L, -2, 1)
     shim.rawseti(L, place.functions, entry.program)
@@ -633,51 +623,13 @@ export class LuaVm {
     return undefined
   }
 
-  /** Compiles once more, a byte at a time: what the compiler has read then ends with what it stumbled over. */
-  private placeOf(
-    source: string,
-    message: string,
-    nameAt: Pointer,
-    modeAt: Pointer,
-    sourceAt: Pointer
-  ): Pick<CompileError, "line" | "column"> {
-    const { lua, L, reader } = this.machine
-    this.cells[cell.cursor] = sourceAt
-    this.cells[cell.bound] = sourceAt + source.length
-    lua.lua_load(L, reader, 0, nameAt, modeAt)
-    const read = (this.cells[cell.cursor] as number) - sourceAt
-    const near = / near '([\s\S]*)'$/.exec(message)?.[1]
-    const found = near === undefined ? read - 1 : source.lastIndexOf(near, read - near.length)
-    const before = source.slice(0, Math.max(0, found))
-    return { line: before.split("\n").length, column: before.length - before.lastIndexOf("\n") }
-  }
-
   private assertIdle(): void {
     if (this.isRunning) throw new Error("not while a program runs in this machine")
   }
 
   private intrinsics(): Record<string, HostFunction> {
     return {
-      print: (call) => {
-        const line = call.string(1) ?? ""
-        if (call.charge(line.length * printFuel)) this.options.print?.(line)
-      },
-      clock: (call) => call.returnNumber(this.clock.elapsedMs() / 1000),
-      now: (call) => call.returnInteger(Math.floor(this.clock.epochMs() / 1000)),
-      date: (call) => {
-        const format = call.string(1) ?? ""
-        if (format.length > dateFormatMax) return call.fail(`os.date: a format is at most ${dateFormatMax} bytes long`)
-        if (!call.charge(format.length * dateFuel)) return
-        const date = formatDate(format, call.number(2) ?? 0)
-        if (date === undefined) call.returnNil()
-        else call.returnValue(date)
-      },
-      time: (call) => {
-        const part = (index: number) => call.number(index) ?? 0
-        const seconds = epochSecondsOf(part(1), part(2), part(3), part(4), part(5), part(6))
-        if (seconds === undefined) call.returnNil()
-        else call.returnInteger(seconds)
-      },
+      ...makeIntrinsics(this.clock, this.options.print),
       seeded: () => {
         this.hasSeeded = true
       }
@@ -685,10 +637,8 @@ export class LuaVm {
   }
 }
 
-const printFuel = 1 // units a byte, for whoever takes the line: as text, it may have to be decoded
-
-const dateFormatMax = 512 // bytes of os.date's format; all conversions, it takes a sixth of a millisecond at once
-const dateFuel = 125 // units a byte of it: a conversion has two and takes up to a microsecond
+/** The state of a machine that was just made: the same bytes for all that are made with the same options. */
+const blanks = new WeakMap<VmOptions, Snapshot>()
 
 interface Entry {
   readonly program: Program
@@ -702,22 +652,8 @@ interface Entry {
   readonly keepsState: boolean
 }
 
-/** Takes `name:12: ` off the message. Lua shortens names to 59 bytes. */
-const located = (message: string, name: string): RunError => {
-  const prefix = `${name}:`
-  if (!message.startsWith(prefix)) return { message, line: 0 }
-  const found = /^(\d+): ([\s\S]*)$/.exec(message.slice(prefix.length))
-  return found === null ? { message, line: 0 } : { message: found[2] as string, line: Number(found[1]) }
-}
-
 const limitText = ({ fuelMax, timeoutMicros }: RunLimits): string =>
   fuelMax > 0 ? `${fuelMax} units of fuel` : `${timeoutMicros} µs`
-
-/** A trap of the wasm, or JavaScript's stack, used up. */
-const isTrap = (error: unknown): error is Error =>
-  error instanceof WebAssembly.RuntimeError || (error instanceof RangeError && /call stack/.test(error.message))
-
-const systemClock: VmClock = { epochMs: () => Date.now(), elapsedMs: () => performance.now() }
 
 const sliceFuel = 4096 // units; 10 to 20 µs of Lua
 
@@ -734,17 +670,6 @@ const hardFuel = hardMicros * fuelPerMicro // units; the same where fuel is the 
 
 // Units; for structured fields before a run, and for its result after it. One of as many parts as may cross takes 150,000.
 const outsideFuel = 250_000
-
-// The compiler takes 3 units a byte for plain code and 31 for one chain of 2,000 elseifs; 68 where 190 locals are searched
-// for each name. What is quadratic by design (2,000 jumps to one label, `x or x or …`) takes 300, and is refused: a source
-// of 64 KiB has some 20 ms.
-const compileFuelPerByte = 80 // units
-
-const compileFuelMin = 50_000 // units; for the environment, and for sources too short to be slow
-
-const sourceBytesMax = 64 << 10
-
-const nameMax = 59 // characters; Lua's LUA_IDSIZE less its zero
 
 // Bytes between two clean-ups: at 100 bytes a run these come to some 10 ns a run. Not more, because every few hundred
 // strings Lua's string table doubles, and the run in which that happens pays: 1,200 units of fuel up to here, 9,300 (more

@@ -43,6 +43,21 @@ export class VmWorker {
     if (this.vm === null || this.vm.isWorn) this.replace()
   }
 
+  /** Makes the machine as good as new, or takes another: nothing of what was in it is left. */
+  renew(): void {
+    this.vm?.reset()
+    if (this.vm?.isWorn === true) this.empty()
+    this.vm ??= this.take()
+    this.epoch++
+  }
+
+  /** Gives the machine up; `renew`, or a process that starts, takes another. */
+  empty(): void {
+    this.vm?.release()
+    this.vm = null
+    this.epoch++
+  }
+
   private replace(): void {
     this.vm?.release()
     this.vm = this.take()

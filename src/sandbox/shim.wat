@@ -12,6 +12,12 @@
 ;;   +44   fuel       out: what a run left            +48   line       out: where the hook struck, 0: nowhere yet
 ;;   +52   total      what `used` never passes        +56   base       `used` when the script began
 ;;   +60   cursor     where the compiler has read to  +64   bound      … and may read to
+;;   +68   mode       what the hook does: 0 raises, 1 pauses, 2 takes itself away
+;;   +72   paused     1: a script is suspended by the hook, 2: by a call that waits; its coroutines make way
+;;   +76   answer     in: what the call that waits answers
+;;   +80   emergency  where Lua keeps whether it may collect when it is refused memory
+;;   +84   count      in: how many values stand ready  +88   entry      in: where on the main stack what gets them stands
+;;   +92   results    out: of lua_resume
 ;;   +128  chain      the coroutines, innermost last (240)
 ;;   +2048 debug      a lua_Debug                     +3072 words      constant C strings
 ;;   +4096 fields     32 descriptors of 16 bytes      +8192 bytes of fields, results and sources, to the end of memory
@@ -31,6 +37,7 @@
   (import "glue" "lua_getupvalue" (func $getupvalue (param i32 i32 i32) (result i32)))
   (import "glue" "lua_pushvalue" (func $pushvalue (param i32 i32)))
   (import "glue" "lua_pushnil" (func $pushnil (param i32)))
+  (import "glue" "lua_pushlightuserdata" (func $pushlightuserdata (param i32 i32)))
   (import "glue" "lua_pushboolean" (func $pushboolean (param i32 i32)))
   (import "glue" "lua_pushnumber" (func $pushnumber (param i32 f64)))
   (import "glue" "lua_pushinteger" (func $pushinteger (param i32 i64)))
@@ -47,6 +54,16 @@
   (import "glue" "lua_getstack" (func $getstack (param i32 i32 i32) (result i32)))
   (import "glue" "lua_getinfo" (func $getinfo (param i32 i32 i32) (result i32)))
   (import "glue" "luaL_where" (func $where (param i32 i32)))
+  (import "glue" "lua_toboolean" (func $toboolean (param i32 i32) (result i32)))
+  (import "glue" "lua_rotate" (func $rotate (param i32 i32 i32)))
+  (import "glue" "lua_rawget" (func $rawget (param i32 i32) (result i32)))
+  (import "glue" "lua_xmove" (func $xmove (param i32 i32 i32)))
+  (import "glue" "lua_callk" (func $callk (param i32 i32 i32 i32 i32)))
+  (import "glue" "lua_status" (func $status (param i32) (result i32)))
+  (import "glue" "lua_resume" (func $continue (param i32 i32 i32 i32) (result i32)))
+  (import "glue" "lua_yieldk" (func $yieldk (param i32 i32 i32 i32) (result i32)))
+  (import "glue" "lua_isyieldable" (func $isyieldable (param i32) (result i32)))
+  (import "glue" "lua_resetthread" (func $resetthread (param i32 i32) (result i32)))
   ;; (L, function, argument count, bytes and length of the first argument when it is a string) → an answer code
   (import "host" "call" (func $call (param i32 i32 i32 i32 i32) (result i32)))
 
@@ -56,12 +73,17 @@
   (global $resumed (mut i32) (i32.const 0))      ;; table indices of Lua's own coroutine functions …
   (global $wrapped (mut i32) (i32.const 0))
   (global $closed (mut i32) (i32.const 0))
-  (global $stepped (mut i32) (i32.const 0))      ;; … of its collectgarbage …
-  (global $unwound (mut i32) (i32.const 0))      ;; … and of what coroutine.wrap returns, known once it was called
-  (global $unwind (mut i32) (i32.const 0))       ;; table index of our own in its place
+  (global $stepped (mut i32) (i32.const 0))      ;; … and of its collectgarbage
+  (global $unwind (mut i32) (i32.const 0))       ;; table index of what coroutine.wrap returns here
+  (global $thread (mut i32) (i32.const 0))       ;; the coroutine that scripts run in
+  (global $entered (mut i32) (i32.const 0))      ;; table indices: its function, and what goes on after a pause
+  (global $left (mut i32) (i32.const 0))
+  (global $resumedAgain (mut i32) (i32.const 0))
+  (global $unwoundAgain (mut i32) (i32.const 0))
+  (global $answered (mut i32) (i32.const 0))
   (global $timeout (mut i32) (i32.const 0))      ;; registry references of the two words that the hook raises
   (global $memory (mut i32) (i32.const 0))
-  (data (i32.const 0xC00C00) "l\00")             ;; what lua_getinfo is asked for: the current line
+  (data (i32.const 0xC00C00) "l\00\00\00nSl\00")  ;; what lua_getinfo is asked for: the current line; all for a traceback
 
   (func (export "setup") (param $state i32) (param $hook i32) (param $resume i32) (param $wrap i32) (param $close i32)
     (param $collect i32) (param $aux i32) (param $timeoutRef i32) (param $memoryRef i32)
@@ -76,6 +98,18 @@
     (global.set $timeout (local.get $timeoutRef))
     (global.set $memory (local.get $memoryRef))
     (i32.store (i32.const 0xC00080) (local.get $state)))
+
+  ;; For scripts: the chain begins with the coroutine that they run in.
+  (func (export "setupScripts") (param $coroutine i32) (param $enter i32) (param $leave i32) (param $resume i32)
+    (param $unwind i32) (param $answer i32)
+    (global.set $thread (local.get $coroutine))
+    (global.set $entered (local.get $enter))
+    (global.set $left (local.get $leave))
+    (global.set $resumedAgain (local.get $resume))
+    (global.set $unwoundAgain (local.get $unwind))
+    (global.set $answered (local.get $answer))
+    (i32.store (i32.const 0xC00044) (i32.const 2))
+    (i32.store (i32.const 0xC00080) (local.get $coroutine)))
 
   ;; ---- one event ----------------------------------------------------------------------------------------------------
 
@@ -148,8 +182,10 @@
     (global.set $fuel (i32.sub (global.get $fuel) (i32.const 8)))
     (local.set $tag (i32.load8_u (local.get $at)))
     (local.set $at (i32.add (local.get $at) (i32.const 1)))
-    (block $map (block $array (block $string (block $integer (block $number (block $true (block $false (block $nil
-      (br_table $nil $false $true $number $integer $string $array $map (local.get $tag)))
+    (block $map (block $array (block $string (block $integer (block $number (block $true (block $false (block $nil (block $null
+      (br_table $nil $false $true $number $integer $string $array $map $null (local.get $tag)))
+      (call $pushlightuserdata (local.get $L) (i32.const 0))
+      (return (local.get $at)))
       (call $pushnil (local.get $L))
       (return (local.get $at)))
       (call $pushboolean (local.get $L) (i32.const 0))
@@ -215,8 +251,11 @@
     (i32.store (i32.const 0xC00000) (i32.add (local.get $used) (local.get $more)))
     (local.get $block))
 
+  ;; The collection that Lua would try now is forbidden each time: a collection that is in order allows it again.
   (func $deny
     (i32.store (i32.const 0xC00008) (i32.const 1))
+    (if (i32.load (i32.const 0xC00050))
+      (then (i32.store8 (i32.load (i32.const 0xC00050)) (i32.const 1))))
     (call $arm))
 
   ;; After a Lua error was thrown, before it is caught: the stack still stands. (In `alloc` it may be on the move.)
@@ -235,19 +274,30 @@
   ;; ---- the soft limit -----------------------------------------------------------------------------------------------
 
   ;; From now on each Lua instruction raises, in every coroutine of the chain that runs.
-  (func $arm (export "arm")
+  (func $arm (export "arm") (call $hook (i32.const 8)))
+
+  ;; Puts the hook into every coroutine of the chain, or ($mask 0) takes it away.
+  (func $hook (param $mask i32)
     (local $index i32)
     (block $done
       (loop $next
         (br_if $done (i32.ge_u (local.get $index) (i32.load (i32.const 0xC00028))))
         (call $sethook
           (i32.load (i32.add (i32.const 0xC00080) (i32.shl (local.get $index) (i32.const 2))))
-          (global.get $tick) (i32.const 8) (i32.const 1))
+          (global.get $tick) (local.get $mask) (i32.const 1))
         (local.set $index (i32.add (local.get $index) (i32.const 1)))
         (br $next))))
 
   ;; The hook. What it raises allocates nothing.
   (func (export "tick") (param $L i32) (param $debug i32)
+    (if (i32.and (i32.ne (i32.load (i32.const 0xC00044)) (i32.const 0)) (i32.eqz (i32.load (i32.const 0xC00008)))) (then
+      (if (i32.eq (i32.load (i32.const 0xC00044)) (i32.const 2)) (then
+        (call $sethook (local.get $L) (global.get $tick) (i32.const 0) (i32.const 1)) ;; left over from an earlier slice
+        (return)))
+      (if (i32.eqz (call $pausable)) (then (return)))
+      (i32.store (i32.const 0xC00044) (i32.const 2))
+      (drop (call $pause (local.get $L) (i32.const 1) (i32.const 0)))
+      (return)))
     (call $note (local.get $L))
     (drop (call $rawgeti (local.get $L) (i32.const -1001000)
       (i64.extend_i32_u (select (global.get $memory) (global.get $timeout) (i32.load (i32.const 0xC00008))))))
@@ -303,22 +353,125 @@
     (i32.store (i32.const 0xC00028) (local.get $depth))
     (local.get $results))
 
-  (func (export "resume") (param $L i32) (result i32)
-    (call $within (local.get $L) (call $tothread (local.get $L) (i32.const 1)) (global.get $resumed)))
+  ;; coroutine.resume: Lua's own, which leaves its coroutine below what it answers. When that has made way for a pause,
+  ;; the one that runs it makes way too, without an answer, and resumes it once more when it is resumed itself.
+  (func $coresume (param $L i32) (result i32)
+    (local $results i32)
+    (local.set $results (call $within (local.get $L) (call $tothread (local.get $L) (i32.const 1)) (global.get $resumed)))
+    (if (i32.load (i32.const 0xC00048)) (then
+      (call $settop (local.get $L) (i32.const 1))
+      (return (call $yieldk (local.get $L) (i32.const 0) (i32.const 0) (global.get $resumedAgain)))))
+    (local.get $results))
+
+  (func (export "resume") (param $L i32) (result i32) (call $coresume (local.get $L)))
+  (func (export "resumeAgain") (param $L i32) (param $status i32) (param $context i32) (result i32)
+    (call $coresume (local.get $L)))
 
   (func (export "close") (param $L i32) (result i32)
     (call $within (local.get $L) (call $tothread (local.get $L) (i32.const 1)) (global.get $closed)))
 
-  ;; coroutine.wrap: the closure that Lua makes, with our function in front of its own.
+  ;; coroutine.wrap: the closure that Lua makes, with our function in its place.
   (func (export "wrap") (param $L i32) (result i32)
     (drop (call_indirect (type $cfunction) (local.get $L) (global.get $wrapped)))
-    (global.set $unwound (call $tocfunction (local.get $L) (i32.const -1)))
     (drop (call $getupvalue (local.get $L) (i32.const -1) (i32.const 1)))
     (call $pushcclosure (local.get $L) (global.get $unwind) (i32.const 1))
     (i32.const 1))
 
-  (func (export "unwind") (param $L i32) (result i32)
-    (call $within (local.get $L) (call $tothread (local.get $L) (i32.const -1001001)) (global.get $unwound)))
+  ;; What it returns: lcorolib.c, auxwrap, by way of coroutine.resume.
+  (func $counwind (param $L i32) (result i32)
+    (local $results i32) (local $thread i32) (local $status i32) (local $depth i32)
+    (local.set $thread (call $tothread (local.get $L) (i32.const -1001001)))
+    (call $pushvalue (local.get $L) (i32.const -1001001))
+    (call $rotate (local.get $L) (i32.const 1) (i32.const 1))
+    (local.set $results (call $within (local.get $L) (local.get $thread) (global.get $resumed)))
+    (if (i32.load (i32.const 0xC00048)) (then
+      (call $settop (local.get $L) (i32.const 0))
+      (return (call $yieldk (local.get $L) (i32.const 0) (i32.const 0) (global.get $unwoundAgain)))))
+    (if (call $toboolean (local.get $L) (i32.sub (i32.const 0) (local.get $results)))
+      (then (return (i32.sub (local.get $results) (i32.const 1)))))
+    (local.set $status (call $status (local.get $thread)))
+    (if (i32.gt_u (local.get $status) (i32.const 1)) (then ;; it died, and did not just refuse: its variables are closed
+      (local.set $depth (call $enter (local.get $L) (local.get $thread)))
+      (local.set $status (call $resetthread (local.get $thread) (local.get $L)))
+      (i32.store (i32.const 0xC00028) (local.get $depth))
+      (call $xmove (local.get $thread) (local.get $L) (i32.const 1))))
+    (if (i32.and (i32.ne (local.get $status) (i32.const 4))
+          (i32.eq (call $type (local.get $L) (i32.const -1)) (i32.const 4))) (then
+      (call $where (local.get $L) (i32.const 1))
+      (call $rotate (local.get $L) (i32.const -2) (i32.const 1))
+      (call $concat (local.get $L) (i32.const 2))))
+    (call $error (local.get $L)))
+
+  (func (export "unwind") (param $L i32) (result i32) (call $counwind (local.get $L)))
+  (func (export "unwindAgain") (param $L i32) (param $status i32) (param $context i32) (result i32)
+    (call $counwind (local.get $L)))
+
+  ;; ---- scripts: one coroutine, resumed by the host until it ends --------------------------------------------------------
+
+  ;; Whether all that runs can be suspended: nothing of it inside a C function that would lose its place.
+  (func $pausable (export "pausable") (result i32)
+    (local $index i32)
+    (loop $next
+      (if (i32.eqz (call $isyieldable
+            (i32.load (i32.add (i32.const 0xC00080) (i32.shl (local.get $index) (i32.const 2))))))
+        (then (return (i32.const 0))))
+      (local.set $index (i32.add (local.get $index) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $index) (i32.load (i32.const 0xC00028)))))
+    (i32.const 1))
+
+  (func $pause (param $L i32) (param $why i32) (param $continuation i32) (result i32)
+    (i32.store (i32.const 0xC00048) (local.get $why))
+    (call $hook (i32.const 0))
+    (call $yieldk (local.get $L) (i32.const 0) (i32.const 0) (local.get $continuation)))
+
+  ;; Begins the script ($isFirst) or goes on with it. Answers Lua's status, plus 256 when an allocation was refused.
+  (func (export "go") (param $isFirst i32) (result i32)
+    (local $status i32)
+    (if (local.get $isFirst) (then (call $pushcclosure (global.get $thread) (global.get $entered) (i32.const 0))))
+    (local.set $status (call $continue (global.get $thread) (global.get $L) (i32.const 0) (i32.const 0xC0005C)))
+    (i32.store (i32.const 0xC0002C) (global.get $fuel))
+    (i32.or (local.get $status) (i32.shl (i32.load (i32.const 0xC00008)) (i32.const 8))))
+
+  ;; The coroutine's function: builds the values that stand ready in the arena and calls what takes them, which is the
+  ;; function of the environment that the first one names, or (`entry`) what stands on the main stack there.
+  (func (export "enter") (param $L i32) (result i32)
+    (local $at i32) (local $left i32) (local $arguments i32)
+    (local.set $left (i32.load (i32.const 0xC00054)))
+    (if (i32.eqz (call $checkstack (local.get $L) (i32.add (local.get $left) (i32.const 80))))
+      (then (drop (call $error (local.get $L)))))
+    (local.set $at (i32.load (i32.const 0xC00018)))
+    (if (i32.load (i32.const 0xC00058))
+      (then
+        (call $fetch (local.get $L) (i32.load (i32.const 0xC00058)))
+        (call $fetch (local.get $L) (i32.const 3)) ;; its first argument: the script's chunk
+        (local.set $arguments (i32.const 1)))
+      (else
+        (call $fetch (local.get $L) (i32.const 2))
+        (local.set $at (call $decode (local.get $L) (local.get $at)))
+        (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+        (if (i32.ne (call $rawget (local.get $L) (i32.const -2)) (i32.const 6)) (then
+          (call $fetch (local.get $L) (i32.const 5))
+          (drop (call $decode (local.get $L) (i32.load (i32.const 0xC00018))))
+          (call $callk (local.get $L) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0))))))
+    (loop $next
+      (if (local.get $left) (then
+        (local.set $at (call $decode (local.get $L) (local.get $at)))
+        (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+        (local.set $arguments (i32.add (local.get $arguments) (i32.const 1)))
+        (br $next))))
+    (call $callk (local.get $L) (local.get $arguments) (i32.const 1) (i32.const 0) (global.get $left))
+    (i32.const 1))
+
+  (func (export "leave") (param $L i32) (param $status i32) (param $context i32) (result i32) (i32.const 1))
+
+  ;; What stands on the main stack, onto $L's.
+  (func $fetch (param $L i32) (param $place i32)
+    (call $pushvalue (global.get $L) (local.get $place))
+    (call $xmove (global.get $L) (local.get $L) (i32.const 1)))
+
+  ;; A call that waited goes on.
+  (func (export "answered") (param $L i32) (param $status i32) (param $context i32) (result i32)
+    (call $answer (local.get $L) (i32.load (i32.const 0xC0004C))))
 
   ;; ---- globals ------------------------------------------------------------------------------------------------------
 
@@ -364,17 +517,20 @@
 
   ;; The answer: below 16 that many results stand on the stack, else one result, or an error to raise.
   (func $host (param $L i32) (param $id i32) (result i32)
-    (local $count i32) (local $bytes i32) (local $length i32) (local $answer i32)
+    (local $count i32) (local $bytes i32) (local $length i32)
     (local.set $count (call $gettop (local.get $L)))
     (global.set $fuel (i32.sub (global.get $fuel) (i32.const 64))) ;; the host's time is the run's time
     (if (local.get $count) (then
       (if (i32.eq (call $type (local.get $L) (i32.const 1)) (i32.const 4)) (then
         (local.set $bytes (call $tolstring (local.get $L) (i32.const 1) (i32.const 0xC00014)))
         (local.set $length (i32.load (i32.const 0xC00014)))))))
-    (local.set $answer (call $call (local.get $L) (local.get $id) (local.get $count) (local.get $bytes) (local.get $length)))
+    (call $answer (local.get $L)
+      (call $call (local.get $L) (local.get $id) (local.get $count) (local.get $bytes) (local.get $length))))
+
+  (func $answer (param $L i32) (param $answer i32) (result i32)
     (if (i32.lt_u (local.get $answer) (i32.const 16)) (then (return (local.get $answer))))
-    (block $fail (block $encoded (block $number (block $integer (block $false (block $true (block $nil (block $string
-      (br_table $string $nil $true $false $integer $number $encoded $fail (i32.sub (local.get $answer) (i32.const 16))))
+    (block $wait (block $fail (block $encoded (block $number (block $integer (block $false (block $true (block $nil (block $string
+      (br_table $string $nil $true $false $integer $number $encoded $fail $wait (i32.sub (local.get $answer) (i32.const 16))))
       (drop (call $pushlstring (local.get $L) (i32.load (i32.const 0xC00018)) (i32.load (i32.const 0xC0001C))))
       (return (i32.const 1)))
       (call $pushnil (local.get $L))
@@ -392,7 +548,8 @@
     (call $where (local.get $L) (i32.const 1))
     (drop (call $pushlstring (local.get $L) (i32.load (i32.const 0xC00018)) (i32.load (i32.const 0xC0001C))))
     (call $concat (local.get $L) (i32.const 2))
-    (call $error (local.get $L)))
+    (return (call $error (local.get $L))))
+    (call $pause (local.get $L) (i32.const 2) (global.get $answered)))
 
   ;; One entry a host function, so that none needs to look up which it is.
   (func (export "host0") (param $L i32) (result i32) (call $host (local.get $L) (i32.const 0)))

@@ -6,12 +6,16 @@
  * plain client pays one test for it.
  */
 import type { Subscriber } from "../cache/EventBus.ts"
+import type { Tenant } from "../cache/Tenants.ts"
 import type { Keyspace } from "../kernel/index.ts"
 import type { Command } from "./Command.ts"
+import type { Running, RunOutcome } from "./commands/ScriptPort.ts"
+import type { TriggerPort } from "./commands/TriggerPort.ts"
 import { RespError } from "./RespError.ts"
 import { RespWriter } from "./RespWriter.ts"
 import type { ServerState } from "./ServerState.ts"
-import { workPerLook } from "./Turns.ts"
+import { escapeGlob, runForOwner } from "./TenantRoutes.ts"
+import { reactionWork, workPerLook } from "./Turns.ts"
 
 /** What a client can do to its connection. */
 export interface Wire {
@@ -34,12 +38,19 @@ export const ClientMode = {
   /** The next command is not answered (CLIENT REPLY SKIP). */
   replySkip: 16,
   /** Subscribed over RESP3, where every command is allowed and messages come between the replies. */
-  listening: 32
+  listening: 32,
+  /** It acts as a tenant: its keys, channels, triggers and scripts are that tenant's. */
+  tenant: 64
 } as const
 
 export class Client implements Subscriber {
   readonly reply: RespWriter
-  readonly keyspace: Keyspace
+  /** Where the command that runs finds its keys. */
+  keyspace: Keyspace
+  /** As whom it acts; null for an operator. */
+  tenant: Tenant | null = null
+  /** It logged in as its tenant, and is nobody else until it goes. */
+  isBound = false
   modes = 0
   /** The connection ends once its replies are written. */
   isClosing = false
@@ -58,8 +69,10 @@ export class Client implements Subscriber {
   /** A reply is being put together that no message may land in. */
   private isComposing = false
   readonly deferred = new RespWriter()
-  /** EXEC runs: what it runs may not wait. */
-  private isExecuting = false
+  /** The keyspaces of the transaction that EXEC runs, each with an open operation; null while none does. */
+  private executing: Keyspace[] | null = null
+  /** What its command waits for, where that can be ended. */
+  private running: Running | null = null
   private isGone = false
   private subscriptionBytes = 0
   /** A command of the open transaction was refused, so EXEC will be. */
@@ -90,7 +103,26 @@ export class Client implements Subscriber {
     if (command === undefined) return this.refuseUnknown(args)
     if (!command.accepts(args.length)) return this.refuse(command.refusalOf(args.length), command)
     this.lastCommand = command
-    return this.modes === 0 ? (command.run(this, args) as Promise<void> | undefined) : this.executeInMode(command, args)
+    return this.modes === 0 ? this.run(command, args) : this.executeInMode(command, args)
+  }
+
+  /** An operator's keys may be a tenant's in their displayed form; where there are no tenants, that costs this test. */
+  private run(command: Command, args: readonly string[]): Promise<void> | undefined {
+    const isPlain = this.server.routes.size === 0 || command.keys[0] === 0 || this.tenant !== null
+    return (isPlain ? command.run(this, args) : runForOwner(this, command, args)) as Promise<void> | undefined
+  }
+
+  /** Runs a command on another keyspace. One that answers later has taken what it needs of it before it returns. */
+  runIn(keyspace: Keyspace, command: Command, args: readonly string[]): Promise<void> | void {
+    const own = this.keyspace
+    this.keyspace = keyspace
+    if (this.executing !== null) this.joinTransaction(keyspace)
+    if (keyspace.trie.mask !== 0) this.server.turns.count(reactionWork)
+    try {
+      return command.run(this, args)
+    } finally {
+      this.keyspace = own
+    }
   }
 
   /** Answers an error that the command's own work did not cause; spoils an open transaction, or ends it as EXEC does. */
@@ -134,8 +166,10 @@ export class Client implements Subscriber {
       this.refuse(RespError.noAuth, command)
     } else if ((modes & ClientMode.subscribed) !== 0 && !command.isAllowedWhenSubscribed) {
       this.refuse(RespError.subscribedOnly(command.fullName), command)
+    } else if ((modes & ClientMode.tenant) !== 0 && !this.mayAsTenant(command)) {
+      this.refuse(this.tenantRefusal(command), command)
     } else if ((modes & ClientMode.multi) !== 0 && !command.isNeverQueued) this.enqueue(command, args)
-    else waiting = command.run(this, args) as Promise<void> | undefined
+    else waiting = this.run(command, args)
     if ((modes & ClientMode.listening) !== 0) this.endComposing()
     if (!isSilent) return waiting
     if (waiting === undefined) this.silence(before, modes)
@@ -158,6 +192,7 @@ export class Client implements Subscriber {
   /** It is gone or has to go: whatever is kept for it is let go. */
   leave(): void {
     this.isGone = true
+    this.abort()
     this.unsubscribeAll()
     this.endTransaction()
     this.reply.clear()
@@ -169,7 +204,7 @@ export class Client implements Subscriber {
    * (`Turns.spend` says when it is over). Within EXEC all of it is done at once.
    */
   inTurns(step: () => boolean): Promise<void> | undefined {
-    if (!this.isExecuting) return this.server.turns.repeat(() => this.isGone || step())
+    if (this.executing === null) return this.server.turns.repeat(() => this.isGone || step())
     while (!step());
     return undefined
   }
@@ -198,6 +233,78 @@ export class Client implements Subscriber {
       done()
       return true
     })
+  }
+
+  /** Waits for a script, which ends when the client is gone before it has. */
+  async untilGone(running: Running): Promise<RunOutcome> {
+    this.running = running
+    try {
+      return await running.outcome
+    } finally {
+      this.running = null
+    }
+  }
+
+  /** Ends what its command waits for, if that can be ended. */
+  abort(): void {
+    this.running?.end()
+  }
+
+  // Tenants
+
+  /** The engine of its triggers: those of its tenant. */
+  get triggers(): TriggerPort | undefined {
+    const { triggers } = this.server
+    return this.tenant === null ? triggers : triggers?.forTenant(this.tenant)
+  }
+
+  /**
+   * Acts as this tenant from now on, `isForGood` as one who has logged in; null ends it. Answers why not, if not: what was
+   * begun as one must not go on as another.
+   */
+  actAs(tenant: Tenant | null, isForGood: boolean): string | undefined {
+    if (this.isBound) return tenant === this.tenant && isForGood ? undefined : RespError.boundToTenant
+    if (this.subscriptionCount > 0 || this.executing !== null) return RespError.actAsInMiddle
+    if (isForGood) {
+      const { tenantClientsMax } = this.server.settings
+      let connected = 0
+      for (const each of this.server.clients.values()) if (each.isBound && each.tenant === tenant) connected++
+      if (connected >= tenantClientsMax) return RespError.tenantClients(tenantClientsMax)
+    }
+    this.setTenant(tenant)
+    this.isBound = isForGood
+    return undefined
+  }
+
+  private setTenant(tenant: Tenant | null): void {
+    this.tenant = tenant
+    this.keyspace = tenant?.keyspace ?? this.server.keyspace
+    if (tenant === null) this.modes &= ~ClientMode.tenant
+    else this.modes |= ClientMode.tenant
+  }
+
+  private mayAsTenant({ reach }: Command): boolean {
+    return (this.tenant as Tenant).isOpen && (reach === "own" || (reach === "acting" && !this.isBound))
+  }
+
+  private tenantRefusal({ fullName }: Command): string {
+    if (!(this.tenant as Tenant).isOpen) return RespError.tenantGone
+    return this.isBound ? RespError.notForTenants(fullName) : RespError.notAsTenant(fullName)
+  }
+
+  /** What the channels of its tenant begin with, which it neither says nor sees; "" for an operator. */
+  get channelScope(): string {
+    return this.tenant === null ? "" : `${this.tenant.prefix}:`
+  }
+
+  /** The same as a glob. */
+  get patternScope(): string {
+    return this.tenant === null ? "" : escapeGlob(`${this.tenant.prefix}:`)
+  }
+
+  /** Whether CLIENT may show it to another, or end it for that one. */
+  isShownTo({ tenant, isBound }: Client): boolean {
+    return tenant === null || (this.tenant === tenant && (this.isBound || !isBound))
   }
 
   // Transactions
@@ -239,20 +346,29 @@ export class Client implements Subscriber {
    */
   runQueue(queue: readonly QueuedCommand[]): void {
     this.isComposing = true
-    this.isExecuting = true
+    this.executing = []
     this.reply.array(queue.length)
-    this.keyspace.beginOperation()
+    this.joinTransaction(this.keyspace)
     try {
       for (const { command, args } of queue) {
-        command.run(this, args)
+        this.run(command, args)
         this.reply.guard()
       }
       this.server.turns.count(workPerLook)
     } finally {
-      this.isExecuting = false
-      this.keyspace.endOperation()
+      const keyspaces = this.executing
+      this.executing = null
+      for (const keyspace of keyspaces) keyspace.endOperation()
     }
     this.endComposing()
+  }
+
+  /** An operator's transaction may reach several keyspaces: it is one operation in each. */
+  private joinTransaction(keyspace: Keyspace): void {
+    const keyspaces = this.executing as Keyspace[]
+    if (keyspaces.includes(keyspace)) return
+    keyspaces.push(keyspace)
+    keyspace.beginOperation()
   }
 
   private endComposing(): void {
@@ -269,50 +385,58 @@ export class Client implements Subscriber {
   /** Returns an error where it may not listen to that channel too. */
   subscribe(channel: string): string | undefined {
     if (this.channels.has(channel)) return undefined
-    const refusal = this.refuseName(channel)
+    const name = this.channelScope + channel
+    const refusal = this.refuseName(name)
     if (refusal !== undefined) return refusal
     this.channels.add(channel)
-    this.subscriptionBytes += subscriptionBytes + channel.length
-    this.server.bus.subscribe(channel, this)
+    this.subscriptionBytes += subscriptionBytes + name.length
+    this.server.bus.subscribe(name, this)
     return undefined
   }
 
   unsubscribe(channel: string): void {
     if (!this.channels.delete(channel)) return
-    this.subscriptionBytes -= subscriptionBytes + channel.length
-    this.server.bus.unsubscribe(channel, this)
+    const name = this.channelScope + channel
+    this.subscriptionBytes -= subscriptionBytes + name.length
+    this.server.bus.unsubscribe(name, this)
   }
 
   /** Returns an error where it may not listen to that pattern too. */
   psubscribe(pattern: string): string | undefined {
     if (this.patterns.has(pattern)) return undefined
     const { server } = this
-    const refusal = this.refuseName(pattern)
+    const name = this.patternScope + pattern
+    const refusal = this.refuseName(name)
     if (refusal !== undefined) return refusal
-    const listeners = server.patterns.get(pattern) ?? 0
+    const listeners = server.patterns.get(name) ?? 0
     if (listeners === 0) {
       const { patternBytesMax } = server.settings
-      if (server.patternBytes + pattern.length > patternBytesMax) return RespError.tooManyPatterns(patternBytesMax)
-      server.patternBytes += pattern.length
+      const ownMax = Math.floor(patternBytesMax / tenantPatternShare)
+      if (this.tenant !== null && patternBytesOf(server, this.patternScope) + name.length > ownMax) {
+        return RespError.tooManyPatterns(ownMax)
+      }
+      if (server.patternBytes + name.length > patternBytesMax) return RespError.tooManyPatterns(patternBytesMax)
+      server.patternBytes += name.length
     }
-    server.patterns.set(pattern, listeners + 1)
+    server.patterns.set(name, listeners + 1)
     this.patterns.add(pattern)
-    this.subscriptionBytes += subscriptionBytes + pattern.length
-    server.bus.psubscribe(pattern, this)
+    this.subscriptionBytes += subscriptionBytes + name.length
+    server.bus.psubscribe(name, this)
     return undefined
   }
 
   punsubscribe(pattern: string): void {
     if (!this.patterns.delete(pattern)) return
     const { server } = this
-    const listeners = server.patterns.get(pattern) as number
-    if (listeners > 1) server.patterns.set(pattern, listeners - 1)
+    const name = this.patternScope + pattern
+    const listeners = server.patterns.get(name) as number
+    if (listeners > 1) server.patterns.set(name, listeners - 1)
     else {
-      server.patterns.delete(pattern)
-      server.patternBytes -= pattern.length
+      server.patterns.delete(name)
+      server.patternBytes -= name.length
     }
-    this.subscriptionBytes -= subscriptionBytes + pattern.length
-    server.bus.punsubscribe(pattern, this)
+    this.subscriptionBytes -= subscriptionBytes + name.length
+    server.bus.punsubscribe(name, this)
   }
 
   private refuseName(name: string): string | undefined {
@@ -330,9 +454,9 @@ export class Client implements Subscriber {
     } else {
       reply.push(4)
       reply.bulk("pmessage")
-      reply.bulk(pattern)
+      reply.bulk(this.tenant === null ? pattern : pattern.slice(this.patternScope.length))
     }
-    reply.bulk(channel)
+    reply.bulk(this.tenant === null ? channel : channel.slice(this.channelScope.length))
     reply.bulk(payload)
     this.wire.onPush()
   }
@@ -362,7 +486,12 @@ export class Client implements Subscriber {
     this.endTransaction()
     this.speak(2)
     this.name = ""
-    this.modes = this.server.settings.password === undefined ? 0 : ClientMode.unauthenticated
+    this.modes = 0
+    if (this.isBound) this.modes = ClientMode.tenant
+    else {
+      this.setTenant(null)
+      if (this.server.settings.password !== undefined) this.modes = ClientMode.unauthenticated
+    }
   }
 }
 
@@ -373,3 +502,11 @@ export interface QueuedCommand {
 
 const argumentBytes = 16 // what a string's head and its place in the array cost at least
 const subscriptionBytes = 100 // what a subscription costs beside its name: places in a map and two sets
+const tenantPatternShare = 8 // a tenant's patterns may take so much less than those of all: each is tried on every message
+
+/** Bytes of the distinct patterns that begin so. */
+const patternBytesOf = ({ patterns }: ServerState, scope: string): number => {
+  let bytes = 0
+  for (const pattern of patterns.keys()) if (pattern.startsWith(scope)) bytes += pattern.length
+  return bytes
+}

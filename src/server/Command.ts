@@ -45,6 +45,16 @@ export type CommandFlag =
   | "no_auth"
   | "no_multi"
 
+/**
+ * What a command without keys reaches, where a connection acts as a tenant. With keys there is nothing to say: they are
+ * the tenant's own.
+ *
+ * - `own`: the connection itself, or what is the tenant's. Tenants may say it.
+ * - `acting`: what is the tenant's, but only an operator who acts as the tenant may say it.
+ * - `operator`: what is everybody's or somebody else's. It is refused.
+ */
+export type TenantReach = "own" | "acting" | "operator"
+
 export interface CommandRow {
   /** Lower case; that of a subcommand without its container's. */
   readonly name: string
@@ -53,6 +63,8 @@ export interface CommandRow {
   readonly flags: readonly CommandFlag[]
   /** Position of the first key, of the last (negative: counted from the end), and the step; absent without keys. */
   readonly keys?: readonly [first: number, last: number, step: number]
+  /** Has to be given where there are no `keys`, except for containers that only choose a subcommand. */
+  readonly reach?: TenantReach
   /** The arguments as HELP shows them. */
   readonly syntax?: string
   readonly summary: string
@@ -78,6 +90,7 @@ export class Command {
   readonly isAllowedWithoutPassword: boolean
   readonly isAllowedInTransaction: boolean
   readonly keys: readonly [first: number, last: number, step: number]
+  readonly reach: TenantReach
   readonly arity: number
   /** `config|get` for a subcommand. */
   readonly fullName: string
@@ -96,6 +109,7 @@ export class Command {
     this.isExact = row.arity >= 0
     this.arityMin = Math.abs(row.arity)
     this.keys = row.keys ?? [0, 0, 0]
+    this.reach = reachOf(row, this.fullName)
     this.argumentsMax = this.keys[1] < 0 ? Number.POSITIVE_INFINITY : argumentsMax
     this.isAllowedWhenSubscribed = whenSubscribed.has(row.name)
     this.isNeverQueued = neverQueued.has(row.name)
@@ -166,6 +180,7 @@ const helpRow = (container: string, rows: readonly CommandRow[]): CommandRow => 
     name: "help",
     arity: 2,
     flags: ["loading", "stale"],
+    reach: "own",
     summary: "Prints this help.",
     since: "5.0.0",
     run: ({ reply }) => {
@@ -173,6 +188,13 @@ const helpRow = (container: string, rows: readonly CommandRow[]): CommandRow => 
       for (const line of lines) reply.simple(line)
     }
   }
+}
+
+/** A command that nobody has thought about is not one that tenants may use. */
+const reachOf = ({ reach, keys, run }: CommandRow, fullName: string): TenantReach => {
+  if (reach !== undefined) return reach
+  if (keys === undefined && run !== undefined) throw new Error(`command '${fullName}' does not say what it reaches`)
+  return "own"
 }
 
 /** Arguments of a command that is done in one turn; those over many keys have limits of their own. Some 10 to 100 ms. */

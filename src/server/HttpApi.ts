@@ -1,59 +1,41 @@
 /**
- * What operators and their machines ask over HTTP: does it live, is it ready, how is it doing, what would a trigger do.
+ * What operators and their machines ask over HTTP, and tenants of what is their own: does it live, is it ready, how is it
+ * doing, what would a trigger do; tenants, scripts and keys (HttpTenants.ts). The rows below and there are the whole of it;
+ * `/docs` shows them to people, and `/v1/openapi.json` to machines.
  *
- * | request | answer |
- * |---|---|
- * | `GET /healthz` | 200 when the process answers at all |
- * | `GET /readyz` | 200 when every listener accepts connections; else 503, and which do not |
- * | `GET /metrics` | all metrics, in the text format of Prometheus |
- * | `GET /v1/processes` | the supervision tree as JSON; `?format=text` for people |
- * | `GET /v1/triggers` | the triggers with their figures |
- * | `GET /v1/triggers/graph` | what they watch, read and write, and where they go round in circles |
- * | `POST /v1/triggers/test` | what a trigger or a source would do, on a made-up event or on the last ones (HttpTriggers.ts) |
- * | `GET /v1/logs`, `GET /v1/logs/<stream>?after=&count=` | what triggers have logged |
- *
- * Nothing here changes anything. Where there is a password, all but `/healthz` ask for it, as
- * `Authorization: Bearer <password>` or as Basic with any user. What it shows is handed in (`HttpViews`), so that it knows
- * neither the cache nor the program around it.
+ * Where there is a password, all but `/healthz` ask for it, as `Authorization: Bearer <password>` or as Basic with any
+ * user: who says it is an operator. A tenant says its token, `Authorization: Bearer mt_…`, and may ask what names it in its
+ * path; of any other path it hears the same whether there is such a tenant or not. What is shown is handed in
+ * (`HttpViews`), so that this knows nothing of the program around it.
  */
 import { createHash, timingSafeEqual } from "node:crypto"
-import * as Headers from "@effect/platform/Headers"
-import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { Cause, Context, Effect } from "effect"
 import { Supervisor } from "../actor/index.ts"
+import type { Tenant } from "../cache/Tenants.ts"
 import { MetricRegistry } from "../telemetry/index.ts"
+import { json, jsonText, refusal } from "./HttpAnswer.ts"
+import * as HttpDocs from "./HttpDocs.ts"
+import * as HttpRoute from "./HttpRoute.ts"
+import { type TenantViews, tenantRoutes } from "./HttpTenants.ts"
 import * as HttpTriggers from "./HttpTriggers.ts"
 import type { Readiness } from "./Readiness.ts"
 
-export interface HttpViews {
+export interface HttpViews extends TenantViews {
   readonly readiness: Pick<Readiness, "missing">
   readonly metrics: Pick<MetricRegistry, "render">
   /** The tree as it is now; null when there is none. */
   readonly processes: () => Supervisor.TreeNode | null
   /** The engine; it is asked nothing that changes anything. */
   readonly triggers: HttpTriggers.HttpTriggers
-  /** What has to be said; undefined lets everybody in. */
+  /** What operators have to say; undefined lets everybody in. */
   readonly password: string | undefined
 }
 
 type Request = HttpServerRequest.HttpServerRequest
-type Response = HttpServerResponse.HttpServerResponse
-
-/** One path: the method that it is asked with (HEAD goes with GET), and what is answered. */
-interface Page {
-  readonly method: "GET" | "POST"
-  readonly answer: (asked: Asked) => Effect.Effect<Response>
-}
-
-interface Asked {
-  readonly search: URLSearchParams
-  /** What stands in the path where the page's has a `:name`, decoded. */
-  readonly params: Readonly<Record<string, string | undefined>>
-  /** Empty where the method is GET. */
-  readonly body: string
-}
+type Response = HttpRoute.Response
+type Route = HttpRoute.Route<HttpViews>
 
 /** The body of the request that is being answered, for whoever takes one; the listener supplies it. */
 export class RequestBody extends Context.Tag("mimosa-cache/server/HttpApi/RequestBody")<
@@ -61,82 +43,185 @@ export class RequestBody extends Context.Tag("mimosa-cache/server/HttpApi/Reques
   { readonly read: (bytesMax: number) => Effect.Effect<Uint8Array, "too long" | "broken off"> }
 >() {}
 
+const forOperators = { method: "GET", access: "operator" } as const
+const testExample = '{"name":"stock","event":"ON_WRITE","key":"stock:1","value":"3"}'
+
+const routes: readonly Route[] = [
+  {
+    ...{ method: "GET", path: "/healthz", access: "everybody" },
+    summary: "Whether the process answers at all.",
+    answers: "that it does.",
+    run: () => Effect.succeed(json({ status: "ok" }))
+  },
+  {
+    ...{ ...forOperators, path: "/readyz" },
+    summary: "Whether every listener accepts connections.",
+    answers: "that they do; else 503, and which do not.",
+    run: ({ readiness }) =>
+      Effect.sync(() => {
+        const missing = readiness.missing()
+        return missing.length === 0 ? json({ status: "ready" }) : json({ status: "not ready", missing }, 503)
+      })
+  },
+  {
+    ...{ ...forOperators, path: "/metrics" },
+    summary: "All metrics.",
+    answers: "the text format of Prometheus.",
+    type: "text/plain",
+    run: ({ metrics }) =>
+      Effect.sync(() => HttpServerResponse.text(metrics.render(), { contentType: MetricRegistry.contentType }))
+  },
+  {
+    ...{ ...forOperators, path: "/v1/processes" },
+    summary: "The supervision tree.",
+    query: { format: "json, or text for people" },
+    answers: "the root with its children.",
+    run: (views, { search }) => Effect.sync(() => processes(views.processes(), search.get("format") ?? "json"))
+  },
+  {
+    ...{ ...forOperators, path: "/v1/triggers" },
+    summary: "The triggers with their figures.",
+    answers: "a list.",
+    run: ({ triggers }) => Effect.map(HttpTriggers.list(triggers), answered)
+  },
+  {
+    ...{ ...forOperators, path: "/v1/triggers/graph" },
+    summary: "What triggers watch, read and write, and where they go round in circles.",
+    answers: "nodes, edges and cycles.",
+    run: ({ triggers }) => Effect.sync(() => answered(HttpTriggers.graph(triggers)))
+  },
+  {
+    ...{ method: "POST", path: "/v1/triggers/test", access: "operator" },
+    summary: "What a trigger or a source would do, on a made-up event or on the last ones. Nothing happens.",
+    body: { type: "json", example: testExample },
+    answers: "its writes, deletes, emits, webhooks and logs.",
+    run: ({ triggers }, { body }) => Effect.sync(() => answered(HttpTriggers.test(triggers, body)))
+  },
+  {
+    ...{ ...forOperators, path: "/v1/logs" },
+    summary: "The streams into which triggers have logged.",
+    answers: "a list.",
+    run: ({ triggers }) => Effect.sync(() => answered(HttpTriggers.streams(triggers)))
+  },
+  {
+    ...{ ...forOperators, path: "/v1/logs/:stream" },
+    summary: "Lines of a stream, oldest first.",
+    query: { after: "the number behind which to begin", count: "lines at most" },
+    answers: "the lines.",
+    run: ({ triggers }, { params, search }) =>
+      Effect.sync(() => answered(HttpTriggers.lines(triggers, params.stream as string, search)))
+  },
+  ...tenantRoutes,
+  {
+    ...{ method: "GET", path: "/v1/openapi.json", access: "known" },
+    summary: "This API as an OpenAPI document.",
+    answers: "the document.",
+    run: (views) => Effect.sync(() => json(HttpDocs.openApi(thereFor(views))))
+  },
+  {
+    ...{ method: "GET", path: "/docs", access: "known" },
+    summary: "This API as a page for people.",
+    answers: "the page.",
+    type: "text/html",
+    run: (views) => Effect.sync(() => docs(HttpDocs.page(thereFor(views))))
+  }
+]
+
+const thereFor = (views: HttpViews): readonly Route[] => routes.filter(({ isThere = () => true }) => isThere(views))
+
 /** The application over these views: answers every request, never fails. */
 export const make = (views: HttpViews): Effect.Effect<Response, never, Request | RequestBody> => {
-  const { triggers } = views
-  const get = (answer: Page["answer"]): Page => ({ method: "GET", answer })
-  const pages: Readonly<Record<`/${string}`, Page>> = {
-    "/healthz": get(() => json({ status: "ok" })),
-    "/readyz": get(() => {
-      const missing = views.readiness.missing()
-      return missing.length === 0 ? json({ status: "ready" }) : json({ status: "not ready", missing }, 503)
-    }),
-    "/metrics": get(() => HttpServerResponse.text(views.metrics.render(), { contentType: MetricRegistry.contentType })),
-    "/v1/processes": get(({ search }) => processes(views.processes(), search.get("format") ?? "json")),
-    "/v1/triggers": get(() => Effect.map(HttpTriggers.list(triggers), answered)),
-    "/v1/triggers/graph": get(() => answered(HttpTriggers.graph(triggers))),
-    [testPath]: { method: "POST", answer: ({ body }) => answered(HttpTriggers.test(triggers, body)) },
-    "/v1/logs": get(() => answered(HttpTriggers.streams(triggers))),
-    "/v1/logs/:stream": get(({ params, search }) => answered(HttpTriggers.lines(triggers, params.stream ?? "", search)))
-  }
-  let router: HttpRouter.HttpRouter<never, RequestBody> = HttpRouter.empty
-  for (const [path, page] of Object.entries(pages)) {
-    // All methods in one place: the router would call a wrong method an unknown path.
-    router = HttpRouter.all(router, path as `/${string}`, show(page))
-  }
-  const isAllowed = checkOf(views.password)
-  const response = Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
-    pathOf(request) === "/healthz" || isAllowed(request) ? Effect.scoped(router) : Effect.succeed(unauthorized)
-  )
-  const paths = Object.keys(pages).map((path) => path.replace(/:(\w+)/, "<$1>"))
-  return response.pipe(
-    Effect.catchTag("RouteNotFound", ({ request }) =>
-      Effect.succeed(refusal(404, `no such path: ${shownPathOf(request)}; there are ${paths.join(", ")}`))
-    ),
-    Effect.catchAllCause((cause) =>
-      Effect.as(Effect.logError("an HTTP request failed", Cause.pretty(cause)), refusal(500, "an internal error"))
-    )
+  const served = thereFor(views)
+  const paths = [...new Set(served.map(({ path }) => path.replace(/:(\w+)/g, "<$1>")))]
+  const whoAsks = identityOf(views)
+  const response = Effect.flatMap(HttpServerRequest.HttpServerRequest, (request): Answering => {
+    const found = HttpRoute.routesOf(served, pathOf(request))
+    const isOpen = found.some(({ route }) => route.access === "everybody")
+    const identity = isOpen ? null : whoAsks(request)
+    if (identity === undefined) return Effect.succeed(unauthorized)
+    if (found.length === 0) {
+      return Effect.succeed(refusal(404, `no such path: ${shownPathOf(request)}; there are ${paths.join(", ")}`))
+    }
+    const chosen = found.find(({ route }) => route.method === (request.method === "HEAD" ? "GET" : request.method))
+    if (chosen === undefined) return Effect.succeed(wrongMethod(request, found))
+    const { route, params } = chosen
+    if (identity !== null && !mayAsk(identity, route, params)) return Effect.succeed(forbidden)
+    return show(views, route, params, request, identity)
+  })
+  return Effect.catchAllCause(response, (cause) =>
+    Effect.as(Effect.logError("an HTTP request failed", Cause.pretty(cause)), refusal(500, "an internal error"))
   )
 }
 
-const testPath = "/v1/triggers/test"
+type Answering = Effect.Effect<Response, never, RequestBody>
 
 /** The bytes that the body of such a request may have. */
-export const bodyBytesMaxOf = (method: string, path: string): number =>
-  method === "POST" && path === testPath ? bodyBytesMax : 0
+export const bodyBytesMaxOf = (method: string, path: string): number => HttpRoute.bodyBytesMaxOf(routes, method, path)
 
-const bodyBytesMax = 256 * 1024 // the largest source with all its quotes escaped, and the values of an event
+/** Whether such a request may be answered much later. */
+export const mayWait = (method: string, path: string): boolean =>
+  HttpRoute.routesOf(routes, path).some(({ route }) => route.method === method && route.waits === true)
 
-const show = ({ method, answer }: Page) =>
-  Effect.gen(function* () {
-    const request = yield* HttpServerRequest.HttpServerRequest
-    const isRight = request.method === method || (request.method === "HEAD" && method === "GET")
-    if (!isRight) {
-      const allowed = HttpServerResponse.setHeader("allow", method === "GET" ? "GET, HEAD" : method)
-      return allowed(refusal(405, `${request.method} is not allowed on ${shownPathOf(request)}; use ${method}`))
-    }
-    const body = method === "GET" ? "" : yield* Effect.merge(bodyOf(request))
-    if (typeof body !== "string") return body
-    const { params } = yield* HttpRouter.RouteContext
-    return yield* answer({ search: new URLSearchParams(request.url.slice(pathOf(request).length)), params, body })
+const show = (
+  views: HttpViews,
+  route: Route,
+  params: Readonly<Record<string, string>>,
+  request: Request,
+  tenant: Tenant | null
+): Answering => {
+  const isJson = /^application\/json *(;|$)/i.test(request.headers["content-type"] ?? "")
+  const search = new URLSearchParams(request.url.slice(pathOf(request).length))
+  const answer = (body: string) => route.run(views, { search, params, body, isJson, tenant })
+  if (route.body === undefined) return answer("")
+  // Then a page in a browser, which may not say that it is JSON, cannot send it unnoticed; nor may it PUT.
+  if (!isJson && route.method === "POST") return Effect.succeed(notJson)
+  return Effect.flatMap(Effect.either(readBody), (read) => {
+    if (read._tag === "Left") return Effect.succeed(read.left)
+    const isMissing = read.right === "" && route.body?.isOptional === true
+    if (!isJson && !isMissing && route.body?.type === "json") return Effect.succeed(notJson)
+    return answer(read.right)
   })
-
-/** The body as text. It has to say that it is JSON: then a page in a browser, which may not, cannot send it unnoticed. */
-const bodyOf = (request: Request): Effect.Effect<string, Response, RequestBody> => {
-  if (!/^application\/json *(;|$)/i.test(request.headers["content-type"] ?? "")) {
-    return Effect.fail(refusal(415, "the body is JSON: send it with content-type: application/json"))
-  }
-  return Effect.flatMap(RequestBody, ({ read }) => read(bodyBytesMax)).pipe(
-    Effect.mapError((problem) =>
-      problem === "too long"
-        ? refusal(413, `a body has at most ${bodyBytesMax} bytes`)
-        : refusal(400, "the body broke off")
-    ),
-    Effect.flatMap((bytes) =>
-      Effect.try({ try: () => utf8.decode(bytes), catch: () => refusal(400, "the body is not UTF-8") })
-    )
-  )
 }
+
+const notJson: Response = refusal(415, "the body is JSON: send it with content-type: application/json")
+
+/** The body as text. */
+const readBody: Effect.Effect<string, Response, RequestBody> = Effect.flatMap(RequestBody, ({ read }) =>
+  read(HttpRoute.bodyBytesMax)
+).pipe(
+  Effect.mapError((problem) =>
+    problem === "too long"
+      ? refusal(413, `a body has at most ${HttpRoute.bodyBytesMax} bytes`)
+      : refusal(400, "the body broke off")
+  ),
+  Effect.flatMap((bytes) =>
+    Effect.try({ try: () => utf8.decode(bytes), catch: () => refusal(400, "the body is not UTF-8") })
+  )
+)
+
+const wrongMethod = (request: Request, found: readonly HttpRoute.Found<HttpViews>[]): Response => {
+  const methods = found.map(({ route }) => route.method)
+  const allowed = methods.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]))
+  const error = `${request.method} is not allowed on ${shownPathOf(request)}; use ${methods.join(" or ")}`
+  return HttpServerResponse.setHeader(refusal(405, error), "allow", allowed.join(", "))
+}
+
+/** A path of another tenant is forbidden whether there is such a one or not. */
+const mayAsk = (tenant: Tenant, { access }: Route, params: Readonly<Record<string, string>>): boolean =>
+  access === "known" || access === "everybody" || (access === "tenant" && params.tenant === tenant.id)
+
+const forbidden: Response = refusal(
+  403,
+  "a tenant's token opens what is the tenant's own, below /v1/tenants/<its id>; this is for operators, or another's"
+)
+
+/** Nothing that is no part of the page is loaded or run. */
+const docs = (page: string): Response =>
+  HttpServerResponse.setHeader(
+    HttpServerResponse.text(page, { contentType: "text/html; charset=utf-8" }),
+    "content-security-policy",
+    "default-src 'none'; style-src 'unsafe-inline'"
+  )
 
 const utf8 = new TextDecoder("utf-8", { fatal: true })
 
@@ -148,16 +233,24 @@ const processes = (tree: Supervisor.TreeNode | null, format: string): Response =
     : HttpServerResponse.text(`${Supervisor.format(tree)}\n`, { contentType: "text/plain; charset=utf-8" })
 }
 
-/** Whether a request says the password. Digests are compared, so that the time tells nothing of how near a guess was. */
-const checkOf = (password: string | undefined): ((request: Request) => boolean) => {
-  if (password === undefined) return () => true
-  const wanted = digest(Buffer.from(password))
+/**
+ * Who makes a request: the tenant whose token it says, an operator (null), or nobody who may (undefined). Digests are
+ * compared, so that the time tells nothing of how near a guess was.
+ */
+const identityOf = ({ password, tenants }: HttpViews): ((request: Request) => Tenant | null | undefined) => {
+  const wanted = password === undefined ? undefined : digest(Buffer.from(password))
   return ({ headers }) => {
     const [, scheme = "", credentials = ""] = /^(\S+) +(.*)$/.exec(headers.authorization ?? "") ?? []
     const said = saidBy(scheme.toLowerCase(), credentials)
-    return said !== undefined && timingSafeEqual(digest(said), wanted)
+    const tenant = said === undefined ? undefined : tenants?.byToken(said.toString("latin1"))
+    if (tenant !== undefined) return tenant
+    if (wanted !== undefined) return said !== undefined && timingSafeEqual(digest(said), wanted) ? null : undefined
+    // Who says a token that is void is no operator, though all others are.
+    return tenants !== undefined && said?.toString("latin1", 0, tokenMark.length) === tokenMark ? undefined : null
   }
 }
+
+const tokenMark = "mt_"
 
 /** The bytes of the password that the header says. */
 const saidBy = (scheme: string, credentials: string): Buffer | undefined => {
@@ -170,18 +263,15 @@ const saidBy = (scheme: string, credentials: string): Buffer | undefined => {
 const digest = (bytes: Buffer): Buffer => createHash("sha256").update(bytes).digest()
 
 const answered = ({ status, json }: HttpTriggers.Answer): Response => {
-  const response = HttpServerResponse.text(json, { status, contentType: "application/json" })
+  const response = jsonText(json, status)
   return status === 200 ? response : HttpServerResponse.setHeader(response, "connection", "close")
 }
 
-const json = (value: unknown, status = 200): Response => HttpServerResponse.unsafeJson(value, { status })
-
-/** A refused request's connection is closed: whoever asks like that is not worth holding one for. */
-const refusal = (status: number, error: string): Response =>
-  HttpServerResponse.unsafeJson({ error }, { status, headers: Headers.fromInput({ connection: "close" }) })
-
 const unauthorized: Response = HttpServerResponse.setHeader(
-  refusal(401, "the server has a password: send Authorization: Bearer <password>, or Basic with any user"),
+  refusal(
+    401,
+    "the server has a password: send Authorization: Bearer <password>, or Basic with any user; a tenant sends its token"
+  ),
   "www-authenticate",
   'Basic realm="mimosa"'
 )

@@ -23,7 +23,7 @@ export interface HttpListenerOptions {
   readonly port: number
   readonly views: HttpApi.HttpViews
   readonly readiness: Readiness
-  /** Connections at once; beyond, the one that has been silent longest goes. Default 256. */
+  /** Connections at once; beyond, the one that has been silent longest goes. Default 1,024. */
   readonly connectionsMax?: number
 }
 
@@ -42,8 +42,8 @@ interface State {
   answered: number
 }
 
-const connectionsMaxDefault = 256 // far above what scrapes and probes need
-const requestsMax = 256 // being answered, and as many again that wait for their process
+const connectionsMaxDefault = 1_024 // far above what scrapes and probes need, and room for runs that wait
+const requestsMax = 1_024 // being answered, and as many again that wait for their process
 const waitingBytesMax = 64 * 1024 * 1024 // answers that clients are slow to take; one is 3 MB with 10,000 connections
 
 /** Fails to start with `ListenFailed` when the port cannot be had. */
@@ -145,6 +145,8 @@ const answer = (state: State, request: IncomingMessage, response: ServerResponse
     refuse(response, ...tooManyRequests)
     return GenServer.NoReply(state)
   }
+  // Whoever waits is silent, and is let go when the tenant's own limit says so.
+  if (HttpApi.mayWait(request.method ?? "", wholePathOf(request))) request.socket.setTimeout(0)
   const program = state.app.pipe(
     Effect.provideService(HttpServerRequest.HttpServerRequest, HttpServerRequest.fromWeb(toWeb(request))),
     Effect.provideService(HttpApi.RequestBody, bodyOf(request)),
@@ -160,6 +162,7 @@ const answer = (state: State, request: IncomingMessage, response: ServerResponse
 
 const send = (answered: HttpServerResponse.HttpServerResponse, response: ServerResponse): Effect.Effect<void> =>
   Effect.suspend(() => {
+    response.socket?.setTimeout(silenceTimeoutMs) // also for an answer that was waited for
     response.writeHead(answered.status, answered.headers)
     if (answered.body._tag === "Uint8Array") {
       response.end(answered.body.body)
@@ -209,7 +212,7 @@ const whyRefused = (request: IncomingMessage, connections: HttpConnections): Ref
   if (hosts > 1 || !isHost(headers.host ?? "")) return [400, "the Host header is no host"]
   if (unknownToRequests.has(method)) return [405, `${method} is not allowed; use GET`]
   if (hasBody(request)) {
-    const bytesMax = HttpApi.bodyBytesMaxOf(method, pathOf(request))
+    const bytesMax = HttpApi.bodyBytesMaxOf(method, wholePathOf(request))
     if (bytesMax === 0) return [413, `${method} ${pathOf(request)} takes no body`]
     if (Number(headers["content-length"] ?? 0) > bytesMax) return [413, `a body has at most ${bytesMax} bytes`]
   }
@@ -241,4 +244,7 @@ const refuse = (response: ServerResponse, status: number, error: string): void =
   response.end(JSON.stringify({ error }))
 }
 
-const pathOf = ({ url = "" }: IncomingMessage): string => (url.split("?", 1)[0] as string).slice(0, 60)
+const wholePathOf = ({ url = "" }: IncomingMessage): string => url.split("?", 1)[0] as string
+
+/** As much of the path as is shown. */
+const pathOf = (request: IncomingMessage): string => wholePathOf(request).slice(0, 60)

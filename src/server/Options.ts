@@ -1,9 +1,9 @@
 /** Options that several commands share: times to live and metadata. */
-import { InvalidValue } from "../cache/CacheError.ts"
-import { toMetadata, toText } from "../cache/Values.ts"
+import { InvalidJson, InvalidValue } from "../cache/CacheError.ts"
+import { int64Max, int64Min, parseInt64 } from "../cache/Int64.ts"
+import { fromJson, toMetadata, toText } from "../cache/Values.ts"
 import type { ValueObject } from "../kernel/index.ts"
 import type { Client } from "./Client.ts"
-import { int64Max, int64Min, parseInt64 } from "./Int64.ts"
 import { RespError } from "./RespError.ts"
 
 /** How an expiry is given: relative or absolute, in seconds or milliseconds. */
@@ -52,12 +52,9 @@ export const toInstant = (client: Client, value: number | bigint, unit: ExpiryUn
 export const parseMetadata = (json: string): ValueObject | undefined => {
   const text = toText(json)
   if (text === undefined || json.length > metadataBytesMax) return undefined
-  try {
-    const metadata = toMetadata(JSON.parse(text))
-    return metadata instanceof InvalidValue ? undefined : metadata
-  } catch {
-    return undefined
-  }
+  const read = fromJson(text)
+  const metadata = read instanceof InvalidJson ? read : toMetadata(read)
+  return metadata instanceof InvalidJson || metadata instanceof InvalidValue ? undefined : metadata
 }
 
 const plainMax = 1e12 // seconds or ms; below, every sum and product is an exact number

@@ -162,8 +162,10 @@ export class RespConnection implements Wire, TurnTaker {
     else this.count()
   }
 
+  /** It will send nothing more. What is answered at once is answered still; who waits for a script has given up. */
   private onEnd(): void {
     this.isInputOver = true
+    this.client.abort()
     if (this.holds === 0) this.end()
   }
 
@@ -189,7 +191,7 @@ export class RespConnection implements Wire, TurnTaker {
 
   private runCommands(): void {
     const { client, parser, host, socket } = this
-    const { keyspace, settings, turns } = host.state
+    const { settings, turns } = host.state
     const { replyBytesHigh } = settings
     client.lastAtMs = host.clock.nowMs()
     if (!turns.begin() && parser.hasRest) this.yield()
@@ -204,7 +206,7 @@ export class RespConnection implements Wire, TurnTaker {
         if (socket.writableLength >= replyBytesHigh) this.pause()
       }
       if (settings.password !== undefined) parser.isGuest = (client.modes & ClientMode.unauthenticated) !== 0
-      const work = keyspace.trie.mask === 0 ? args.length : reactionWork
+      const work = client.keyspace.trie.mask === 0 ? args.length : reactionWork
       if (turns.spend(work) && parser.hasRest && this.holds === 0) this.yield()
     }
     if (parser.error !== undefined && this.holds === 0 && !client.isClosing) {

@@ -56,6 +56,27 @@ export const RespError = {
     `ERR trigger: '${cString(option, 128)}' is no option; use TIMEOUT, MEMORY, PRIORITY, WHEN CHANGED, SAMPLE, INCLUDE, SCOPE, FAILCLOSED, ISOLATE or DISABLED, then the source`,
   triggerNumber: (option: string) => `ERR trigger: ${option} takes a whole number, then the source follows`,
 
+  keysOfSeveral: "ERR keys of different tenants in one command; send one for each of them",
+  noTenants: "ERR tenant: this server keeps no tenants",
+  noTenant: (id: string) => `NOTENANT no tenant has the id '${cString(id, 128)}'`,
+  tenantGone: "NOTENANT the tenant that this connection acts as has been removed",
+  boundToTenant: "NOPERM this connection is logged in as its tenant for good; open another one",
+  actAsInMiddle: "ERR end the subscriptions and the transaction of this connection before it acts as a tenant",
+  tenantClients: (max: number) => `ERR ${max} connections are logged in as this tenant already`,
+  notForTenants: (command: string) => `NOPERM '${command}' is for operators, not for tenants`,
+  notAsTenant: (command: string) =>
+    `NOPERM '${command}' reaches beyond the tenant; TENANT USE without an id ends acting as it`,
+  notOwnTenant: (id: string) => `NOPERM this connection acts as tenant '${id}' and can name no other`,
+  tenantPattern: (prefix: string) =>
+    `ERR trigger: keys that begin with '${prefix}:' are a tenant's; register it under TENANT USE, with a pattern of bare keys`,
+  limitPairs: "ERR tenant: a limit is a name and a number, as in LIMIT max_entries 1000",
+  limitUnknown: (name: string, names: string) => `ERR tenant: '${cString(name, 128)}' is no limit; there are ${names}`,
+  noScripts: "ERR script: this server runs no scripts",
+  noScript: (name: string) => `NOSCRIPT there is no script '${cString(name, 128)}'`,
+  notText: (what: string) => `ERR ${what} is not UTF-8`,
+  notJson: (at: number, why: string) => `ERR argument ${at}: ${why}`,
+  hidden: "ERR an internal error; the operator's log has it",
+
   execRefused: (reason: string) => `EXECABORT Transaction discarded because of: ${reason.replace(/^ERR /, "")}`,
   arity: (command: string) => `ERR wrong number of arguments for '${command}' command`,
   tooManyArguments: (command: string, max: number) =>

@@ -10,10 +10,13 @@
  */
 import { createServer, type Server, type Socket } from "node:net"
 import type { EventBus } from "../cache/EventBus.ts"
+import type { Tenant } from "../cache/Tenants.ts"
 import type { TurnClock } from "../cache/TurnClock.ts"
 import type { Keyspace } from "../kernel/index.ts"
 import { CommandTable } from "./Command.ts"
 import { families } from "./commands/index.ts"
+import type { ScriptPort } from "./commands/ScriptPort.ts"
+import { noRoutes, type TenantPort } from "./commands/TenantPort.ts"
 import type { TriggerPort } from "./commands/TriggerPort.ts"
 import type { DebugPort } from "./DebugPort.ts"
 import { type ConnectionHost, RespConnection } from "./RespConnection.ts"
@@ -27,6 +30,8 @@ export interface RespServerOptions extends Partial<ServerSettings> {
   /** The keyspace's own clock: the server tells it when a turn begins and ends. */
   readonly clock: TurnClock
   readonly triggers?: TriggerPort | undefined
+  readonly tenants?: TenantPort | undefined
+  readonly scripts?: ScriptPort | undefined
   /** Enables DEBUG. */
   readonly debug?: DebugPort | undefined
   /** Milliseconds that only grow, to bound turns by. */
@@ -49,9 +54,10 @@ export class RespServer implements ConnectionHost {
   private isFlushDue = false
   private lastId = 0
   private whenEmpty: (() => void) | undefined
+  private readonly unwatch: (() => void) | undefined
 
   constructor(private readonly options: RespServerOptions) {
-    const { keyspace, bus, clock, triggers, debug, monotonicMs = () => performance.now() } = options
+    const { keyspace, bus, clock, triggers, tenants, scripts, debug, monotonicMs = () => performance.now() } = options
     const settings = withDefaults(options)
     this.clock = clock
     this.state = {
@@ -59,6 +65,9 @@ export class RespServer implements ConnectionHost {
       bus,
       clock,
       triggers,
+      tenants,
+      scripts,
+      routes: tenants ?? noRoutes,
       debug,
       commands: new CommandTable(families),
       settings,
@@ -73,6 +82,7 @@ export class RespServer implements ConnectionHost {
     }
     this.server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => this.accept(socket))
     this.server.on("error", (error) => this.options.onError?.(error))
+    this.unwatch = tenants?.watch({ onOpen: () => {}, onClose: (tenant) => this.cutClientsOf(tenant) })
   }
 
   /** Starts to listen and returns the port (a free one for 0). Rejects with Node's error when the port cannot be had. */
@@ -90,6 +100,7 @@ export class RespServer implements ConnectionHost {
 
   /** Stops listening, lets every reply given so far reach its client for `closeTimeoutMs`, and closes all connections. */
   async close(): Promise<void> {
+    this.unwatch?.()
     const stopped = new Promise<void>((resolve) => this.server.close(() => resolve()))
     for (const connection of this.open) connection.end()
     if (this.open.size > 0) {
@@ -131,6 +142,11 @@ export class RespServer implements ConnectionHost {
   onClosed(connection: RespConnection): void {
     this.open.delete(connection)
     if (this.open.size === 0) this.whenEmpty?.()
+  }
+
+  /** A tenant is removed: its name and channels may be another's soon, so nobody stays who was it. */
+  private cutClientsOf(tenant: Tenant): void {
+    for (const { client } of this.open) if (client.tenant === tenant) client.wire.cut()
   }
 
   private accept(socket: Socket): void {

@@ -7,6 +7,8 @@ import type { Clock, Keyspace } from "../kernel/index.ts"
 import { type MetricReader, metric } from "../telemetry/index.ts"
 import type { Client } from "./Client.ts"
 import type { CommandTable } from "./Command.ts"
+import type { ScriptPort } from "./commands/ScriptPort.ts"
+import type { KeyRoutes, TenantPort } from "./commands/TenantPort.ts"
 import type { TriggerPort } from "./commands/TriggerPort.ts"
 import type { DebugPort } from "./DebugPort.ts"
 import { defaultRespLimits, type RespLimits } from "./RespParser.ts"
@@ -18,6 +20,11 @@ export interface ServerState {
   readonly clock: Clock
   /** Absent where the server runs without an engine for triggers. */
   readonly triggers: TriggerPort | undefined
+  /** Absent where the server keeps no tenants, or runs no scripts. */
+  readonly tenants: TenantPort | undefined
+  readonly scripts: ScriptPort | undefined
+  /** Whose a key is: asked of each key that an operator names, while there are tenants. */
+  readonly routes: KeyRoutes
   /** What DEBUG may do; absent where the command is not enabled. */
   readonly debug: DebugPort | undefined
   readonly commands: CommandTable
@@ -43,6 +50,8 @@ export interface ServerSettings {
   /** The newest protocol that HELLO agrees to; above it answers NOPROTO. */
   readonly protocolMax: 2 | 3
   readonly clientsMax: number
+  /** Connections that are logged in as one tenant. */
+  readonly tenantClientsMax: number
   /** Milliseconds without a command after which a client is disconnected; 0 for never. Subscribers are spared. */
   readonly idleTimeoutMs: number
   readonly limits: RespLimits
@@ -84,6 +93,7 @@ export const defaultSettings: ServerSettings = {
   password: undefined,
   protocolMax: 3,
   clientsMax: 10_000, // Redis' default
+  tenantClientsMax: 1_000, // a tenth of them: no tenant takes the places of all
   idleTimeoutMs: 0,
   limits: defaultRespLimits,
   replyBytesHigh: 1024 * 1024, // a few round trips of a fast network; what a slow one may hold of our memory

@@ -1,13 +1,9 @@
-/**
- * The process in whose name commands use the trigger engine: a connection is synchronous code, and the engine's methods are
- * effects. What answers at once runs in the connection's turn. What has to be saved first runs in a process of its own,
- * linked to this one, so that many who register at once are saved together, and none waits for another.
- *
- * Whatever becomes of the process, every command is answered: those whose work it had are told when it ends.
- */
-import { Cause, Effect, Exit, Runtime } from "effect"
-import { GenServer, Process, Registry, type Supervisor } from "../actor/index.ts"
-import type { TriggersService } from "../triggers/index.ts"
+/** TRIGGER … of the server, over the trigger engine: the port that commands and the HTTP API ask. */
+import { Effect } from "effect"
+import type { Process, Supervisor } from "../actor/index.ts"
+import type { Tenant } from "../cache/index.ts"
+import type { TriggersOfKeyspace, TriggersService } from "../triggers/index.ts"
+import * as CommandEngine from "./CommandEngine.ts"
 import type { TriggerPort } from "./commands/TriggerPort.ts"
 
 export interface TriggerCommands {
@@ -15,75 +11,32 @@ export interface TriggerCommands {
   readonly childSpec: Supervisor.ChildSpec<Process.Self>
 }
 
-interface Work {
-  readonly effect: Effect.Effect<void>
-  /** Answers the command whose work ended without an answer, if it did. */
-  readonly giveUp: () => void
-}
-
-interface Protocol extends GenServer.Protocol {
-  readonly cast: Work
-}
-
-const waitingMax = 10_000 // as many as there may be connections, each of which waits for one command at most
-
-export const make = (triggers: TriggersService): TriggerCommands => {
-  const name = Registry.via<GenServer.RefOf<Protocol>>(Registry.unsafeMake({ keys: "unique" }), "trigger commands")
-  const waiting = new Set<() => void>()
-  let runtime: Runtime.Runtime<never> = Runtime.defaultRuntime
-
-  const Server = GenServer.define<Protocol>()({
-    name: "trigger commands",
-    trapExit: true, // work that crashes has told its command why
-    mailbox: { capacity: waitingMax, overflow: "reject" },
-    init: () =>
-      Effect.gen(function* () {
-        runtime = yield* Effect.runtime<never>()
-        Process.onExit(yield* Process.self, () => {
-          for (const giveUp of [...waiting]) giveUp()
-        })
-        return GenServer.Ok(null)
-      }),
-    handleCast: ({ effect, giveUp }, state) =>
-      Effect.map(Process.spawnLink(effect, { label: "trigger command" }), (pid) => {
-        Process.onExit(pid, giveUp)
-        return GenServer.NoReply(state)
-      }),
-    inspect: () => ({ waiting: waiting.size })
+export const make = (all: TriggersService): TriggerCommands => {
+  const { run, now, childSpec } = CommandEngine.make("trigger command", restarting)
+  const ofTenants = new WeakMap<Tenant, TriggerPort>()
+  const portOf = (triggers: TriggersOfKeyspace): TriggerPort => ({
+    forTenant: (tenant) => {
+      const known = ofTenants.get(tenant)
+      if (known !== undefined) return known
+      const made = portOf(all.of(tenant))
+      ofTenants.set(tenant, made)
+      return made
+    },
+    set: (input) => run(triggers.set(input)),
+    remove: (name) => run(triggers.remove(name)),
+    enable: (name, isEnabled) => run(triggers.enable(name, isEnabled)),
+    versions: (name) => run(triggers.versions(name)),
+    rollback: (name, version) => run(triggers.rollback(name, version)),
+    shadow: (name, input) => run(triggers.shadow(name, input)),
+    dropShadow: (name) => run(triggers.dropShadow(name)),
+    promote: (name) => run(triggers.promote(name)),
+    list: () => now(triggers.list),
+    info: (name) => now(Effect.orElseSucceed(triggers.info(name), () => undefined)),
+    warnings: (name) => now(triggers.warnings(name)),
+    graph: () => now(triggers.graph),
+    ...triggers.inBytes
   })
-
-  const run = <A, E>(effect: Effect.Effect<A, E>): Promise<A> =>
-    new Promise((resolve, reject) => {
-      const giveUp = () => void (waiting.delete(giveUp) && reject(new Error(restarting)))
-      const settle = (exit: Exit.Exit<A, E>) => {
-        if (!waiting.delete(giveUp)) return
-        if (Exit.isSuccess(exit)) resolve(exit.value)
-        else reject(Cause.squash(exit.cause))
-      }
-      waiting.add(giveUp)
-      const work = { effect: Effect.map(Effect.exit(effect), settle), giveUp }
-      if (!GenServer.unsafeOffer(name, work)) giveUp()
-    })
-  const now = <A>(effect: Effect.Effect<A>): A => Runtime.runSync(runtime)(effect)
-
-  return {
-    childSpec: GenServer.childSpec(Server, undefined, { name }),
-    port: {
-      set: (input) => run(triggers.set(input)),
-      remove: (name) => run(triggers.remove(name)),
-      enable: (name, isEnabled) => run(triggers.enable(name, isEnabled)),
-      versions: (name) => run(triggers.versions(name)),
-      rollback: (name, version) => run(triggers.rollback(name, version)),
-      shadow: (name, input) => run(triggers.shadow(name, input)),
-      dropShadow: (name) => run(triggers.dropShadow(name)),
-      promote: (name) => run(triggers.promote(name)),
-      list: () => now(triggers.list),
-      info: (name) => now(Effect.orElseSucceed(triggers.info(name), () => undefined)),
-      warnings: (name) => now(triggers.warnings(name)),
-      graph: () => now(triggers.graph),
-      ...triggers.inBytes
-    }
-  }
+  return { childSpec, port: portOf(all) }
 }
 
 const restarting = "what registers triggers was restarted before it was done; see TRIGGER LIST, and try again"

@@ -11,6 +11,7 @@
 import * as fs from "node:fs/promises"
 import { dirname } from "node:path"
 import { Effect } from "effect"
+import { syncDirectory, writeSynced } from "./internal/files.ts"
 import { StorageIo } from "./StorageError.ts"
 
 export interface AtomicFile {
@@ -45,26 +46,6 @@ const readIfPresent = async (path: string): Promise<Uint8Array | undefined> => {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined
     throw error
-  }
-}
-
-const writeSynced = async (path: string, content: Uint8Array): Promise<void> => {
-  const file = await fs.open(path, "w", 0o600) // what a cache holds is its owner's
-  try {
-    await file.writeFile(content)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-}
-
-const syncDirectory = async (path: string): Promise<void> => {
-  if (process.platform === "win32") return // directories cannot be opened there; NTFS journals the rename
-  const directory = await fs.open(path, "r")
-  try {
-    await directory.sync()
-  } finally {
-    await directory.close()
   }
 }
 

@@ -1,11 +1,12 @@
 /**
  * The directory that holds what survives a restart, and the only way to it: whoever has this service is its one owner.
  */
-import * as fs from "node:fs/promises"
-import { dirname, join, resolve } from "node:path"
+import { join, resolve } from "node:path"
 import { Context, Effect, Layer, type Scope } from "effect"
 import * as AtomicFile from "./AtomicFile.ts"
+import * as Folder from "./Folder.ts"
 import * as directoryLock from "./internal/directoryLock.ts"
+import { makeDirectory } from "./internal/files.ts"
 import { type DataDirectoryLocked, type StorageError, StorageIo } from "./StorageError.ts"
 import * as VersionedDocument from "./VersionedDocument.ts"
 
@@ -22,6 +23,8 @@ export class DataDirectory extends Context.Tag("mimosa-cache/storage/DataDirecto
     readonly open: <A, I>(
       document: VersionedDocument.VersionedDocument<A, I>
     ) => Effect.Effect<VersionedDocument.DocumentFile<A>, StorageError>
+    /** Opens the folder of this name, which is made where it is missing. To be opened once. */
+    readonly folder: (name: string) => Effect.Effect<Folder.Folder, StorageIo>
   }
 >() {}
 
@@ -61,34 +64,15 @@ export const make = (
         if (!documentKind.test(document.kind))
           return Effect.dieMessage(`document kind ${document.kind}: a-z, 0-9, - only`)
         return Effect.flatMap(fileOf(`${document.kind}.json`), (file) => VersionedDocument.open(file, document))
-      }
+      },
+      folder: (name) =>
+        documentKind.test(name)
+          ? Folder.open(join(path, name))
+          : Effect.dieMessage(`folder ${name}: a-z, 0-9, - only, beginning with a letter`)
     })
   })
 
 export const layer = (directory: string): Layer.Layer<DataDirectory, DataDirectoryLocked | StorageIo> =>
   Layer.scoped(DataDirectory, make(directory))
-
-/**
- * `mkdir -p`, readable by its owner alone. Not by Node's `recursive`: that never returns where a directory exists in
- * which none can be made and the system calls it ENOENT (`/proc`).
- */
-const makeDirectory = async (path: string): Promise<void> => {
-  try {
-    await fs.mkdir(path, { mode: 0o700 })
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === "EEXIST" && (await fs.stat(path)).isDirectory()) return
-    const parent = dirname(path)
-    if (code !== "ENOENT" || (await isThere(parent))) throw error
-    await makeDirectory(parent)
-    await makeDirectory(path)
-  }
-}
-
-const isThere = (path: string): Promise<boolean> =>
-  fs.access(path).then(
-    () => true,
-    () => false
-  )
 
 const documentKind = /^[a-z][a-z0-9-]*$/

@@ -42,23 +42,24 @@ export const open = <A, I>(
 ): Effect.Effect<DocumentFile<A>, StorageIo | FileCorrupt | FileVersionUnknown> =>
   Effect.gen(function* () {
     const content = yield* file.read
-    const encode = Schema.encode(document.schema)
     return {
       path: file.path,
       initial: content === undefined ? undefined : yield* decode(file.path, content, document),
-      replace: (data) =>
-        encode(data).pipe(
-          Effect.orDie,
-          Effect.flatMap((encoded) =>
-            file.replace(Buffer.from(`${JSON.stringify(envelope(document, encoded), null, 2)}\n`))
-          )
-        )
+      replace: (data) => Effect.flatMap(encode(document, data), file.replace)
     }
   })
 
+/** The content of a file that holds the document: what does not fit its schema is a defect. */
+export const encode = <A, I>(document: VersionedDocument<A, I>, data: A): Effect.Effect<Uint8Array> =>
+  Schema.encode(document.schema)(data).pipe(
+    Effect.orDie,
+    Effect.map((encoded) => Buffer.from(`${JSON.stringify(envelope(document, encoded), null, 2)}\n`))
+  )
+
 const envelope = <A, I>({ kind, version }: VersionedDocument<A, I>, data: I) => ({ kind, version, data })
 
-const decode = <A, I>(
+/** What such a file holds. `path` is named in the error. */
+export const decode = <A, I>(
   path: string,
   content: Uint8Array,
   document: VersionedDocument<A, I>

@@ -1,5 +1,6 @@
 export * as AtomicFile from "./AtomicFile.ts"
 export * as DataDirectory from "./DataDirectory.ts"
+export * as Folder from "./Folder.ts"
 export {
   DataDirectoryLocked,
   FileCorrupt,
@@ -7,4 +8,9 @@ export {
   type StorageError,
   StorageIo
 } from "./StorageError.ts"
-export type { DocumentFile, VersionedDocument } from "./VersionedDocument.ts"
+export {
+  type DocumentFile,
+  decode as decodeDocument,
+  encode as encodeDocument,
+  type VersionedDocument
+} from "./VersionedDocument.ts"

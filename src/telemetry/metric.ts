@@ -51,6 +51,30 @@ export const metric = {
   logLimits: counter("mimosa_log_limits_total", "Bounds of the log streams that were met, by what was done about it."),
   sandboxKills: counter("mimosa_sandbox_kills_total", "Lua machines ended at their hard limit."),
 
+  scriptRuns: counter("mimosa_script_runs_total", "Runs of tenants' scripts that ended, by outcome."),
+  scriptsRefused: counter("mimosa_scripts_refused_total", "Runs and states that were not let in, by the limit."),
+  scriptFuel: counter("mimosa_script_fuel_total", "Units of fuel that scripts were charged; 250 are a microsecond."),
+  scriptSteps: counter("mimosa_script_steps_total", "Steps in which scripts had the thread."),
+  scriptsHeld: counter("mimosa_scripts_held_total", "Times that a tenant's runs were held until it had fuel again."),
+  scriptDefects: counter("mimosa_script_defects_total", "Runs that ended because a function of the host has failed."),
+  scriptsUnderWay: gauge("mimosa_scripts", "Runs under way: all, those that wait for the thread, and for an answer."),
+  scriptStates: gauge("mimosa_script_states", "Worlds of scripts that are kept between runs."),
+  scriptMachines: gauge("mimosa_script_machines", "Lua machines for scripts."),
+  scriptImages: gauge("mimosa_script_images", "Worlds of scripts that wait outside of a machine."),
+  scriptImageBytes: gauge("mimosa_script_image_bytes", "Bytes of the worlds that wait outside of a machine."),
+  scriptSwaps: counter("mimosa_script_swaps_total", "Worlds that were put back into a machine."),
+  scriptKills: counter("mimosa_script_kills_total", "Steps that could only be ended by throwing the world away."),
+  scriptLogBytes: gauge("mimosa_script_log_bytes", "Bytes of the lines that all tenants' script logs hold."),
+  scriptRequests: counter("mimosa_script_requests_total", "Requests of scripts to other hosts, by outcome."),
+  scriptRequestsUnderWay: gauge("mimosa_script_requests", "Requests of scripts to other hosts that are under way."),
+  tenants: gauge("mimosa_tenants", "Tenants, those that a program opened by their prefix among them."),
+  tenantBytes: gauge("mimosa_tenant_bytes", "Bytes of keys, values and metadata that all tenants hold."),
+  tenantReclaims: counter(
+    "mimosa_tenant_reclaims_total",
+    "Times that the largest tenants had to shrink because all of them together were at their limit."
+  ),
+  scriptsStored: gauge("mimosa_scripts_stored", "Scripts that tenants have stored under a name."),
+
   journalDropped: counter(
     "mimosa_journal_lines_dropped_total",
     "Log lines pushed out by newer ones before they were written."

@@ -4,18 +4,20 @@
  * Nothing here touches the cache itself: reads look at the overlay and then into the keyspace without consequences,
  * everything else is put into the overlay, to be committed or dropped when the run is over (law 6).
  */
-import { lossyText, toBytes, toJson, valueAsBytes } from "../cache/index.ts"
+import { lossyText, messageBytes, toBytes, toJson } from "../cache/index.ts"
 import {
   byteSize,
   entryBytes,
   entrySize,
   type Keyspace,
   type Meta,
+  type Nested,
   noMeta,
   type Value,
   type ValueObject
 } from "../kernel/index.ts"
 import { type HostCall, type HostFunction, type LuaValue, Refusal } from "../sandbox/index.ts"
+import { freeze, freezeFuel, pays } from "../scripting/LuaData.ts"
 import { changedPaths } from "./changedPaths.ts"
 import { Overlay, overlayBytesMax, overlayOperationsMax } from "./Overlay.ts"
 import type { BeforeChange } from "./TriggerGate.ts"
@@ -33,12 +35,19 @@ export class Run {
   private sequence = 0
   private trigger = ""
   private readonly origins = new WeakMap<Keyspace, string>()
-  private keyspaces = 0
 
   constructor(
     /** Names this start of the process in ids. */
     readonly origin: string
   ) {}
+
+  /**
+   * Names a tenant's keyspace in ids, where its events have numbers of their own: `boot:acme:7` beside `boot-7`. A tenant's
+   * id has no colon, so whatever triggers are called, no two calls have one id.
+   */
+  name(keyspace: Keyspace, tenant: string): void {
+    this.origins.set(keyspace, `${this.origin}:${tenant}:`)
+  }
 
   /** Starts a run of `trigger` on the event numbered `sequence`, at the event's time. */
   begin(
@@ -65,7 +74,7 @@ export class Run {
   }
 
   idOf(keyspace: Keyspace, sequence: number, isBefore = false): string {
-    return `${this.originOf(keyspace)}-${isBefore ? "b" : ""}${sequence}`
+    return `${this.originOf(keyspace)}${isBefore ? "b" : ""}${sequence}`
   }
 
   /** The id of the webhook that is sent next: the same for the same call of the same event, whatever happens (law 12). */
@@ -89,13 +98,8 @@ export class Run {
     return this.keyspace.peek(key)?.value
   }
 
-  /** The boot's name for the first keyspace; further ones, whose events have numbers of their own, add theirs. */
   private originOf(keyspace: Keyspace): string {
-    const known = this.origins.get(keyspace)
-    if (known !== undefined) return known
-    const name = ++this.keyspaces === 1 ? this.origin : `${this.origin}.${this.keyspaces}`
-    this.origins.set(keyspace, name)
-    return name
+    return this.origins.get(keyspace) ?? `${this.origin}-`
   }
 }
 
@@ -164,7 +168,7 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
         return call.fail("cache.reject is for BEFORE_WRITE and BEFORE_DELETE: nothing else can be refused")
       const reason = dataOf(call, 1)
       if (reason === undefined || !pays(call, reason, jsonFuel)) return
-      run.rejection = reason === null ? "no reason was given" : oneLine(valueAsBytes(reason))
+      run.rejection = reason === null ? "no reason was given" : oneLine(messageBytes(reason))
       call.fail(`rejected: ${run.rejection}`) // ends the run; one that catches it has refused all the same
     },
 
@@ -186,7 +190,7 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
       }
       const value = call.count < 2 ? "" : dataOf(call, 2)
       if (value === undefined || !pays(call, value, jsonFuel)) return
-      const payload = valueAsBytes(value)
+      const payload = messageBytes(value)
       if (!admits(call, channel.length + payload.length)) return
       run.overlay.emits.push({ channel, payload })
       call.returnNil()
@@ -199,9 +203,10 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
       const logged = dataOf(call, stream === null ? 1 : 2)
       if (logged === undefined || !pays(call, logged, jsonFuel + jsonFuel)) return
       if (!admits(call, byteSize(logged) + (stream === null ? 0 : stream.length))) return
-      const fields = typeof logged === "object" && logged !== null ? (JSON.parse(toJson(logged)) as object) : null
+      const isTable = typeof logged === "object" && logged !== null && !(logged instanceof Number)
+      const fields = isTable ? (JSON.parse(toJson(logged)) as object) : null
       const name = stream === null ? null : textOf(call, stream)
-      const message = fields === null ? textOf(call, valueAsBytes(logged)) : null
+      const message = fields === null ? textOf(call, messageBytes(logged)) : null
       if (name === undefined || message === undefined) return
       run.overlay.logs.push({ stream: name, message, fields: fields as Record<string, unknown> | null })
       call.returnNil()
@@ -257,16 +262,8 @@ const dataOf = (call: HostCall, index: number): LuaValue | undefined => {
   return undefined
 }
 
-/**
- * Takes the fuel for work that goes over all of a structure, and answers whether there was enough; then the run is over.
- * What a string is worked on is as cheap as its crossing, which is paid for.
- */
-const pays = (call: HostCall, value: LuaValue, fuelPerByte: number): boolean =>
-  typeof value !== "object" || value === null || call.charge(Math.ceil(byteSize(value) * fuelPerByte))
-
 // Units of fuel (250 a µs) for each byte that `byteSize` counts: measured on arrays, objects, maps and nested ones, each
 // the dearest of them.
-const freezeFuel = 0.75
 const jsonFuel = 1.5
 const diffFuel = 2.5
 
@@ -309,16 +306,11 @@ const optionsOf = (call: HostCall, nowMs: number): { expiresAtMs: number; meta: 
 
 /** What a table of ttl, metadata, tags and cost says, or why it is none. */
 const attachmentsOf = (given: LuaValue, nowMs: number): { expiresAtMs: number; meta: Meta } | string => {
-  if (
-    typeof given !== "object" ||
-    given === null ||
-    Array.isArray(given) ||
-    given instanceof Map ||
-    given instanceof Uint8Array
-  ) {
+  if (!isPlainObject(given)) {
     return "the options are a table such as { ttl = 30, metadata = {…}, tags = {…}, cost = 1 }"
   }
-  const { ttl = null, metadata = null, tags = null, cost = null, ...rest } = given as ValueObject
+  const { ttl: ttlGiven = null, metadata = null, tags = null, cost: costGiven = null, ...rest } = given
+  const [ttl, cost] = [unboxed(ttlGiven), unboxed(costGiven)]
   const [unknown] = Object.keys(rest)
   if (unknown !== undefined) return `there is no option '${unknown}'; there are ttl, metadata, tags and cost`
   if (ttl !== null && !(typeof ttl === "number" && ttl > 0 && ttl <= ttlSecondsMax)) {
@@ -398,7 +390,11 @@ const isPlainObject = (value: unknown): value is ValueObject =>
   value !== null &&
   !Array.isArray(value) &&
   !(value instanceof Map) &&
+  !(value instanceof Number) &&
   !(value instanceof Uint8Array)
+
+/** Anything but a number is itself; 30.0 is no other ttl than 30. */
+const unboxed = (value: Nested): Nested => (value instanceof Number ? value.valueOf() : value)
 
 /** The headers of a webhook's options, or why they are none. */
 const headersOf = (options: unknown): Record<string, string> | string => {
@@ -431,11 +427,3 @@ const urlRule = /^https?:\/\//i // the rest of it is judged where it is sent
 const webhookIdRule = /^[\x21-\x7e]{1,256}$/
 const headerNameRule = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/
 const headerValueRule = /^[\t\x20-\x7e]*$/
-
-/** Structures that came out of Lua are shared from now on. Typed arrays and maps cannot be frozen. */
-const freeze = <V extends Value | ValueObject>(value: V): V => {
-  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return value
-  const items: Iterable<unknown> = value instanceof Map ? value.values() : Object.values(value)
-  for (const item of items) freeze(item as Value)
-  return value instanceof Map ? value : Object.freeze(value)
-}

@@ -3,8 +3,8 @@
  * the overlay shown instead of committed. Limited by fuel alone, so that the same question has the same answer on every
  * machine. Triggers that its writes would fire are not followed.
  *
- * One machine serves all dry runs, since making one takes longer than most of them; it is rewound before each, and
- * replaced when a hostile source has worn it out.
+ * One machine serves all dry runs, those of all tenants, since making one takes longer than most of them; it is rewound
+ * before each, so that nothing of one is left for the next, and replaced when a hostile source has worn it out.
  */
 import { asText, fromValue, type Output, toBytes } from "../cache/index.ts"
 import {
@@ -77,6 +77,25 @@ export interface DryRunnerOptions {
   readonly origin: string
   readonly nowMs: () => number
   readonly monotonicMs: () => number
+  /** Where it runs. Default: a machine of its own. */
+  readonly machine?: DryMachine
+}
+
+/** The machine of dry runs, made when it is first wanted. */
+export class DryMachine {
+  readonly run: Run
+  /** When the event happened that is being run on: the time that a run reads. */
+  atMs = 0
+  private machine: LuaVm | null = null
+
+  constructor(origin: string) {
+    this.run = new Run(origin)
+  }
+
+  get vm(): LuaVm {
+    if (this.machine === null || this.machine.isWorn) this.machine = new LuaVm(machineParts(this.run, () => this.atMs))
+    return this.machine
+  }
 }
 
 /** What one run came to, as the kernel holds it. */
@@ -109,14 +128,11 @@ export const dryRun = (
 ): DryRunReport | TriggerSyntaxError => new DryRunner({ ...options, nowMs: () => options.nowMs }).test(definition, test)
 
 export class DryRunner {
-  private readonly run: Run
+  private readonly machine: DryMachine
   private readonly overlay = new Overlay()
-  private machine: LuaVm | null = null
-  /** When the event happened that is being run on. */
-  private atMs = 0
 
   constructor(private readonly options: DryRunnerOptions) {
-    this.run = new Run(options.origin)
+    this.machine = options.machine ?? new DryMachine(options.origin)
   }
 
   /** Runs on a made-up event. */
@@ -132,7 +148,7 @@ export class DryRunner {
 
   /** Has these in the machine while `use` runs them; what no machine takes is the answer. */
   tryAll<A>(definitions: readonly Runnable[], use: (trials: readonly Trial[]) => A): A | TriggerSyntaxError {
-    const vm = this.vm()
+    const { vm } = this.machine
     const programs: Program[] = []
     try {
       const trials: Trial[] = []
@@ -167,9 +183,10 @@ export class DryRunner {
     asksBefore: boolean,
     attempts: number
   ): Outcome {
-    const { run, overlay } = this
+    const { machine, overlay } = this
+    const { run } = machine
     const { keyspace, monotonicMs } = this.options
-    this.atMs = event.atMs
+    machine.atMs = event.atMs
     let us = Number.POSITIVE_INFINITY
     let status: RunStatus = RunStatus.ok
     let error: string | null = null
@@ -207,11 +224,6 @@ export class DryRunner {
       fuel: vm.lastFuel,
       bytes: vm.lastBytes
     }
-  }
-
-  private vm(): LuaVm {
-    if (this.machine === null || this.machine.isWorn) this.machine = new LuaVm(machineParts(this.run, () => this.atMs))
-    return this.machine
   }
 }
 

@@ -6,6 +6,7 @@
  * multiplies by its subscribers is bounded here (`CascadeLimits.deliveries`).
  */
 import type { Webhook } from "../webhooks/index.ts"
+import type { CascadeLimits } from "./Cascade.ts"
 import type { Overlay, OverlayEmit, OverlayLog } from "./Overlay.ts"
 import type { Trigger, TriggerEventName } from "./Trigger.ts"
 import type { TriggerLog } from "./TriggerLog.ts"
@@ -26,6 +27,8 @@ export interface TriggerLine extends OverlayLog {
   readonly key: string
   /** The id of the cascade that it belongs to; absent outside of one. */
   readonly cascade: string | undefined
+  /** Whose trigger it is; absent for no tenant's. */
+  readonly tenant?: string
 }
 
 /** What a runner hands its effects to; each is synchronous and never throws. */
@@ -56,19 +59,27 @@ interface Batch {
   readonly lines: TriggerLine[]
 }
 
+export interface EffectOptions {
+  readonly ports: RunnerPorts
+  /** Where it says what nobody took. */
+  readonly log: TriggerLog
+  readonly cascade: Pick<CascadeLimits, "deliveries">
+  readonly tenant?: string | null
+}
+
+export class EffectCounters {
+  webhooksRefused = 0
+  linesDropped = 0
+  /** Emits that were not published, because those before had reached as many subscribers as an operation may. */
+  emitsDropped = 0
+}
+
 export class Effects {
-  readonly counters = {
-    webhooksRefused: 0,
-    linesDropped: 0,
-    /** Emits that were not published, because those before had reached as many subscribers as an operation may. */
-    emitsDropped: 0
-  }
   private batch: Batch | null = null
 
   constructor(
-    private readonly ports: RunnerPorts,
-    private readonly log: TriggerLog,
-    private readonly deliveriesMax: number
+    private readonly options: EffectOptions,
+    readonly counters = new EffectCounters()
   ) {}
 
   /** Keeps what a run wants to send. */
@@ -81,11 +92,13 @@ export class Effects {
     stats.logs += logs.length
     for (const emit of emits) this.batch.emits.push({ emit, source })
     const context = { trigger: trigger.name, event, key }
+    const { tenant = null } = this.options
+    const owner = tenant === null ? {} : { tenant }
     for (const each of webhooks) {
       const headers = { ...each.headers, [cascadeHeader]: cascade }
-      this.batch.webhooks.push({ webhook: { ...each, headers, ...context, createdAtMs: atMs }, source })
+      this.batch.webhooks.push({ webhook: { ...each, headers, ...context, ...owner, createdAtMs: atMs }, source })
     }
-    for (const each of logs) this.batch.lines.push({ ...each, ...context, atMs, cascade })
+    for (const each of logs) this.batch.lines.push({ ...each, ...context, ...owner, atMs, cascade })
   }
 
   /** Hands over what is kept. What that sets off in turn is another operation's. */
@@ -93,7 +106,7 @@ export class Effects {
     const { batch } = this
     if (batch === null) return
     this.batch = null
-    const { webhooks, lines } = this.ports
+    const { webhooks, lines } = this.options.ports
     for (const { webhook, source } of batch.webhooks) {
       if (webhooks.offer(webhook)) continue
       this.counters.webhooksRefused++
@@ -104,23 +117,24 @@ export class Effects {
   }
 
   private publish(emits: Batch["emits"]): void {
+    const { ports, cascade } = this.options
     let deliveries = 0
     for (let i = 0; i < emits.length; i++) {
       const { emit, source } = emits[i] as Batch["emits"][number]
-      if (deliveries >= this.deliveriesMax) {
+      if (deliveries >= cascade.deliveries) {
         const dropped = emits.length - i
         this.counters.emitsDropped += dropped
-        const reason = `an operation's emits may reach ${this.deliveriesMax} subscribers in all; emit less, or subscribe less often`
+        const reason = `an operation's emits may reach ${cascade.deliveries} subscribers in all; emit less, or subscribe less often`
         this.refuse(source, "refused:emit", reason, dropped)
         return
       }
-      const receivers = this.ports.emits.publish(emit.channel, emit.payload)
+      const receivers = ports.emits.publish(emit.channel, emit.payload)
       deliveries += typeof receivers === "number" ? Math.max(1, receivers) : 1
     }
   }
 
   private refuse(source: EffectSource, kind: "refused:webhook" | "refused:emit", message: string, count: number): void {
     const { trigger, event, sequence, key, atMs } = source
-    this.log.append({ atMs, trigger: trigger.name, event, sequence, key, kind, message, count })
+    this.options.log.append({ atMs, trigger: trigger.name, event, sequence, key, kind, message, count })
   }
 }

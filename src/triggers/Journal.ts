@@ -75,11 +75,12 @@ const bounded = (line: TriggerLine): TriggerLine => {
   }
 }
 
-const write = ({ message, stream, fields, trigger, event, key, cascade }: TriggerLine): Effect.Effect<void> =>
+const write = ({ message, stream, fields, tenant, trigger, event, key, cascade }: TriggerLine): Effect.Effect<void> =>
   Effect.logInfo(message ?? stream ?? "").pipe(
     Effect.annotateLogs({
       ...fields,
       ...(stream === null ? {} : { stream }),
+      ...(tenant === undefined ? {} : { [logAnnotation.tenant]: tenant }),
       [logAnnotation.trigger]: trigger,
       [logAnnotation.event]: event,
       [logAnnotation.key]: asText(key),

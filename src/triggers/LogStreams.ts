@@ -62,6 +62,27 @@ export const logStreamLimitsDefault: LogStreamLimits = {
   idleMsMin: 60 * 60 * 1000
 }
 
+/** What a tenant's streams hold: 1 MiB at most. */
+export const logStreamLimitsOfTenant: Partial<LogStreamLimits> = {
+  streamsMax: 16,
+  linesMax: 500,
+  bytesMax: 64 * 1024,
+  lineBytesMax: 4 * 1024
+}
+
+/** May count for several, as those of all tenants. */
+export class LogCounters {
+  lines = 0
+  /** Lines that made room for newer ones of their stream. */
+  linesDropped = 0
+  /** Lines that were cut to `lineBytesMax`. */
+  linesCut = 0
+  /** Lines that went to "default" because there was no room for their stream. */
+  linesRedirected = 0
+  /** Streams that were given up for others, with all their lines. */
+  streamsDropped = 0
+}
+
 /** Where lines go that name no stream, or one that there is no room for. */
 export const streamDefault = "default"
 
@@ -69,22 +90,14 @@ export const streamDefault = "default"
 export const linesReadDefault = 100
 
 export class LogStreams {
-  readonly counters = {
-    lines: 0,
-    /** Lines that made room for newer ones of their stream. */
-    linesDropped: 0,
-    /** Lines that were cut to `lineBytesMax`. */
-    linesCut: 0,
-    /** Lines that went to "default" because there was no room for their stream. */
-    linesRedirected: 0,
-    /** Streams that were given up for others, with all their lines. */
-    streamsDropped: 0
-  }
   /** In the order of their last line, the longest silent first. */
   private readonly streams = new Map<string, LogStream>()
   private readonly limits: LogStreamLimits
 
-  constructor(limits: Partial<LogStreamLimits> = {}) {
+  constructor(
+    limits: Partial<LogStreamLimits> = {},
+    readonly counters = new LogCounters()
+  ) {
     this.limits = { ...logStreamLimitsDefault, ...limits }
   }
 

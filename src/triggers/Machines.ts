@@ -6,6 +6,9 @@
  * matter of microseconds. For the same reason a machine takes no more than `programsMax` programs, and fewer when they
  * are large. When a machine has been replaced (its epoch has moved), programs are loaded into the new one as
  * they fire.
+ *
+ * Each keyspace has machines of its own, so what one tenant's triggers do to theirs is nobody else's matter. Where they
+ * come from is a `MachineSource`: those of the main keyspace stay, those of tenants are lent (MachineYard.ts).
  */
 import { toBytes } from "../cache/index.ts"
 import type { Definition, LuaVm, VmOptions, VmWorker } from "../sandbox/index.ts"
@@ -33,26 +36,51 @@ export const machineParts = (run: Run, epochMs: () => number): VmOptions => {
   }
 }
 
-/** A machine with its programs; `vm` is null while its process is gone for good. */
+/** Where the triggers of a keyspace get their machines. */
+export interface MachineSource {
+  /** Machines that they may have at once. */
+  readonly machinesMax: number
+  /** The first is made when the first trigger is registered, so that no event waits for it. */
+  readonly isAhead: boolean
+  open(): Machine
+  /** Has memory given back that is held by machines which can be spared. */
+  reclaim(): void
+}
+
+/** Machines that stay with whom they were opened for. */
+export const lastingMachines = (open: () => VmWorker, reclaim: () => void = () => {}): MachineSource => ({
+  machinesMax,
+  isAhead: true,
+  open: () => new Machine(open()),
+  reclaim
+})
+
+/** A machine with its programs; `vm` is null while its process is gone for good, and once it is parked. */
 export class Machine {
   programs = 0
+  /** Something has run in it since somebody looked for one to be parked. */
+  wasUsed = true
   /** It has refused a program that an empty machine takes; until one goes it is offered no more. */
   private hasRefused = false
 
-  constructor(private readonly worker: VmWorker) {}
+  constructor(private worker: VmWorker | null) {}
 
   get vm(): LuaVm | null {
-    return this.worker.vm
+    return this.worker === null ? null : this.worker.vm
+  }
+
+  get isParked(): boolean {
+    return this.worker === null
   }
 
   get hasRoom(): boolean {
-    if (this.vm?.shared.isSpent === true) return false
+    if (this.isParked || this.vm?.shared.isSpent === true) return false
     return this.programs < programsMax && !this.hasRefused && (this.vm?.bytesUsed ?? 0) < programBytesMax
   }
 
   /** Whether the trigger's program is in this machine as it is now. */
   holds(trigger: Trigger): boolean {
-    return trigger.machine === this && trigger.machineEpoch === this.worker.epoch
+    return trigger.machine === this && trigger.machineEpoch === this.worker?.epoch
   }
 
   /** Compiles the trigger into this machine; what Lua says where that fails. */
@@ -63,7 +91,7 @@ export class Machine {
       return definition.error.message
     }
     trigger.machine = this
-    trigger.machineEpoch = this.worker.epoch
+    trigger.machineEpoch = (this.worker as VmWorker).epoch
     trigger.program = definition.program
     return null
   }
@@ -75,26 +103,34 @@ export class Machine {
     trigger.machine = null
   }
 
+  /** `trigger` as operators know it. */
   reportKill(trigger: string): void {
-    this.worker.reportKill(`trigger '${trigger}' did not stop`)
+    this.worker?.reportKill(`${trigger} did not stop`)
+  }
+
+  /** Gives up what runs it, which is somebody else's from then on. It holds no program any more, and never will. */
+  park(): VmWorker | null {
+    const { worker } = this
+    this.worker = null
+    return worker
   }
 }
 
 export class Machines {
   /** Fuel of all that was compiled to be run: whoever runs it pays for it. */
   compileFuel = 0
-  private readonly machines: Machine[] = []
+  private machines: Machine[] = []
 
   constructor(
     /** The run that goes on in any of them: one at a time, since they share a thread. */
     readonly run: Run,
-    private readonly open: () => VmWorker,
-    /** A machine that compiles and never runs. */
+    private readonly source: MachineSource,
+    /** A machine that compiles and never runs; one may serve all keyspaces. */
     private readonly checker: LuaVm
   ) {}
 
   get size(): number {
-    return this.machines.length
+    return this.inUse().length
   }
 
   /** Compiles a source for its errors alone, and finds the event's fields that it reads. */
@@ -110,14 +146,19 @@ export class Machines {
 
   /** Has the first machine made now, so that the first event does not wait for it. */
   prepare(): void {
-    if (this.machines.length === 0) this.withRoom()
+    if (this.source.isAhead && this.machines.length === 0) this.withRoom()
+  }
+
+  /** Those that are not parked. */
+  inUse(): Machine[] {
+    return this.machines.filter(({ isParked }) => !isParked)
   }
 
   /** The machine that runs the trigger, its program loaded; when there is none, null or what went wrong. */
   of(trigger: Trigger): Machine | string | null {
     const machine = trigger.machine
     if (machine?.holds(trigger)) return machine
-    if (machine === null) return this.place(trigger)
+    if (machine === null || machine.isParked) return this.place(trigger)
     const loaded = this.load(trigger, machine)
     if (typeof loaded !== "string") return loaded
     machine.unload(trigger) // others came back first, and left it no room
@@ -150,14 +191,18 @@ export class Machines {
     const { isSpent, bytesMax } = this.checker.shared
     return isSpent
       ? `all machines together hold the ${bytesMax} bytes that they may; remove a trigger, or give triggers less MEMORY`
-      : `${machinesMax} machines are full, which is the limit; remove a trigger`
+      : `${this.source.machinesMax} machines are full, which is the limit; remove a trigger`
   }
 
   private withRoom(): Machine | null {
+    const { shared } = this.checker
+    if (shared.isSpent) this.source.reclaim()
     const roomy = this.machines.find(({ hasRoom }) => hasRoom)
     if (roomy !== undefined) return roomy
-    if (this.machines.length === machinesMax || this.checker.shared.isSpent) return null
-    const machine = new Machine(this.open())
+    if (shared.isSpent) return null
+    this.machines = this.inUse()
+    if (this.machines.length >= this.source.machinesMax) return null
+    const machine = this.source.open()
     this.machines.push(machine)
     return machine
   }

@@ -85,5 +85,12 @@ export class TriggersNotSaved extends Data.TaggedError("TriggersNotSaved")<{ rea
   }
 }
 
+/** They were a tenant's who was removed. */
+export class TriggersClosed extends Data.TaggedError("TriggersClosed") {
+  override get message(): string {
+    return "the tenant whose triggers these are was removed; nothing can be registered for it"
+  }
+}
+
 /** The registry takes the change or refuses it with one of these; nothing is half done. */
-export type RegistrationError = InvalidTrigger | TriggerSyntaxError | TooManyTriggers | TooMuchSource
+export type RegistrationError = InvalidTrigger | TriggerSyntaxError | TooManyTriggers | TooMuchSource | TriggersClosed

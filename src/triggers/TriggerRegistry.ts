@@ -18,13 +18,24 @@ import {
   TooMuchSource,
   TriggerNotFound,
   TriggerSyntaxError,
+  TriggersClosed,
   VersionNotFound
 } from "./TriggerError.ts"
 import { LiveGraph } from "./TriggerGraph.ts"
 
-export const triggersMax = 100_000 // triggers a keyspace; each keeps its source and about 1 KB of records
 export const versionsMax = 5 // versions that a name keeps, the live one among them
-export const sourceBytesMax = 32 * 1024 * 1024 // bytes of all sources, those of older versions and of shadows among them
+
+/** How many triggers a keyspace may have. */
+export interface RegistryLimits {
+  readonly triggersMax: number
+  /** Bytes of all sources, those of older versions and of shadows among them. */
+  readonly sourceBytesMax: number
+}
+
+export const registryLimitsDefault: RegistryLimits = {
+  triggersMax: 100_000, // each keeps its source and about 1 KB of records
+  sourceBytesMax: 32 * 1024 * 1024
+}
 
 /** One definition that a name has had. */
 export interface TriggerVersion {
@@ -53,12 +64,14 @@ export class TriggerRegistry {
   readonly graph = new LiveGraph()
   private readonly registered = new Map<string, Registered>()
   private sourceBytes = 0
+  private isClosed = false
 
   constructor(
     private readonly keyspace: Keyspace,
     private readonly machines: Machines,
     private readonly nowMs: () => number,
-    private readonly intensity: Intensity = intensityDefault
+    private readonly intensity: Intensity = intensityDefault,
+    private readonly limits: RegistryLimits = registryLimitsDefault
   ) {}
 
   get size(): number {
@@ -72,11 +85,17 @@ export class TriggerRegistry {
     return count
   }
 
-  /** Registers a trigger, in the place of the one that has its name. */
+  /**
+   * Registers a trigger, in the place of the one that has its name. One that is the same in every field changes nothing,
+   * but is let out of quarantine: whoever says again what is to be there gets it, without a version for having said so.
+   */
   set(input: TriggerInput): Trigger | RegistrationError {
     const definition = defineTrigger(input)
     if (definition instanceof InvalidTrigger) return definition
+    if (this.isClosed) return new TriggersClosed()
     const previous = this.registered.get(definition.name)
+    if (previous !== undefined && isSame(previous.trigger.definition, definition)) return keepAsItIs(previous.trigger)
+    const { triggersMax, sourceBytesMax } = this.limits
     if (previous === undefined && this.size >= triggersMax) return new TooManyTriggers({ limit: triggersMax })
     const slots = this.machines.check(definition.name, definition.source)
     if (slots instanceof TriggerSyntaxError) return slots
@@ -98,6 +117,7 @@ export class TriggerRegistry {
   restore({ live, versions }: TriggerHistory): Trigger | RegistrationError {
     const saved = versions.find(({ version }) => version === live) as TriggerVersion
     const { name, source } = saved.definition
+    const { triggersMax, sourceBytesMax } = this.limits
     if (this.size >= triggersMax) return new TooManyTriggers({ limit: triggersMax })
     const slots = this.machines.check(name, source)
     if (slots instanceof TriggerSyntaxError) return slots
@@ -161,6 +181,7 @@ export class TriggerRegistry {
     if (definition instanceof InvalidTrigger) return definition
     const slots = this.machines.check(name, definition.source)
     if (slots instanceof TriggerSyntaxError) return slots
+    const { sourceBytesMax } = this.limits
     const bytes = Buffer.byteLength(definition.source) - shadowBytes(trigger)
     if (this.sourceBytes + bytes > sourceBytesMax) return new TooMuchSource({ limit: sourceBytesMax })
     this.dropShadow(name)
@@ -174,7 +195,10 @@ export class TriggerRegistry {
   promote(name: string): Trigger | TriggerNotFound | NoShadow | RegistrationError {
     const trigger = this.get(name)
     if (trigger === undefined) return new TriggerNotFound({ trigger: name })
-    return trigger.shadow === null ? new NoShadow({ trigger: name }) : this.set(trigger.shadow.definition)
+    if (trigger.shadow === null) return new NoShadow({ trigger: name })
+    const promoted = this.set(trigger.shadow.definition)
+    if (promoted === trigger) this.dropShadow(name)
+    return promoted
   }
 
   /** Whether there was a shadow. */
@@ -197,6 +221,12 @@ export class TriggerRegistry {
     this.keyspace.trie.remove(registered.trigger)
     this.retire(registered.trigger)
     return true
+  }
+
+  /** Removes all of them, and takes no others. */
+  close(): void {
+    this.isClosed = true
+    for (const name of [...this.registered.keys()]) this.remove(name)
   }
 
   get(name: string): Trigger | undefined {
@@ -261,6 +291,16 @@ export class TriggerRegistry {
 /** What a shadow may have otherwise: it runs where the live version does. */
 export type ShadowInput = Pick<TriggerDefinition, "source"> &
   Partial<Pick<TriggerDefinition, "timeoutUs" | "memoryBytes" | "isolate" | "failClosed">>
+
+const keepAsItIs = (trigger: Trigger): Trigger => {
+  trigger.quarantine.release()
+  return trigger
+}
+
+const isSame = (one: TriggerDefinition, other: TriggerDefinition): boolean =>
+  (Object.keys(one) as Array<keyof TriggerDefinition>).every((field) =>
+    field === "events" ? one.events.join() === other.events.join() : one[field] === other[field]
+  )
 
 const sizeOf = (versions: readonly TriggerVersion[]): number =>
   versions.reduce((bytes, { definition }) => bytes + Buffer.byteLength(definition.source), 0)

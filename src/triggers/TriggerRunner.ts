@@ -1,5 +1,5 @@
 /**
- * Runs triggers inline: the keyspaces' event sink, and the gate that they ask before a write or a delete.
+ * Runs the triggers of one keyspace inline: its event sink, and the gate that it asks before a write or a delete.
  *
  * Everything here happens within the client's operation. An event finds its watchers ready in its match; each runs in
  * turn (law 8) on a machine, writes into an overlay, and the overlay is committed when it returns or dropped when it
@@ -28,7 +28,7 @@ import {
 import { type LuaValue, type Refusal, type RunError, RunStatus } from "../sandbox/index.ts"
 import type { Run } from "./CacheApi.ts"
 import { Cascade, type CascadeLimits, CascadeStep, changeFuel, Operation, skipRecordFuel, stepOf } from "./Cascade.ts"
-import { type EffectSource, Effects, type RunnerPorts } from "./Effects.ts"
+import { EffectCounters, type EffectSource, Effects, type RunnerPorts } from "./Effects.ts"
 import { writeFields } from "./EventFields.ts"
 import { type Machine, type Machines, notRun } from "./Machines.ts"
 import { Overlay } from "./Overlay.ts"
@@ -46,20 +46,27 @@ export interface RunnerOptions {
   readonly nowMs: () => number
   /** Milliseconds that only grow, for timing one run in some. */
   readonly monotonicMs: () => number
+  /** Whose triggers they are; null, the default, for those of no tenant. */
+  readonly tenant?: string | null
+  /** What is counted together with other runners. Default: it counts alone. */
+  readonly counters?: RunnerCounters
+}
+
+export class RunnerCounters {
+  runs = 0
+  /** Runs that failed, by kind. */
+  readonly failuresOf = noFailures()
+  /** Runs that did not take place, by reason. */
+  readonly skipsOf = noSkips()
+  /** Operations that BEFORE_ triggers refused. */
+  rejects = 0
+  /** Runs of shadows. */
+  shadowRuns = 0
+  readonly effects = new EffectCounters()
 }
 
 export class TriggerRunner implements EventSink, Gate {
-  readonly counters = {
-    runs: 0,
-    /** Runs that failed, by kind. */
-    failuresOf: noFailures(),
-    /** Runs that did not take place, by reason. */
-    skipsOf: noSkips(),
-    /** Operations that BEFORE_ triggers refused. */
-    rejects: 0,
-    /** Runs of shadows. */
-    shadowRuns: 0
-  }
+  readonly counters: RunnerCounters
   readonly effects: Effects
   readonly operation: Operation
   readonly run: Run
@@ -75,8 +82,9 @@ export class TriggerRunner implements EventSink, Gate {
 
   constructor(private readonly options: RunnerOptions) {
     this.run = options.machines.run
+    this.counters = options.counters ?? new RunnerCounters()
     this.operation = new Operation(options.cascade)
-    this.effects = new Effects(options.ports, options.log, options.cascade.deliveries)
+    this.effects = new Effects(options, this.counters.effects)
     this.gate = new TriggerGate(this, options.nowMs)
   }
 
@@ -103,8 +111,9 @@ export class TriggerRunner implements EventSink, Gate {
     }
   }
 
-  onSettled(): void {
+  onSettled(keyspace: Keyspace): void {
     if (this.firstCut !== null) this.recordCut()
+    keyspace.reactionWork += this.operation.fuel + this.operation.shadowFuel
     this.operation.beginAnew()
     this.effects.release()
   }
@@ -187,6 +196,7 @@ export class TriggerRunner implements EventSink, Gate {
       this.recordMissing(trigger, event, machine)
       return notRun
     }
+    ;(machine as Machine).wasUsed = true
     const { stats } = trigger
     const { run } = this
     const isTimed = isLoaded && stats.times.wants(stats.runs)
@@ -212,9 +222,15 @@ export class TriggerRunner implements EventSink, Gate {
     } else if (run.rejection === null || status !== RunStatus.error) {
       const kind = failureOf[status] as FailureKind
       this.recordFailure(trigger, event, kind, withRemedy(kind, errorText(vm.lastError), trigger))
-      if (status === RunStatus.killed) (machine as Machine).reportKill(trigger.name)
+      if (status === RunStatus.killed) (machine as Machine).reportKill(this.fullNameOf(trigger))
     }
     return status
+  }
+
+  /** Whose trigger it is, for operators. */
+  private fullNameOf({ name }: Trigger): string {
+    const { tenant = null } = this.options
+    return tenant === null ? `trigger '${name}'` : `trigger '${name}' of tenant '${tenant}'`
   }
 
   /** Has the program loaded into a machine, on the operation's fuel. */

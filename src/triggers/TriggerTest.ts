@@ -252,7 +252,7 @@ const matchesStated = (stated: Stated, actual: unknown): boolean =>
 /** Whether `actual` has everything that `expected` names. */
 const includes = (expected: unknown, actual: unknown): boolean => {
   if (typeof expected !== "object" || expected === null) {
-    return expected === (typeof actual === "bigint" ? Number(actual) : actual)
+    return expected === (typeof actual === "bigint" || actual instanceof Number ? Number(actual) : actual)
   }
   if (Array.isArray(expected)) {
     // Lua has one empty table, which comes out as an object.

@@ -1,8 +1,9 @@
 /**
  * Triggers as an Effect service: register, list, try and remove Lua functions that run inside the cache's operations.
  *
- * Two layers, because a keyspace needs its event sink when it is made and the registry needs the keyspace: `layerRunner`
- * gives the sink (`Reactions`), `layer` the service over the keyspaces that were made with it.
+ * Several layers, because a keyspace needs its event sink when it is made and a registry needs the keyspace: `layerRunner`
+ * gives the sink (`Reactions`), `layer` the service over the keyspaces that were made with it, `layerTenants` what happens
+ * to the triggers of tenants that come and go.
  */
 import { Context, Effect, Layer } from "effect"
 import type { Process, Supervisor } from "../actor/index.ts"
@@ -14,33 +15,26 @@ import {
   InvalidValue,
   Keyspaces,
   Reactions,
+  type Tenant,
+  Tenants,
   toBytes,
   toMetadata,
   toValue
 } from "../cache/index.ts"
 import type { Value, ValueObject } from "../kernel/index.ts"
-import { LuaVm, MachineMemory, Sandbox } from "../sandbox/index.ts"
+import { Sandbox } from "../sandbox/index.ts"
 import type { FileCorrupt } from "../storage/index.ts"
 import { logAnnotation, type MetricReader, metric } from "../telemetry/index.ts"
 import { Webhooks } from "../webhooks/index.ts"
-import { Run } from "./CacheApi.ts"
 import { type CascadeLimits, cascadeLimitsDefault } from "./Cascade.ts"
-import { DryRunner, type DryRunReport, type TestEvent } from "./DryRun.ts"
-import type { TriggerLine } from "./Effects.ts"
-import { dryRunOnHistory, type HistoryReport } from "./History.ts"
+import type { DryRunReport, TestEvent } from "./DryRun.ts"
+import { Engine, refOf } from "./Engine.ts"
+import type { HistoryReport } from "./History.ts"
 import { Journal } from "./Journal.ts"
-import { LogStreams } from "./LogStreams.ts"
-import { Machines, machineParts } from "./Machines.ts"
+import type { KeyspaceTriggers, TestSubject, TriggersInBytes } from "./KeyspaceTriggers.ts"
+import type { LogStreams } from "./LogStreams.ts"
 import { type Intensity, intensityDefault } from "./Quarantine.ts"
-import {
-  describe,
-  memoryBytesDefault,
-  type RegisteredTrigger,
-  Trigger,
-  type TriggerEventName,
-  type TriggerInput,
-  timeoutUsDefault
-} from "./Trigger.ts"
+import { describe, type RegisteredTrigger, Trigger, type TriggerEventName, type TriggerInput } from "./Trigger.ts"
 import {
   type HistoryOff,
   type NoShadow,
@@ -51,17 +45,12 @@ import {
   type VersionNotFound
 } from "./TriggerError.ts"
 import { cycleWarning, type TriggerGraph } from "./TriggerGraph.ts"
-import { TriggerLog, type TriggerLogRecord } from "./TriggerLog.ts"
-import { type ShadowInput, type TriggerHistory, TriggerRegistry } from "./TriggerRegistry.ts"
-import { TriggerRunner } from "./TriggerRunner.ts"
+import type { TriggerLogRecord } from "./TriggerLog.ts"
+import type { ShadowInput, TriggerHistory } from "./TriggerRegistry.ts"
 import { failureKinds, skipKinds } from "./TriggerStats.ts"
-import { corruptTrigger, nameOf, TriggerStore } from "./TriggerStore.ts"
+import { corruptTrigger, nameOf, type SavedTrigger, TriggerStore, type TriggerStoreService } from "./TriggerStore.ts"
 
-/** What is tried: a registered trigger, a source that is not registered, or a source in the place of a trigger's. */
-export interface TestSubject {
-  readonly name?: string
-  readonly source?: string
-}
+export type { TestSubject, TriggersInBytes } from "./KeyspaceTriggers.ts"
 
 /** The event that a dry run makes up, in a program's own values. */
 export interface TriedEvent {
@@ -76,19 +65,8 @@ export interface TriedEvent {
   readonly cost?: number
 }
 
-/** What those ask who speak the kernel's bytes, as servers do. Synchronous. */
-export interface TriggersInBytes {
-  readonly test: (subject: TestSubject, event: TestEvent) => DryRunReport | TriggerNotFound | TriggerSyntaxError
-  readonly testHistory: (
-    subject: TestSubject,
-    count: number
-  ) => HistoryReport | TriggerNotFound | TriggerSyntaxError | HistoryOff
-  readonly log: (count: number) => TriggerLogRecord[]
-  readonly logs: Pick<LogStreams, "list" | "read">
-}
-
-/** Keys and values are those of a program: text and plain data, as in `Cache`. */
-export interface TriggersService {
+/** The triggers of one keyspace. Keys and values are those of a program: text and plain data, as in `Cache`. */
+export interface TriggersOfKeyspace {
   /**
    * Registers a trigger, in the place of the one that has its name. It is active when this returns, and saved; when
    * saving fails it is active all the same, and `TriggersNotSaved` says so.
@@ -152,6 +130,17 @@ export interface TriggersService {
   /** What triggers have logged, by stream. Reading it is synchronous. */
   readonly logs: Pick<LogStreams, "list" | "read">
   readonly inBytes: TriggersInBytes
+}
+
+/** Those of the main keyspace, and by `of` those of tenants. */
+export interface TriggersService extends TriggersOfKeyspace {
+  /**
+   * The triggers of a tenant: they see its keys alone, bare, and run in machines of their own. Channels of `cache.emit` have
+   * its prefix outside. At most 1,000 triggers and 2 MiB of sources. Of a tenant that was removed there are none, and none
+   * can be registered (`TriggersClosed`). O(1), and costs something with the first call only.
+   */
+  readonly of: (tenant: Tenant) => TriggersOfKeyspace
+  /** Of all keyspaces together. */
   readonly metrics: readonly MetricReader[]
   /** The processes that the supervision tree mounts for it. */
   readonly children: ReadonlyArray<Supervisor.ChildSpec<Process.Self>>
@@ -159,17 +148,8 @@ export interface TriggersService {
 
 export class Triggers extends Context.Tag("mimosa-cache/triggers/Triggers")<Triggers, TriggersService>() {}
 
-/** What the two layers share. */
-interface EngineService {
-  readonly origin: string
-  readonly intensity: Intensity
-  readonly machines: Machines
-  readonly runner: TriggerRunner
-  readonly log: TriggerLog
-  readonly logs: LogStreams
-}
-
-export class TriggerEngine extends Context.Tag("mimosa-cache/triggers/TriggerEngine")<TriggerEngine, EngineService>() {}
+/** What the layers share. */
+export class TriggerEngine extends Context.Tag("mimosa-cache/triggers/TriggerEngine")<TriggerEngine, Engine>() {}
 
 export interface RunnerSettings {
   /** Names this start of the process in the ids of webhooks and cascades; another one each time. */
@@ -179,164 +159,181 @@ export interface RunnerSettings {
   readonly intensity?: Partial<Intensity>
 }
 
-const logRecordsMax = 1_000 // records of failures and skips that TRIGGER LOG keeps
-
 /** Runs the triggers: the reactions that keyspaces are made with. */
 export const layerRunner = (
   settings: RunnerSettings
 ): Layer.Layer<Reactions | TriggerEngine, never, Sandbox | Webhooks.Webhooks | Journal | Bus | CacheClock> =>
   Layer.effectContext(
     Effect.gen(function* () {
-      const { origin } = settings
-      const intensity = { ...intensityDefault, ...settings.intensity }
-      const sandbox = yield* Sandbox
       const clock = yield* CacheClock
-      const run = new Run(origin)
-      const parts = { ...machineParts(run, () => clock.nowMs()), shared: new MachineMemory() }
-      const pool = sandbox.pool(() => new LuaVm(parts))
-      const open = () => sandbox.open(pool, `triggers ${sandbox.workers().length + 1}`)
-      const machines = new Machines(run, open, pool.take())
-      const log = new TriggerLog(logRecordsMax)
-      const logs = new LogStreams()
       const journal = yield* Journal
-      const keepAndWrite = (line: TriggerLine): boolean => {
-        logs.append(line)
-        return journal.offer(line)
-      }
-      const { port: webhooks } = yield* Webhooks.Webhooks
-      const runner = new TriggerRunner({
-        machines,
-        log,
-        ports: { webhooks, emits: yield* Bus, lines: { offer: keepAndWrite } },
+      const engine = new Engine({
+        origin: settings.origin,
         cascade: { ...cascadeLimitsDefault, ...settings.cascade },
+        intensity: { ...intensityDefault, ...settings.intensity },
+        sandbox: yield* Sandbox,
+        webhooks: (yield* Webhooks.Webhooks).port,
+        bus: yield* Bus,
+        journal: journal.offer,
         nowMs: () => clock.nowMs(),
         monotonicMs: () => performance.now()
       })
-      return Context.make(Reactions, runner).pipe(
-        Context.add(TriggerEngine, { origin, intensity, machines, runner, log, logs })
-      )
+      return Context.make(Reactions, engine).pipe(Context.add(TriggerEngine, engine))
     })
   )
 
-/** The service over the main keyspace, with the triggers that were saved before. */
-export const layer: Layer.Layer<
-  Triggers,
-  FileCorrupt,
-  TriggerEngine | Keyspaces | TriggerStore | CacheClock | Journal
-> = Layer.effect(
-  Triggers,
-  Effect.gen(function* () {
-    const { main: keyspace } = yield* Keyspaces
-    const { machines, intensity, log, logs, origin, runner } = yield* TriggerEngine
-    const clock = yield* CacheClock
-    const store = yield* TriggerStore
-    const journal = yield* Journal
-    const nowMs = () => clock.nowMs()
-    const registry = new TriggerRegistry(keyspace, machines, nowMs, intensity)
-    const dryRunner = new DryRunner({ keyspace, origin, nowMs, monotonicMs: () => performance.now() })
-    for (const { history, path } of store.saved) {
-      const refused = registry.restore(history)
-      if (!(refused instanceof Trigger)) yield* corruptTrigger(nameOf(history), path, refused.message)
-    }
-    /** What the registry answered, once it is saved; or its refusal. */
-    const saved = <Refused extends object>(
-      name: string,
-      answer: Trigger | Refused
-    ): Effect.Effect<RegisteredTrigger, Refused | TriggersNotSaved> =>
-      answer instanceof Trigger
-        ? Effect.as(store.save(name, registry), answer).pipe(Effect.map(describe))
-        : Effect.fail(answer)
-    /** What is to be run: a trigger's definition, or what it would be with another source. */
-    const definitionOf = ({ name, source }: TestSubject) => {
-      if (name === undefined) return unregistered(source ?? "")
-      const definition = registry.get(name)?.definition
-      if (definition === undefined) return new TriggerNotFound({ trigger: name })
-      return source === undefined ? definition : { ...definition, source }
-    }
-    const inBytes: TriggersInBytes = {
-      test: (subject, event) => {
-        const definition = definitionOf(subject)
-        return definition instanceof TriggerNotFound ? definition : dryRunner.test(definition, event)
-      },
-      testHistory: (subject, count) => {
-        const definition = definitionOf(subject)
-        if (definition instanceof TriggerNotFound) return definition
-        const isCompared = subject.name !== undefined && subject.source !== undefined
-        const current = isCompared ? (registry.get(subject.name)?.definition ?? null) : null
-        return dryRunOnHistory(keyspace, dryRunner, definition, current, count)
-      },
-      log: (count) => log.recent(count),
-      logs
-    }
-    return Triggers.of({
-      set: Effect.fn("Triggers.set")((input: TriggerInput) =>
-        Effect.suspend(() => {
-          const answer = registry.set(input)
-          const cycle = answer instanceof Trigger ? registry.graph.cycleOf(answer.name, searchedMax) : undefined
-          const registered = saved(input.name, answer)
-          return cycle === undefined ? registered : Effect.zipLeft(registered, warnOf(cycle))
-        })
-      ),
-      remove: Effect.fn("Triggers.remove")((name: string) =>
-        Effect.suspend(() =>
-          registry.remove(name) ? Effect.as(store.save(name, registry), true) : Effect.succeed(false)
-        )
-      ),
-      enable: Effect.fn("Triggers.enable")((name: string, isEnabled: boolean) =>
-        Effect.suspend(() => saved(name, registry.enable(name, isEnabled)))
-      ),
-      versions: (name) =>
-        Effect.suspend(() => {
-          const history = registry.history(name)
-          return history instanceof TriggerNotFound ? Effect.fail(history) : Effect.succeed(history)
-        }),
-      rollback: Effect.fn("Triggers.rollback")((name: string, version?: number) =>
-        Effect.suspend(() => saved(name, registry.rollback(name, version ?? null)))
-      ),
-      shadow: Effect.fn("Triggers.shadow")((name: string, input: ShadowInput) =>
-        Effect.suspend(() => {
-          const shadow = registry.shadow(name, input)
-          return shadow instanceof Trigger
-            ? Effect.succeed(describe(registry.get(name) as Trigger))
-            : Effect.fail(shadow)
-        })
-      ),
-      dropShadow: (name) => Effect.sync(() => registry.dropShadow(name)),
-      promote: Effect.fn("Triggers.promote")((name: string) =>
-        Effect.suspend(() => saved(name, registry.promote(name)))
-      ),
-      list: Effect.sync(() => Array.from(registry.all(), describe)),
-      info: (name) =>
-        Effect.suspend(() => {
-          const trigger = registry.get(name)
-          return trigger === undefined
-            ? Effect.fail(new TriggerNotFound({ trigger: name }))
-            : Effect.succeed(describe(trigger))
-        }),
-      warnings: (name) => Effect.sync(() => registry.graph.warnings(name)),
-      graph: Effect.sync(() => registry.graph.show()),
-      test: (subject, tried) =>
-        Effect.suspend((): Effect.Effect<DryRunReport, InvalidValue | TriggerNotFound | TriggerSyntaxError> => {
-          const event = toTestEvent(tried)
-          const report = event instanceof InvalidValue ? event : inBytes.test(subject, event)
-          return "_tag" in report ? Effect.fail(report) : Effect.succeed(report)
-        }),
-      testHistory: (subject, count) =>
-        Effect.suspend((): Effect.Effect<HistoryReport, TriggerNotFound | TriggerSyntaxError | HistoryOff> => {
-          const report = inBytes.testHistory(subject, count)
-          return "_tag" in report ? Effect.fail(report) : Effect.succeed(report)
-        }),
-      log: (count) => Effect.sync(() => log.recent(count).map(withKeyAsText)),
-      logs: {
-        list: () => logs.list(),
-        read: (stream, asked) => logs.read(stream, asked).map(withKeyAsText)
-      },
-      inBytes,
-      metrics: [...metricsOf(registry, runner, log), ...logMetrics(logs)],
-      children: [journal.childSpec, ...store.children]
+/** The service, with the triggers of the main keyspace that were saved before. Those of tenants: `layerTenants`. */
+export const layer: Layer.Layer<Triggers, FileCorrupt, TriggerEngine | Keyspaces | TriggerStore | Journal> =
+  Layer.effect(
+    Triggers,
+    Effect.gen(function* () {
+      const { main: keyspace } = yield* Keyspaces
+      const engine = yield* TriggerEngine
+      const store = yield* TriggerStore
+      const journal = yield* Journal
+      const main = engine.ofMain(keyspace)
+      for (const saved of store.saved) if (saved.tenant === null) yield* restore(saved, main)
+      const known = new WeakMap<KeyspaceTriggers, TriggersOfKeyspace>()
+      return Triggers.of({
+        ...serviceOf(main, engine, store),
+        of: (tenant) => {
+          const triggers = engine.ofTenant(tenant)
+          const service = known.get(triggers) ?? serviceOf(triggers, engine, store)
+          known.set(triggers, service)
+          return service
+        },
+        metrics: metricsOf(engine),
+        children: [journal.childSpec, ...store.children]
+      })
     })
-  })
-)
+  )
+
+/** Brings back what was saved of tenants, and lets go of what is left of those that are gone. */
+export const layerTenants: Layer.Layer<never, FileCorrupt, Tenants | TriggerEngine | TriggerStore> =
+  Layer.scopedDiscard(
+    Effect.gen(function* () {
+      const tenants = yield* Tenants
+      const engine = yield* TriggerEngine
+      const store = yield* TriggerStore
+      const saved = new Map<string, SavedTrigger[]>()
+      for (const each of store.saved) {
+        const id = each.tenant?.id
+        if (id !== undefined) saved.set(id, [...(saved.get(id) ?? []), each])
+      }
+      const note = (tenant: Tenant, names: readonly string[]) => {
+        if (names.length > 0) store.note(refOf(tenant), names, engine)
+      }
+      const unsaved = new WeakSet<Tenant>()
+      const restored: Array<Effect.Effect<void, FileCorrupt>> = []
+      const stop = tenants.watch({
+        onOpen: (tenant) => {
+          if (!tenant.isSaved) unsaved.add(tenant)
+          const own = saved.get(tenant.id)?.filter((each) => each.tenant?.createdAtMs === tenant.createdAtMs) ?? []
+          if (own.length > 0) saved.delete(tenant.id)
+          for (const each of own) restored.push(restore(each, engine.ofTenant(tenant)))
+        },
+        onClose: (tenant) => {
+          const names = engine.namesOf(tenant)
+          engine.closeTenant(tenant)
+          if (tenant.isSaved) note(tenant, names)
+        },
+        onChange: (tenant) => {
+          if (tenant.isSaved && unsaved.delete(tenant)) note(tenant, engine.namesOf(tenant))
+        }
+      })
+      yield* Effect.addFinalizer(() => Effect.sync(stop))
+      yield* Effect.all(restored, { discard: true })
+      for (const [id, left] of saved) {
+        for (const { tenant, history } of left) if (tenant !== null) store.note(tenant, [nameOf(history)], engine)
+        yield* Effect.logWarning(`the tenant is gone; ${left.length} triggers that were its are left out`).pipe(
+          Effect.annotateLogs({ [logAnnotation.tenant]: id })
+        )
+      }
+      saved.clear()
+    })
+  )
+
+/** Takes a trigger over as it was saved. */
+const restore = (
+  { tenant, history, path }: SavedTrigger,
+  { registry }: KeyspaceTriggers
+): Effect.Effect<void, FileCorrupt> => {
+  const answer = registry.restore(history)
+  return answer instanceof Trigger ? Effect.void : corruptTrigger(tenant, nameOf(history), path, answer.message)
+}
+
+const serviceOf = (triggers: KeyspaceTriggers, engine: Engine, store: TriggerStoreService): TriggersOfKeyspace => {
+  const { tenant, registry, records, logs, inBytes } = triggers
+  const save = (name: string): Effect.Effect<void, TriggersNotSaved> =>
+    Effect.suspend(() =>
+      triggers.isSaved ? store.save(tenant === null ? null : refOf(tenant), name, engine) : Effect.void
+    )
+  /** What the registry answered, once it is saved; or its refusal. */
+  const saved = <Refused extends object>(
+    name: string,
+    answer: Trigger | Refused
+  ): Effect.Effect<RegisteredTrigger, Refused | TriggersNotSaved> =>
+    answer instanceof Trigger ? Effect.as(save(name), answer).pipe(Effect.map(describe)) : Effect.fail(answer)
+  return {
+    set: Effect.fn("Triggers.set")((input: TriggerInput) =>
+      Effect.suspend(() => {
+        const answer = registry.set(input)
+        const cycle = answer instanceof Trigger ? registry.graph.cycleOf(answer.name, searchedMax) : undefined
+        const registered = saved(input.name, answer)
+        return cycle === undefined ? registered : Effect.zipLeft(registered, warnOf(cycle, tenant))
+      })
+    ),
+    remove: Effect.fn("Triggers.remove")((name: string) =>
+      Effect.suspend(() => (registry.remove(name) ? Effect.as(save(name), true) : Effect.succeed(false)))
+    ),
+    enable: Effect.fn("Triggers.enable")((name: string, isEnabled: boolean) =>
+      Effect.suspend(() => saved(name, registry.enable(name, isEnabled)))
+    ),
+    versions: (name) =>
+      Effect.suspend(() => {
+        const history = registry.history(name)
+        return history instanceof TriggerNotFound ? Effect.fail(history) : Effect.succeed(history)
+      }),
+    rollback: Effect.fn("Triggers.rollback")((name: string, version?: number) =>
+      Effect.suspend(() => saved(name, registry.rollback(name, version ?? null)))
+    ),
+    shadow: Effect.fn("Triggers.shadow")((name: string, input: ShadowInput) =>
+      Effect.suspend(() => {
+        const shadow = registry.shadow(name, input)
+        return shadow instanceof Trigger ? Effect.succeed(describe(registry.get(name) as Trigger)) : Effect.fail(shadow)
+      })
+    ),
+    dropShadow: (name) => Effect.sync(() => registry.dropShadow(name)),
+    promote: Effect.fn("Triggers.promote")((name: string) => Effect.suspend(() => saved(name, registry.promote(name)))),
+    list: Effect.sync(() => Array.from(registry.all(), describe)),
+    info: (name) =>
+      Effect.suspend(() => {
+        const trigger = registry.get(name)
+        return trigger === undefined
+          ? Effect.fail(new TriggerNotFound({ trigger: name }))
+          : Effect.succeed(describe(trigger))
+      }),
+    warnings: (name) => Effect.sync(() => registry.graph.warnings(name)),
+    graph: Effect.sync(() => registry.graph.show()),
+    test: (subject, tried) =>
+      Effect.suspend((): Effect.Effect<DryRunReport, InvalidValue | TriggerNotFound | TriggerSyntaxError> => {
+        const event = toTestEvent(tried)
+        const report = event instanceof InvalidValue ? event : inBytes.test(subject, event)
+        return "_tag" in report ? Effect.fail(report) : Effect.succeed(report)
+      }),
+    testHistory: (subject, count) =>
+      Effect.suspend((): Effect.Effect<HistoryReport, TriggerNotFound | TriggerSyntaxError | HistoryOff> => {
+        const report = inBytes.testHistory(subject, count)
+        return "_tag" in report ? Effect.fail(report) : Effect.succeed(report)
+      }),
+    log: (count) => Effect.sync(() => records.recent(count).map(withKeyAsText)),
+    logs: {
+      list: () => logs.list(),
+      read: (stream, asked) => logs.read(stream, asked).map(withKeyAsText)
+    },
+    inBytes
+  }
+}
 
 /** A made-up event as the kernel holds it. */
 const toTestEvent = (tried: TriedEvent): TestEvent | InvalidValue => {
@@ -364,31 +361,25 @@ const withKeyAsText = <A extends { readonly key: string }>(record: A): A => ({
 /** Edges that are looked at when a trigger is registered, so that ten thousand can be; INFO looks further. */
 const searchedMax = 32
 
-const warnOf = (cycle: readonly string[]): Effect.Effect<void> =>
+const warnOf = (cycle: readonly string[], tenant: Tenant | null): Effect.Effect<void> =>
   Effect.logWarning(`a trigger ${cycleWarning(cycle)}`).pipe(
-    Effect.annotateLogs({ [logAnnotation.trigger]: cycle[0] as string })
+    Effect.annotateLogs({
+      ...(tenant === null ? {} : { [logAnnotation.tenant]: tenant.id }),
+      [logAnnotation.trigger]: cycle[0] as string
+    })
   )
 
-const unregistered = (source: string) => ({
-  name: "test",
-  source,
-  timeoutUs: timeoutUsDefault,
-  memoryBytes: memoryBytesDefault
-})
+const metricsOf = (engine: Engine): readonly MetricReader[] => [...runMetrics(engine), ...logMetrics(engine)]
 
-const metricsOf = (
-  registry: TriggerRegistry,
-  { counters, effects }: TriggerRunner,
-  log: TriggerLog
-): readonly MetricReader[] => [
-  { ...metric.triggersRegistered, read: () => registry.size },
-  { ...metric.triggersQuarantined, read: () => registry.quarantinedSize },
+const runMetrics = (engine: Engine, { counters } = engine): readonly MetricReader[] => [
+  { ...metric.triggersRegistered, read: () => sum(engine, ({ registry }) => registry.size) },
+  { ...metric.triggersQuarantined, read: () => sum(engine, ({ registry }) => registry.quarantinedSize) },
   {
     ...metric.triggerRuns,
     read: () => [
       [
         { outcome: "ok" },
-        counters.runs - failureKinds.reduce((sum, kind) => sum + counters.failuresOf[kind], 0)
+        counters.runs - failureKinds.reduce((total, kind) => total + counters.failuresOf[kind], 0)
       ] as const,
       ...failureKinds.map((kind) => [{ outcome: kind }, counters.failuresOf[kind]] as const)
     ]
@@ -402,23 +393,29 @@ const metricsOf = (
   {
     ...metric.triggerEffectsRefused,
     read: () => [
-      [{ effect: "webhook" }, effects.counters.webhooksRefused] as const,
-      [{ effect: "emit" }, effects.counters.emitsDropped] as const,
-      [{ effect: "line" }, effects.counters.linesDropped] as const
+      [{ effect: "webhook" }, counters.effects.webhooksRefused] as const,
+      [{ effect: "emit" }, counters.effects.emitsDropped] as const,
+      [{ effect: "line" }, counters.effects.linesDropped] as const
     ]
   },
-  { ...metric.triggerLogOverwritten, read: () => log.overwritten }
+  { ...metric.triggerLogOverwritten, read: () => engine.recordsOverwritten }
 ]
 
-const logMetrics = (logs: LogStreams): readonly MetricReader[] => [
-  { ...metric.logLines, read: () => logs.counters.lines },
+const logMetrics = ({ logCounters }: Engine): readonly MetricReader[] => [
+  { ...metric.logLines, read: () => logCounters.lines },
   {
     ...metric.logLimits,
     read: () => [
-      [{ what: "line_dropped" }, logs.counters.linesDropped] as const,
-      [{ what: "line_cut" }, logs.counters.linesCut] as const,
-      [{ what: "line_redirected" }, logs.counters.linesRedirected] as const,
-      [{ what: "stream_dropped" }, logs.counters.streamsDropped] as const
+      [{ what: "line_dropped" }, logCounters.linesDropped] as const,
+      [{ what: "line_cut" }, logCounters.linesCut] as const,
+      [{ what: "line_redirected" }, logCounters.linesRedirected] as const,
+      [{ what: "stream_dropped" }, logCounters.streamsDropped] as const
     ]
   }
 ]
+
+const sum = (engine: Engine, of: (triggers: KeyspaceTriggers) => number): number => {
+  let total = 0
+  for (const triggers of engine.all()) total += of(triggers)
+  return total
+}

@@ -6,7 +6,15 @@
  * O(size of both), and at most `pathsMax` paths: beyond, the last one is "…".
  */
 import { toJson } from "../cache/index.ts"
-import { type Nested, sameValue, type ValueArray, type ValueMap, type ValueObject } from "../kernel/index.ts"
+import {
+  bytesMark,
+  type Nested,
+  sameValue,
+  type ValueArray,
+  type ValueMap,
+  type ValueObject,
+  withPlainKeys
+} from "../kernel/index.ts"
 
 export const pathsMax = 1_000 // paths; who has more than these has another value
 
@@ -34,14 +42,15 @@ const collect = (before: Nested, after: Nested, path: string, paths: string[]): 
 
 /** What a table holds by its keys in Lua; null for what is no table. */
 const itemsOf = (value: Nested): ValueMap | null => {
-  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return null
-  if (value instanceof Map) return value
+  if (typeof value !== "object" || value === null || value instanceof Uint8Array || value instanceof Number) return null
+  if (value instanceof Map) return withPlainKeys(value)
   if (Array.isArray(value)) return new Map((value as ValueArray).map((item, at) => [at + 1, item]))
   return new Map(Object.entries(value as ValueObject))
 }
 
 const stepOf = (key: Nested, path: string): string => {
   if (typeof key !== "string") return `[${toJson(key)}]`
+  if (key.startsWith(bytesMark)) return `[${toJson(Buffer.from(key.slice(1), "latin1"))}]`
   if (!/^[A-Za-z_]\w*$/.test(key)) return `[${JSON.stringify(key)}]`
   return path === "" ? key : `.${key}`
 }

@@ -23,6 +23,7 @@ export {
   TooMuchSource,
   TriggerNotFound,
   TriggerSyntaxError,
+  TriggersClosed,
   TriggersNotSaved,
   VersionNotFound
 } from "./TriggerError.ts"
@@ -43,11 +44,13 @@ export { TriggerStore } from "./TriggerStore.ts"
 export {
   layer,
   layerRunner,
+  layerTenants,
   type RunnerSettings,
   type TestSubject,
   type TriedEvent,
   TriggerEngine,
   Triggers,
   type TriggersInBytes,
+  type TriggersOfKeyspace,
   type TriggersService
 } from "./Triggers.ts"

@@ -24,6 +24,8 @@ export interface Webhook {
   readonly event: string
   /** Milliseconds since the epoch. */
   readonly createdAtMs: number
+  /** Whose it is; absent where it is no tenant's. */
+  readonly tenant?: string
 }
 
 /** A webhook with what has been done for it. */

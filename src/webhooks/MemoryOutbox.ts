@@ -1,13 +1,15 @@
 /**
  * The outbox in memory: what is in it is lost with the process.
  *
- * A queue for each destination, the destinations that have something due in a ring, and a heap of what waits for its
- * next attempt. Taking is O(log n) a delivery and never walks over what cannot be sent: of the destinations in the ring
- * only those at their limit are passed over, which are no more than requests in flight.
+ * A queue for each destination of each tenant (and of nobody), those that have something due in a ring, and a heap of what
+ * waits for its next attempt. Taking is O(log n) a delivery and never walks over what cannot be sent: of the queues in the
+ * ring only those at their limit are passed over, which are no more than requests in flight.
  *
- * Invariants: `pending` is the sum over the destinations; an entry is in exactly one of a queue, the heap, and
- * `inFlight`; a destination is in the ring exactly when its queue holds something, and is known only while it has
- * entries.
+ * A tenant has a share of the room, so that none can take it all from the others and the operator.
+ *
+ * Invariants: `pending` is the sum over the queues, and over the tenants with nobody's; an entry is in exactly one of a
+ * queue, the heap, and `inFlight`; a queue is in the ring exactly when it holds something, and queues and tenants are known
+ * only while they have entries.
  */
 import { byteSizeOf, type Delivery, type Webhook } from "./Delivery.ts"
 import { DueHeap } from "./internal/dueHeap.ts"
@@ -19,6 +21,9 @@ export interface MemoryOutboxLimits {
   /** Deliveries at most to one destination, so that a dead one cannot take all the room. */
   readonly maxPendingPerDestination: number
   readonly maxPendingBytes: number
+  /** The share of one tenant, in deliveries and in bytes. */
+  readonly maxPendingPerTenant: number
+  readonly maxPendingBytesPerTenant: number
   /** Dead letters kept; beyond, the oldest go. */
   readonly maxDeadLetters: number
 }
@@ -39,14 +44,23 @@ class Entry implements InFlight {
   }
 }
 
-/** What is due for one destination, first in, first out. */
+/** What one tenant has in the outbox. */
+interface Share {
+  pending: number
+  bytes: number
+}
+
+/** What is due for one destination of one tenant, first in, first out. */
 class Queue {
   head: Entry | undefined
   tail: Entry | undefined
   pending = 0
   inFlight = 0
 
-  constructor(readonly destination: string) {}
+  constructor(
+    readonly name: string,
+    readonly destination: string
+  ) {}
 
   push(entry: Entry): void {
     if (this.tail === undefined) this.head = entry
@@ -78,6 +92,7 @@ export class MemoryOutbox implements WebhookOutbox {
   readonly deadLetters: Array<DeadLetter> = []
 
   private readonly queues = new Map<string, Queue>()
+  private readonly shares = new Map<string, Share>()
   private readonly ring = new Set<Queue>()
   private readonly waiting = new DueHeap<Entry>()
   private readonly inFlight = new Map<number, Entry>()
@@ -87,9 +102,12 @@ export class MemoryOutbox implements WebhookOutbox {
 
   offer(webhook: Webhook, destination: string): boolean {
     const { stats, limits } = this
+    const { tenant } = webhook
     const bytes = byteSizeOf(webhook)
-    const known = this.queues.get(destination)
+    const name = tenant === undefined ? destination : `${tenant} ${destination}` // a tenant's id has no space
+    const known = this.queues.get(name)
     if (
+      (tenant !== undefined && !this.hasShare(tenant, bytes)) ||
       stats.pending >= limits.maxPending ||
       stats.pendingBytes + bytes > limits.maxPendingBytes ||
       (known !== undefined && known.pending >= limits.maxPendingPerDestination)
@@ -97,7 +115,8 @@ export class MemoryOutbox implements WebhookOutbox {
       stats.overflow++
       return false
     }
-    const queue = known ?? this.addQueue(destination)
+    const queue = known ?? this.addQueue(name, destination)
+    if (tenant !== undefined) this.addToShare(tenant, bytes)
     queue.pending++
     stats.offered++
     stats.pending++
@@ -173,10 +192,26 @@ export class MemoryOutbox implements WebhookOutbox {
     if (this.deadLetters.length > this.limits.maxDeadLetters) this.deadLetters.shift()
   }
 
-  private addQueue(destination: string): Queue {
-    const queue = new Queue(destination)
-    this.queues.set(destination, queue)
+  private addQueue(name: string, destination: string): Queue {
+    const queue = new Queue(name, destination)
+    this.queues.set(name, queue)
     return queue
+  }
+
+  private hasShare(tenant: string, bytes: number): boolean {
+    const { maxPendingPerTenant, maxPendingBytesPerTenant } = this.limits
+    const share = this.shares.get(tenant) ?? noShare
+    return share.pending < maxPendingPerTenant && share.bytes + bytes <= maxPendingBytesPerTenant
+  }
+
+  private addToShare(tenant: string, bytes: number): void {
+    const share = this.shares.get(tenant)
+    if (share === undefined) {
+      this.shares.set(tenant, { pending: 1, bytes })
+      return
+    }
+    share.pending++
+    share.bytes += bytes
   }
 
   private makeDue(entry: Entry): void {
@@ -193,10 +228,18 @@ export class MemoryOutbox implements WebhookOutbox {
     return entry
   }
 
-  private forget({ queue, bytes }: Entry): void {
+  private forget({ queue, bytes, delivery: { tenant } }: Entry): void {
+    const share = tenant === undefined ? undefined : this.shares.get(tenant)
+    if (share !== undefined) {
+      share.pending--
+      share.bytes -= bytes
+      if (share.pending === 0) this.shares.delete(tenant as string)
+    }
     queue.pending--
     this.stats.pending--
     this.stats.pendingBytes -= bytes
-    if (queue.pending === 0) this.queues.delete(queue.destination)
+    if (queue.pending === 0) this.queues.delete(queue.name)
   }
 }
+
+const noShare: Share = { pending: 0, bytes: 0 }

@@ -40,6 +40,8 @@ export const defaultSettings: Omit<WebhooksSettings, "userAgent"> = {
   maxPending: 10_000,
   maxPendingPerDestination: 5_000, // half: one dead receiver leaves room for the others
   maxPendingBytes: 64 * 1024 * 1024,
+  maxPendingPerTenant: 1_000, // a tenth
+  maxPendingBytesPerTenant: 8 * 1024 * 1024,
   maxDeadLetters: 100,
   inFlightMax: 64,
   inFlightPerDestinationMax: 8,

@@ -20,3 +20,13 @@ export class EgressAllowInvalid extends Data.TaggedError("EgressAllowInvalid")<{
     return `egressAllow (--egress-allow): "${this.item}" ${this.reason}; an item is host[:port], ip[:port], [ipv6]:port, ip/bits or *`
   }
 }
+
+/** An item of the setting `httpAllow`, `--http-allow` on the command line, that cannot be read. */
+export class HttpAllowInvalid extends Data.TaggedError("HttpAllowInvalid")<{
+  readonly item: string
+  readonly reason: string
+}> {
+  override get message() {
+    return `httpAllow (--http-allow): "${this.item}" ${this.reason}; an item is host[:port], *.host[:port], ip[:port], [ipv6]:port or *`
+  }
+}

@@ -3,7 +3,7 @@ import { Keyspace } from "../../dist/kernel/index.js"
 import { LuaVm, VmPool, VmWorker } from "../../dist/sandbox/index.js"
 import { Run } from "../../dist/triggers/CacheApi.js"
 import { cascadeLimitsDefault } from "../../dist/triggers/Cascade.js"
-import { Machines, machineParts } from "../../dist/triggers/Machines.js"
+import { lastingMachines, Machines, machineParts } from "../../dist/triggers/Machines.js"
 import { Trigger, type TriggerInput } from "../../dist/triggers/Trigger.js"
 import { TriggerLog } from "../../dist/triggers/TriggerLog.js"
 import { TriggerRegistry } from "../../dist/triggers/TriggerRegistry.js"
@@ -14,7 +14,11 @@ export const makeEngine = () => {
   const run = new Run("bench")
   const parts = machineParts(run, nowMs)
   const pool = new VmPool({ make: () => new LuaVm(parts), spares: 0 })
-  const machines = new Machines(run, () => new VmWorker("bench", pool), pool.take())
+  const machines = new Machines(
+    run,
+    lastingMachines(() => new VmWorker("bench", pool)),
+    pool.take()
+  )
   const log = new TriggerLog(1_000)
   const runner = new TriggerRunner({
     machines,

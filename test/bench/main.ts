@@ -14,9 +14,10 @@ import { suite as kernel } from "./kernel.bench.ts"
 import { suite as quarantine } from "./quarantine.bench.ts"
 import { suite as resp } from "./resp.bench.ts"
 import { suite as sandbox } from "./sandbox.bench.ts"
+import { suite as scripts } from "./scripts.bench.ts"
 import { suite as trigger } from "./trigger.bench.ts"
 
-const suites: readonly Suite[] = [kernel, sandbox, trigger, quarantine, hostile, actor, resp, expiry]
+const suites: readonly Suite[] = [kernel, sandbox, trigger, quarantine, hostile, scripts, actor, resp, expiry]
 
 const flags = process.argv.slice(2)
 const [isJson, isCheck] = [flags.includes("--json"), flags.includes("--check")]

@@ -85,6 +85,42 @@ describe("EventBus", () => {
     expect([bus.channels(), bus.patternCount]).toEqual([[], 0])
   })
 
+  it("matches patterns as Redis does: an empty channel is matched by an empty pattern alone", () => {
+    const bus = new EventBus()
+    const seen: string[] = []
+    for (const pattern of ["*", "", "?", "n[eo]ws", "n\\*", "n*s"]) bus.psubscribe(pattern, recorder("r", seen))
+    expect([bus.publish("", "1"), bus.publish("news", "2"), bus.publish("n*", "3")]).toEqual([1, 3, 2])
+    expect(seen).toEqual([
+      "r  1 ",
+      ...["r news 2 *", "r news 2 n[eo]ws", "r news 2 n*s"],
+      ...["r n* 3 *", "r n* 3 n\\*"]
+    ])
+    expect([bus.hasSubscribers(""), bus.hasSubscribers("x"), bus.channels("")]).toEqual([true, true, []])
+  })
+
+  it("matches a pattern that is made to be slow within steps that grow with the channel alone", () => {
+    const bus = new EventBus()
+    const seen: string[] = []
+    bus.psubscribe(`${"*?a".repeat(300)}b`, recorder("r", seen))
+    bus.psubscribe(`${"*a".repeat(500)}b*`, recorder("r", seen))
+    for (let n = 0; n < 500; n++) expect(bus.publish("a".repeat(1_024), "x")).toBe(0)
+    expect(bus.publish(`${"a".repeat(1_023)}b`, "x")).toBe(2)
+  })
+
+  it("forgets a pattern with its last subscriber, and matches it anew with the next", () => {
+    const bus = new EventBus()
+    const seen: string[] = []
+    const [a, b] = [recorder("a", seen), recorder("b", seen)]
+    for (const each of [a, b]) bus.psubscribe("c*", each)
+    bus.punsubscribe("c*", a)
+    bus.publish("c1", "1")
+    bus.punsubscribe("c*", b)
+    expect([bus.publish("c2", "2"), bus.hasSubscribers("c2"), bus.patternCount]).toEqual([0, false, 0])
+    bus.psubscribe("c*", a)
+    bus.publish("c3", "3")
+    expect(seen).toEqual(["b c1 1 c*", "a c3 3 c*"])
+  })
+
   it("ends a delivery although receivers join and leave while it lasts", () => {
     const bus = new EventBus()
     const seen: string[] = []

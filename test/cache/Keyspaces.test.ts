@@ -42,9 +42,48 @@ describe("the event log of a keyspace", () => {
 })
 
 describe("the keyspaces", () => {
-  it("are the main one, for now", () => {
-    const [{ main, all }] = opened()
-    expect([...all()]).toEqual([main])
+  it("are the main one and those that were opened, in their order, until they are closed", () => {
+    const [{ main, all, open, close }] = opened()
+    const [a, b] = [open({ maxEntries: 5, maxBytes: 5_000 }), open({ maxEntries: 6, maxBytes: 6_000 })]
+    expect([...all()]).toEqual([main, a, b])
+    expect([a.maxEntries, a.maxBytes]).toEqual([5, 5_000])
+    close(a)
+    close(a)
+    expect([...all()]).toEqual([main, b])
+  })
+
+  it("never close the main one", () => {
+    const [{ main, all, close }] = opened()
+    main.set("k", "v")
+    close(main)
+    expect([[...all()], main.peek("k")?.value]).toEqual([[main], "v"])
+  })
+
+  it("forget a closed one: its deadlines wake nobody, its bytes count no more", () => {
+    const [{ main, shared, open, close, nextWakeMs }] = opened()
+    const keyspace = open({ maxEntries: 5, maxBytes: 5_000 })
+    keyspace.set("k", "v", Date.now() + 1_000)
+    main.set("k", "v")
+    expect([nextWakeMs() < Number.POSITIVE_INFINITY, shared.pool.bytes]).toEqual([true, keyspace.bytes])
+    close(keyspace)
+    expect([nextWakeMs(), shared.pool.bytes, keyspace.set("k", "v")]).toEqual([Number.POSITIVE_INFINITY, 0, false])
+  })
+
+  it("share the room that is for all but the main one", () => {
+    const [{ main, open, shared, advance }] = opened({}, 0, 10_000)
+    const [a, b] = [open({ maxEntries: 100, maxBytes: 50_000 }), open({ maxEntries: 100, maxBytes: 50_000 })]
+    for (let n = 0; n < 50; n++) {
+      main.set(`k${n}`, "v")
+      a.set(`k${n}`, "v")
+    }
+    b.set("k", "v")
+    expect([advance(Date.now(), () => false), main.size, b.size]).toEqual([true, 50, 1])
+    expect(shared.pool.bytes).toBeLessThanOrEqual(10_000)
+    expect(a.size).toBeGreaterThan(25)
+  })
+
+  it.each([0, Number.NaN])("cannot share %d bytes", (bytes) => {
+    expect(() => opened({}, 0, bytes)).toThrow(`tenantBytesMax is a number from 1; not ${bytes}`)
   })
 
   it("leave word when something expires earlier than they said before", () => {

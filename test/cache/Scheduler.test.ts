@@ -30,7 +30,7 @@ const engine = (onExpire: (key: string, keyspace: Keyspace) => void = () => {}) 
     })
     const ground = Layer.mergeAll(CacheClock.layer, Wakeups.layer, sink)
     const services = yield* Layer.build(Layer.provideMerge(Keyspaces.layer(), ground))
-    const { main: keyspace } = yield* Effect.provide(Keyspaces, services)
+    const { main: keyspace, open } = yield* Effect.provide(Keyspaces, services)
     keyspace.trie.add({ pattern: parsePattern("*") as Pattern, mask: causeBit(Cause.expire), priority: 0 })
     let supervisor: Supervisor.SupervisorRef | null = null
     const start = Supervisor.start({
@@ -46,7 +46,13 @@ const engine = (onExpire: (key: string, keyspace: Keyspace) => void = () => {}) 
       return root?.children[0] ?? { restarts: 0, inspect: undefined }
     }
     const keys = () => expired.map(({ key }) => key)
-    return { keyspace, expired, keys, start, scheduler }
+    /** Another keyspace, as a tenant has one, with everybody watching. */
+    const openWatched = () => {
+      const opened = open({ maxEntries: 10_000, maxBytes: 10_000_000 })
+      opened.trie.add({ pattern: parsePattern("*") as Pattern, mask: causeBit(Cause.expire), priority: 0 })
+      return opened
+    }
+    return { keyspace, expired, keys, start, scheduler, openWatched }
   })
 
 const running = (onExpire?: (key: string, keyspace: Keyspace) => void) =>
@@ -198,6 +204,62 @@ describe("a turn", () => {
       expect(Math.max(...perTurn.values())).toBeLessThanOrEqual(4 * 4) // four looks are 2 ms, one for every 4 entries
       expect(perTurn.size).toBeGreaterThanOrEqual(count / (4 * 4))
       expect(scheduler().inspect?.fullTurns).toBeGreaterThanOrEqual(perTurn.size - 1)
+    })
+  )
+})
+
+describe("several keyspaces", () => {
+  it.scoped("expire each at its own deadlines, also those opened while the scheduler runs", () =>
+    Effect.gen(function* () {
+      const { keyspace, expired, openWatched } = yield* running()
+      keyspace.set("main", "v", 300)
+      const [a, b] = [openWatched(), openWatched()]
+      a.set("a", "v", 200)
+      yield* passes(100)
+      b.set("b", "v", 150)
+      yield* passes(50)
+      yield* passes(50)
+      yield* passes(100)
+      expect(expired).toMatchObject([
+        { key: "b", atMs: 150 },
+        { key: "a", atMs: 200 },
+        { key: "main", atMs: 300 }
+      ])
+    })
+  )
+
+  it.scoped("are ten thousand at no cost while they are at rest: a turn looks at those alone that are due", () =>
+    Effect.gen(function* () {
+      const { expired, scheduler, openWatched } = yield* running()
+      const keyspaces = Array.from({ length: 10_000 }, openWatched)
+      let advanced = 0
+      for (const [n, each] of keyspaces.entries()) {
+        each.set("k", "v")
+        if (n % 1_000 === 0) each.set("timed", "v", 1_000 + n / 1_000)
+        const { advance } = each
+        each.advance = (nowMs, limit) => {
+          advanced++
+          return advance.call(each, nowMs, limit)
+        }
+      }
+      yield* settled
+      for (let n = 0; n < 10; n++) yield* passes(n === 0 ? 1_000 : 1)
+      expect(expired.map(({ atMs }) => atMs)).toEqual(Array.from({ length: 10 }, (_, n) => 1_000 + n))
+      expect(advanced).toBeLessThanOrEqual(10 * 7)
+      expect(scheduler().inspect?.nextWakeMs).toBe(Number.POSITIVE_INFINITY)
+    })
+  )
+
+  it.scoped("evict in turns what lowered limits no longer allow, while entries of others expire", () =>
+    Effect.gen(function* () {
+      const { keyspace, expired, openWatched } = yield* running()
+      const tenant = openWatched()
+      for (let n = 0; n < 1_000; n++) tenant.set(`k${n}`, "v")
+      keyspace.set("main", "v", 10)
+      tenant.limit(10, 1_000_000)
+      yield* passes(10)
+      expect([tenant.size, expired.length, tenant.nextWakeMs()]).toEqual([10, 1, Number.POSITIVE_INFINITY])
+      expect(tenant.stats.evictions).toBe(990)
     })
   )
 })

@@ -1,19 +1,23 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { InvalidValue } from "../../src/cache/CacheError.ts"
+import { InvalidJson, InvalidValue } from "../../src/cache/CacheError.ts"
 import {
   appendBytes,
+  fromJson,
+  fromPlainJson,
   fromValue,
   type Input,
+  messageBytes,
   onePiece,
   toBytes,
+  toExactJson,
   toJson,
   toMetadata,
   toText,
   toValue,
   valueAsBytes
 } from "../../src/cache/Values.ts"
-import { type Nested, sameValue, type Value } from "../../src/kernel/index.ts"
+import { type Nested, sameValue, toFloat, type Value } from "../../src/kernel/index.ts"
 
 /** Text without halves of surrogate pairs, which UTF-8 has no bytes for. */
 const text = fc.string({ unit: "binary" })
@@ -183,6 +187,7 @@ describe("a refusal", () => {
     ["a set", new Set([1]), "$", "instance of Set"],
     ["a value of a map", new Map([["a", [new Date(0)]]]), '$.get("a")[0]', "instance of Date"],
     ["a key of a map", { m: new Map([[new Date(0), 1]]) }, "$.m.key", "instance of Date"],
+    ["an integer without end", [2n ** 32_767n], "$[0]", "an integer has at most 32768 bits"],
     ["other typed arrays", [new Uint16Array(1)], "$[0]", "instance of Uint16Array"]
   ])("of %s says where it is and what", (_what, input, path, reason) => {
     expect(refusal(input)).toEqual({ path, reason: expect.stringContaining(reason) })
@@ -216,7 +221,37 @@ describe("a refusal", () => {
   })
 })
 
-describe("a value as JSON", () => {
+describe("a whole float at the border", () => {
+  it("is what a program gives as a Number object, wherever it stands", () => {
+    expect(stored(toFloat(3))).toEqual(toFloat(3))
+    expect(stored({ a: [Object(1)] })).toEqual(plain({ a: [toFloat(1)] }))
+    expect(stored([Object(0.5), Object(Number.NaN)])).toEqual([0.5, Number.NaN])
+    expect([...(stored(new Map([[Object(1), 2]])) as Map<unknown, unknown>)]).toEqual([[1, 2]]) // as Lua does with keys
+  })
+
+  it("is a plain number to a program, and all else is as stored", () => {
+    expect(fromValue(toFloat(3))).toBe(3)
+    const given = { a: [1, Object(2)], m: new Map([["k", Object(3)]]), x: Number.NaN, b: Uint8Array.of(1) }
+    const out = fromValue(stored(given))
+    expect(out).toEqual(plain({ a: [1, 2], m: new Map([["k", 3]]), x: Number.NaN, b: Uint8Array.of(1) }))
+    expect([Object.isFrozen(out), Object.isFrozen((out as { a: object }).a)]).toEqual([true, true])
+  })
+
+  it("costs nothing where there is none: a program gets what is stored, not a copy", () => {
+    const value = stored({ a: [1.5, Number.NaN, -0], m: new Map([[1, [2n]]]) })
+    expect(fromValue(value)).toBe(value)
+    expect(fromValue(value)).toBe(value)
+  })
+})
+
+describe("text that is not well formed", () => {
+  it("is stored as UTF-8 would have it, in structures as on top", () => {
+    expect(stored(["a\ud800b", { "\udc00": 1 }])).toEqual(["a\ufffdb", plain({ "\ufffd": 1 })])
+    expect(fromValue(stored("a\ud800b"))).toBe("a\ufffdb")
+  })
+})
+
+describe("a value in the plain form of JSON", () => {
   it("is what JSON.parse gives back, for what JSON has words for", () => {
     fc.assert(
       fc.property(fc.jsonValue(), (it) => {
@@ -250,9 +285,45 @@ describe("a value as JSON", () => {
     expect(toJson(value)).toBe(json)
   })
 
+  it("shows floats as floats", () => {
+    expect(toJson([toFloat(1), 1, 2 ** 53, -0, 1e300])).toBe("[1.0,1,9007199254740992.0,-0.0,1e+300]")
+  })
+
+  it("has names that begin with $ as they are", () => {
+    expect(toJson({ $set: { $map: 1 } })).toBe('{"$set":{"$map":1}}')
+  })
+
+  it("is what receivers of messages get, in UTF-8; bytes are passed on as they are", () => {
+    expect(messageBytes(stored({ name: "é", $raw: Uint8Array.of(0x61) }))).toBe('{"name":"\xc3\xa9","$raw":"a"}')
+    expect(messageBytes("\xff")).toBe("\xff")
+  })
+})
+
+describe("a value on top, in the exact form of JSON", () => {
   it("is what GET answers for a structure, in UTF-8; bytes are answered as they are", () => {
-    expect(valueAsBytes(stored({ name: "é" }))).toBe('{"name":"\xc3\xa9"}')
+    expect(valueAsBytes(stored({ name: "é", raw: Uint8Array.of(255) }))).toBe(
+      '{"name":"\xc3\xa9","raw":{"$bytes":"/w=="}}'
+    )
     expect(valueAsBytes("\xff")).toBe("\xff")
+  })
+
+  it("is text where its bytes are UTF-8, and comes back as bytes", () => {
+    for (const [value, json] of [
+      ["a\xc3\xa9", '"aé"'],
+      ["\xff\0", '{"$bytes":"/wA="}'],
+      ["", '""'],
+      [null, "null"]
+    ] as const) {
+      expect(toExactJson(value)).toBe(json)
+      expect(fromJson(json)).toBe(value)
+    }
+  })
+
+  it("is read from JSON by others without looking for our forms", () => {
+    expect(fromPlainJson('{"$bytes":"/w=="}')).toEqual(plain({ $bytes: "/w==" }))
+    expect(fromPlainJson('"é"')).toBe("\xc3\xa9")
+    expect(fromPlainJson("[1.0]")).toEqual([toFloat(1)])
+    expect(fromPlainJson("[")).toBeInstanceOf(InvalidJson)
   })
 })
 
@@ -261,5 +332,6 @@ const plain = (input: unknown): Nested => {
   if (Array.isArray(input)) return input.map(plain)
   if (input instanceof Map) return new Map([...input].map(([key, item]) => [plain(key), plain(item)]))
   if (input === null || typeof input !== "object" || input instanceof Uint8Array) return input as Nested
+  if (input instanceof Number) return input
   return Object.fromEntries(Object.entries(input).map(([key, item]) => [key, plain(item)]))
 }

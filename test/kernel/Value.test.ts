@@ -1,6 +1,16 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { byteSize, type Meta, metaByteSize, type Nested, noMeta, sameValue } from "../../src/kernel/Value.ts"
+import {
+  byteSize,
+  bytesMark,
+  type Meta,
+  metaByteSize,
+  type Nested,
+  noMeta,
+  sameValue,
+  toFloat,
+  withPlainKeys
+} from "../../src/kernel/Value.ts"
 import { firstSeed } from "../support/Random.ts"
 
 const nested: fc.Arbitrary<Nested> = fc.letrec<{ value: Nested }>((tie) => ({
@@ -39,6 +49,7 @@ describe("byteSize", () => {
 
   it.each<[string, Nested, number]>([
     ["small integers, which are their place", [1, -1, 0], 48 + 3 * 8],
+    ["whole floats, which are objects around a number", [toFloat(1), toFloat(2 ** 40)], 48 + 2 * (8 + 32) + 16],
     ["booleans and null", [true, null], 48 + 2 * 8],
     ["other numbers, which are records", [0.5, 2 ** 31], 48 + 2 * (8 + 16)],
     ["empty arrays", [[], []], 48 + 2 * (8 + 48)],
@@ -76,6 +87,33 @@ describe("byteSize", () => {
   })
 })
 
+describe("a whole float", () => {
+  it("is a frozen object around the number; what no integer looks like is the number itself", () => {
+    expect([typeof toFloat(1), Number(toFloat(1)), Object.isFrozen(toFloat(1))]).toEqual(["object", 1, true])
+    for (const float of [0.5, -0, 2 ** 53, 1e300, Number.NaN, Number.NEGATIVE_INFINITY])
+      expect(toFloat(float)).toBe(float)
+  })
+
+  it("is a number to arithmetic and to JSON", () => {
+    expect([(toFloat(2) as number) * 3, JSON.stringify([toFloat(2)])]).toEqual([6, "[2]"])
+  })
+})
+
+describe("keys that are bytes", () => {
+  it("are texts in a copy of their map, told from all text that is in UTF-8", () => {
+    const map = new Map<Nested, Nested>([[new Uint8Array([200, 0]), 1]])
+    expect([...withPlainKeys(map.set("a", 2))]).toEqual([
+      [`${bytesMark}\xc8\0`, 1],
+      ["a", 2]
+    ])
+  })
+
+  it("are not looked for by copying where there are none", () => {
+    const map = new Map<Nested, Nested>([["a", 1]])
+    expect(withPlainKeys(map)).toBe(map)
+  })
+})
+
 describe("metaByteSize", () => {
   it("counts metadata and tags, and nothing for an entry without them", () => {
     expect(metaByteSize(noMeta)).toBe(0)
@@ -109,6 +147,9 @@ describe("sameValue", () => {
     [undefined, undefined],
     [new Uint8Array([1, 2]), Buffer.from([1, 2])],
     [new Map<Nested, Nested>([[Number.NaN, [Number.NaN]]]), new Map<Nested, Nested>([[Number.NaN, [Number.NaN]]])],
+    [toFloat(1), toFloat(1)],
+    [[toFloat(-3)], [toFloat(-3)]],
+    [new Map([[new Uint8Array([200, 1]), [1]]]), new Map([[new Uint8Array([200, 1]), [1]]])],
     [{ a: 1, b: [2] }, Object.assign(Object.create(null), { b: [2], a: 1 })]
   ])("takes %o and %o for the same", (a, b) => {
     expect(sameValue(a, b)).toBe(true)
@@ -117,6 +158,14 @@ describe("sameValue", () => {
   it.each<[Nested | undefined, Nested | undefined]>([
     [0, -0],
     [[0], [-0]],
+    [1, toFloat(1)],
+    [toFloat(1), toFloat(2)],
+    [toFloat(0), -0],
+    [{}, toFloat(1)],
+    [[], toFloat(1)],
+    [new Map([[new Uint8Array([200]), 1]]), new Map([[new Uint8Array([201]), 1]])],
+    [new Map([[new Uint8Array([200]), 1]]), new Map([[new Uint8Array([200]), 2]])],
+    [new Map([[new Uint8Array([200]), 1]]), new Map([["\xc8", 1]])],
     ["1", 1],
     [1, 1n],
     [null, undefined],

@@ -45,6 +45,49 @@ describe("a value that crosses", () => {
     expect(roundTrip(value)).toEqual(value)
   })
 
+  it("is the same kind of number in Lua and here: 1.0 is a frozen Number object, 1 a number", () => {
+    const vm = makeVm()
+    const numbers = evaluate(vm, "return { 1, 1.0, 2^53 - 1, 2^53, -0.0, 0.5, math.maxinteger, 1e300 }") as unknown[]
+    expect(numbers.map((it) => (typeof it === "object" ? "object" : typeof it))).toEqual(
+      "number object object number number number bigint number".split(" ")
+    )
+    expect([numbers[1], Object.isFrozen(numbers[1])]).toEqual([Object(1), true])
+    expect(Number(numbers[1]) + 1).toBe(2)
+    expect(evaluate(vm, "return 7 // 1.0")).toEqual(Object(7))
+
+    const kinds = define(vm, "local t = {} for i, n in ipairs(event.value) do t[i] = math.type(n) end return t")
+    vm.frame.reset()
+    vm.frame.value(slots.value, [1, Object(1), 2 ** 53, -0, 2n ** 60n, Object(0.5)] as LuaValue)
+    vm.evaluate(kinds, wide)
+    expect(vm.lastResult).toEqual(["integer", "float", "float", "float", "integer", "float"])
+    vm.frame.value(slots.value, Object(8) as LuaValue)
+    vm.evaluate(define(vm, "return math.type(event.value)"), wide)
+    expect(vm.lastResult).toBe("float")
+  })
+
+  it("costs more fuel where it is an object here, and is refused where the run cannot pay", () => {
+    const vm = makeVm({ hostTables: { host: { take: (call) => void call.value(1) } } })
+    const fuelOf = (item: string) => {
+      const program = define(vm, `local t = {} for i = 1, 1000 do t[i] = i + ${item} end host.take(t)`)
+      expect(vm.run(program, wide)).toBe(RunStatus.ok)
+      return vm.lastFuel
+    }
+    const [fractions, wholes] = [fuelOf("0.5"), fuelOf("1.0")]
+    expect(wholes - fractions).toBeGreaterThanOrEqual(30_000)
+    const program = define(vm, "local t = {} for i = 1, 1000 do t[i] = i + 1.0 end host.take(t)")
+    expect(vm.run(program, { ...wide, fuelMax: fractions + 1000 })).toBe(RunStatus.timeout)
+  })
+
+  it("has no whole float as a key: Lua makes an integer of it", () => {
+    expect(evaluate(makeVm(), "return { [1.0] = 'a', [2] = 'b' }")).toEqual(["a", "b"])
+    expect(evaluate(makeVm(), "return { [-0.0] = 'a', [2.0^53] = 'b' }")).toEqual(
+      new Map<unknown, unknown>([
+        [0, "a"],
+        [2n ** 53n, "b"]
+      ])
+    )
+  })
+
   it("is a latin1 string of bytes when it is a string by itself", () => {
     expect(roundTrip("\xff\0a")).toBe("\xff\0a")
   })

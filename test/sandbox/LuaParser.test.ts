@@ -31,6 +31,19 @@ const short = (at: Expression): string => {
 
 const expressionsOf = (source: string): string | undefined => parseLua(source)?.expressions.map(short).join(" ")
 
+describe("the functions of a source", () => {
+  it.each([
+    ["function main() end function check(a) return a end", ["main", "check"]],
+    ["main = function() end other = 5 a, b = 1, function() end", ["main", "b"]],
+    ["local function hidden() end local x = function() end function t.m() end function t:n() end", []],
+    ["function outer() inner = function() end function deep() end end", ["outer"]],
+    ["if x then function main() end end main = nil function main() end", ["main"]],
+    ["local main function main() end", []]
+  ])("are the globals that its chunk defines: %s", (source, functions) => {
+    expect([...(parseLua(source)?.functions ?? ["no Lua"])]).toEqual(functions)
+  })
+})
+
 describe("a source", () => {
   it.each([
     ["f(1)", "f(1)"],

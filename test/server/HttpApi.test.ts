@@ -174,7 +174,7 @@ describe("the HTTP API", () => {
         status: 404,
         body: {
           error:
-            "no such path: /nope; there are /healthz, /readyz, /metrics, /v1/processes, /v1/triggers, /v1/triggers/graph, /v1/triggers/test, /v1/logs, /v1/logs/<stream>"
+            "no such path: /nope; there are /healthz, /readyz, /metrics, /v1/processes, /v1/triggers, /v1/triggers/graph, /v1/triggers/test, /v1/logs, /v1/logs/<stream>, /v1/openapi.json, /docs"
         }
       })
     })

@@ -4,7 +4,7 @@ import { LuaVm, VmPool, VmWorker } from "../../src/sandbox/index.ts"
 import { Run } from "../../src/triggers/CacheApi.ts"
 import { type CascadeLimits, cascadeLimitsDefault } from "../../src/triggers/Cascade.ts"
 import type { RunnerPorts, TriggerLine } from "../../src/triggers/Effects.ts"
-import { Machines, machineParts } from "../../src/triggers/Machines.ts"
+import { lastingMachines, Machines, machineParts } from "../../src/triggers/Machines.ts"
 import type { OverlayEmit } from "../../src/triggers/Overlay.ts"
 import { type Intensity, intensityDefault } from "../../src/triggers/Quarantine.ts"
 import { Trigger, type TriggerInput } from "../../src/triggers/Trigger.ts"
@@ -93,7 +93,7 @@ const makeMachines = (nowMs: () => number): Pick<Engine, "machines" | "workers">
     workers.push(worker)
     return worker
   }
-  return { machines: new Machines(run, open, pool.take()), workers }
+  return { machines: new Machines(run, lastingMachines(open), pool.take()), workers }
 }
 
 /** What triggers have emitted as JSON since this was last asked, oldest first. */

@@ -1,6 +1,6 @@
 /** What a trigger can do: each function of `cache`, what it takes, what it does, and what it refuses in which words. */
 import { describe, expect, it } from "vitest"
-import { entryBytes, noMeta, type Value } from "../../src/kernel/index.ts"
+import { entryBytes, noMeta, toFloat, type Value } from "../../src/kernel/index.ts"
 import { overlayBytesMax, overlayOperationsMax } from "../../src/triggers/Overlay.ts"
 import { refusalOf } from "../../src/webhooks/Delivery.ts"
 import { type EngineOptions, makeEngine, told } from "../support/Engine.ts"
@@ -195,6 +195,16 @@ describe("cache.set", () => {
     expect(["30", "0.25", "16.1", "1e-9", "1e12"].map(deadline)).toEqual([30_000, 250, 16_100, 1, 1e15])
   })
 
+  it("takes options that are floats for the numbers that they are, and keeps a value's floats", () => {
+    const { keyspace, log } = ran('cache.set("k", { 1.0, 2 }, { ttl = 60 / 2, cost = 3.0, metadata = { n = 4.0 } })')
+    expect(log.recent(1)).toEqual([])
+    const { value, meta, expiresAtMs } = keyspace.peek("k") ?? {}
+    expect([value, meta?.cost, expiresAtMs]).toEqual([[toFloat(1), 2], 3, 1_030_000])
+    expect(meta?.metadata?.n).toEqual(toFloat(4))
+    expect(refusal('cache.set("k", 1, 2.0)')).toContain("the options are a table")
+    expect(refusal('cache.webhook("http://a", 1, { headers = 2.0 })')).toContain("headers is a table of strings")
+  })
+
   it("an entry without a ttl has no deadline, also where it had one", () => {
     const engine = ready('cache.set("k", "w")')
     engine.keyspace.set("k", "v", engine.clock.ms + 1000)
@@ -359,6 +369,23 @@ describe("a run's own reads", () => {
 
 describe("cache.emit", () => {
   const emitted = (source: string) => ran(source).emits
+
+  it("tells receivers in plain JSON: floats as floats, names as they are, bytes as text", () => {
+    const { emits, webhooks, lines } = ran(
+      `local t = { total = 1.0, ["$set"] = 2, raw = "\\xff", mixed = { 1, a = 0 / 0 } }
+       cache.emit("x", t) cache.webhook("http://a/b", { total = 1.0 }) cache.log("s", { total = 1.5 }) cache.log(2.0)`
+    )
+    const [{ payload = "" } = {}] = emits
+    expect(payload).toContain('"total":1.0')
+    expect(JSON.parse(Buffer.from(payload, "latin1").toString())).toEqual({
+      total: 1,
+      $set: 2,
+      raw: "\ufffd",
+      mixed: { 1: 1, a: null }
+    })
+    expect(webhooks[0]?.body).toBe('{"total":1.0}')
+    expect(lines.map(({ message, fields }) => message ?? fields)).toEqual([{ total: 1.5 }, "2.0"])
+  })
 
   it("publishes bytes as they are, and what is structured as JSON", () => {
     expect(

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest"
 import { LuaVm, MachineMemory, VmPool, VmWorker } from "../../src/sandbox/index.ts"
 import { Run } from "../../src/triggers/CacheApi.ts"
-import { Machines, machineParts } from "../../src/triggers/Machines.ts"
+import { lastingMachines, Machines, machineParts } from "../../src/triggers/Machines.ts"
 import { makeEngine } from "../support/Engine.ts"
 
 const counting = "count = (count or 0) + 1 cache.set('count', count)"
@@ -189,7 +189,7 @@ describe("machines that hold what they may together", () => {
       return worker
     }
     const engine = makeEngine({
-      after: { ...makeEngine(), machines: new Machines(run, open, pool.take()), workers }
+      after: { ...makeEngine(), machines: new Machines(run, lastingMachines(open), pool.take()), workers }
     })
     engine.trigger({ name: "first", pattern: "k", source: 'cache.emit("x", event.key)' })
     engine.keyspace.set("k", "v")

@@ -190,8 +190,13 @@ export class PlainEngine {
   }
 
   set(definition: PlainDefinition): void {
-    const trigger = new PlainTrigger(definition, this.made++)
     const at = this.triggers.findIndex((each) => each.definition.name === definition.name)
+    const there = this.triggers[at]
+    if (there !== undefined && isSame(there.definition, definition)) {
+      letIn(there)
+      return
+    }
+    const trigger = new PlainTrigger(definition, this.made++)
     if (at === -1) this.triggers = [...this.triggers, trigger]
     else this.triggers = this.triggers.map((each, i) => (i === at ? trigger : each))
     this.keyspace.watchers = this.triggers
@@ -212,11 +217,7 @@ export class PlainEngine {
   enable(name: string, isEnabled: boolean): void {
     const trigger = this.triggers.find(({ definition }) => definition.name === name)
     if (trigger === undefined) return
-    if (isEnabled) {
-      trigger.isOut = false
-      trigger.failures = {}
-      trigger.backAtMs = Number.NEGATIVE_INFINITY
-    }
+    if (isEnabled) letIn(trigger)
     if ((trigger.definition.isEnabled ?? true) === isEnabled) return
     const next = new PlainTrigger({ ...trigger.definition, isEnabled }, this.made++)
     const { stats, failures, isOut, probeAtMs, waitMs, backAtMs, shadow } = trigger
@@ -582,6 +583,15 @@ export class PlainEngine {
   }
 }
 
+const isSame = (one: PlainDefinition, other: PlainDefinition): boolean =>
+  JSON.stringify({ isEnabled: true, ...one }) === JSON.stringify({ isEnabled: true, ...other })
+
+const letIn = (trigger: PlainTrigger): void => {
+  trigger.isOut = false
+  trigger.failures = {}
+  trigger.backAtMs = Number.NEGATIVE_INFINITY
+}
+
 const beforeBits = causeBit(Cause.beforeWrite) | causeBit(Cause.beforeDelete)
 
 /** Steps that a BEFORE_ trigger may not take. */
@@ -613,7 +623,7 @@ const taleOf = (
   origin: PlainOrigin | null,
   current: Value | undefined
 ): string =>
-  JSON.stringify([
+  `[${[
     nameOf(event),
     event.key,
     shownValue(event) ?? "nil",
@@ -624,14 +634,17 @@ const taleOf = (
         ? "delete"
         : causeNames[event.cause],
     event.cause === Cause.read ? false : !sameValue(event.value, event.oldValue),
-    event.expiresAtMs === 0 ? "nil" : Math.max(0, event.expiresAtMs - event.atMs) / 1000,
-    event.cause === Cause.expire ? (event.atMs - event.expiresAtMs) / 1000 : 0,
+    event.expiresAtMs === 0 ? "nil" : Object(Math.max(0, event.expiresAtMs - event.atMs) / 1000),
+    Object(event.cause === Cause.expire ? (event.atMs - event.expiresAtMs) / 1000 : 0),
     event.version,
     origin?.depth ?? 0,
     cascade.id,
     origin?.path ?? {},
     current ?? "nil"
-  ])
+  ].map((item) => (item instanceof Number ? floatText(item.valueOf()) : JSON.stringify(item)))}]`
+
+/** Times in seconds are floats in Lua, and so in what it tells. */
+const floatText = (value: number): string => (Number.isInteger(value) ? value.toFixed(1) : String(value))
 
 const isQuestion = ({ cause }: PlainEvent): boolean => cause === Cause.beforeWrite || cause === Cause.beforeDelete
 

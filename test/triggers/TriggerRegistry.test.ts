@@ -11,7 +11,7 @@ import {
   triggerEventNames
 } from "../../src/triggers/Trigger.ts"
 import { InvalidTrigger, TooManyTriggers, TooMuchSource, TriggerSyntaxError } from "../../src/triggers/TriggerError.ts"
-import { sourceBytesMax, TriggerRegistry, triggersMax } from "../../src/triggers/TriggerRegistry.ts"
+import { registryLimitsDefault, TriggerRegistry } from "../../src/triggers/TriggerRegistry.ts"
 import { type Engine, makeEngine } from "../support/Engine.ts"
 
 const heard = ({ emits }: Engine) => emits.splice(0).map(({ payload }) => payload)
@@ -23,6 +23,8 @@ const input = (changes: Partial<TriggerInput> = {}): TriggerInput => ({
   source: "return 1",
   ...changes
 })
+
+const { sourceBytesMax, triggersMax } = registryLimitsDefault
 
 describe("setting a trigger", () => {
   it("fills in the defaults", () => {
@@ -300,7 +302,7 @@ describe("the bytes of all sources", () => {
   it("count older versions, bytes and not characters, and shadows; what goes makes room", () => {
     const registry = withRoomFor(100)
     registry.set(input({ source: source(30) }))
-    registry.set(input({ source: source(30) }))
+    registry.set(input({ source: source(30).toUpperCase() }))
     expect(registry.shadow("t", { source: source(41) })).toBeInstanceOf(TooMuchSource)
     expect(registry.shadow("t", { source: source(38) })).toBeInstanceOf(Trigger)
     expect(registry.set(input({ name: "other", source: "--é" }))).toBeInstanceOf(TooMuchSource)

@@ -13,7 +13,6 @@ import {
   Journal,
   layerRunner,
   layer as layerTriggers,
-  type TriggerHistory,
   type TriggerInput,
   TriggerNotFound,
   TriggerStore,
@@ -21,6 +20,7 @@ import {
   Triggers,
   TriggersNotSaved
 } from "../../src/triggers/index.ts"
+import type { SavedHistory } from "../../src/triggers/TriggerStore.ts"
 import { Webhooks } from "../../src/webhooks/index.ts"
 import { temporaryDirectory } from "../storage/TemporaryDirectory.ts"
 
@@ -277,9 +277,9 @@ describe("the store of triggers", () => {
         },
         histories: () => []
       }
-      const error = yield* Effect.flip(store.save("t", broken))
+      const error = yield* Effect.flip(store.save(null, "t", broken))
       expect([error._tag, error.message]).toEqual(["TriggersNotSaved", expect.stringContaining("a defect")])
-      yield* store.save("t", { history: () => ({}), histories: () => [] })
+      yield* store.save(null, "t", { history: () => null, histories: () => [] })
       expect(Supervisor.unsafeTree(supervisor)?.children[0]).toMatchObject({ restarts: 0, inspect: { writes: 2 } })
     })
   )
@@ -296,8 +296,8 @@ describe("the store of triggers", () => {
       expect(node("storage")?.inspect?.writes).toBeLessThanOrEqual(10)
       const { data } = JSON.parse(
         yield* Effect.promise(() => fs.readFile(join(directory, "triggers.json"), "utf8"))
-      ) as { data: TriggerHistory[] }
-      expect(data.map(({ versions }) => versions[0]?.definition.name)).toEqual(names)
+      ) as { data: SavedHistory[] }
+      expect(data.map(({ history }) => history.versions[0]?.definition.name)).toEqual(names)
     })
   )
 

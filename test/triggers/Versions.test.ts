@@ -58,6 +58,41 @@ describe("versions", () => {
     expect(trigger({ name: "t", source: "return" }).version).toBe(3)
   })
 
+  it("are none for what is the same in every field: nothing changes, but it is let out of quarantine", () => {
+    const { registry, trigger, fire, kept } = withVersions(2)
+    const same = { name: "t", source: says(2) }
+    const live = registry.get("t")
+    registry.shadow("t", { source: says("shadow") })
+    live?.quarantine.failed("killed", 0)
+    for (let i = 0; i < 10; i++) live?.quarantine.failed("killed", i)
+    expect(live?.quarantine.reason).not.toBeNull()
+    expect(trigger(same)).toBe(live)
+    expect([kept(), live?.quarantine.reason, live?.shadow?.definition.source, fire()]).toEqual([
+      [1, 2],
+      null,
+      says("shadow"),
+      ["2"]
+    ])
+    for (const other of [
+      { priority: 1 },
+      { pattern: "k" },
+      { events: ["ON_WRITE", "ON_READ"] },
+      { isEnabled: false }
+    ]) {
+      const before = registry.get("t")
+      expect(trigger({ ...same, ...(other as { priority: number }) })).not.toBe(before)
+    }
+    expect(kept()).toEqual([2, 3, 4, 5, 6])
+    registry.rollback("t", 2)
+    expect(trigger(same).version).toBe(2)
+  })
+
+  it("are none for a shadow that is the same as the live one; it is gone when it is promoted", () => {
+    const { registry, kept } = withVersions(1)
+    registry.shadow("t", { source: says(1) })
+    expect([registry.promote("t"), registry.get("t")?.shadow, kept()]).toEqual([registry.get("t"), null, [1]])
+  })
+
   it("that are not kept, and names that are not there, are refused in words", () => {
     const { registry } = withVersions(2)
     expect((registry.rollback("t", 9) as Error).message).toBe("trigger 't' has no version 9; there are 1, 2")

@@ -1,6 +1,6 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { type Nested, sameValue } from "../../src/kernel/index.ts"
+import { type Nested, sameValue, toFloat } from "../../src/kernel/index.ts"
 import { changedPaths, pathsMax } from "../../src/triggers/changedPaths.ts"
 import { makeEngine, told } from "../support/Engine.ts"
 
@@ -23,7 +23,19 @@ describe("the paths that changed", () => {
     [{ a: [] }, { a: {} }, []],
     [{ "a.b": 1, "": 1, é: 1 }, { "a.b": 2 }, ['["a.b"]', '[""]', '["é"]']],
     [new Map<Nested, Nested>([[0.5, 1]]), new Map<Nested, Nested>([[true, 1]]), ["[0.5]", "[true]"]],
-    [{ a: new Uint8Array([1]) }, { a: new Uint8Array([2]) }, ["a"]]
+    [{ a: new Uint8Array([1]) }, { a: new Uint8Array([2]) }, ["a"]],
+    [{ a: 1, b: toFloat(1) }, { a: toFloat(1), b: toFloat(1) }, ["a"]],
+    [
+      new Map<Nested, Nested>([
+        [new Uint8Array([200]), 1],
+        [new Uint8Array([201]), 1]
+      ]),
+      new Map<Nested, Nested>([
+        [new Uint8Array([200]), 1],
+        [new Uint8Array([201]), 2]
+      ]),
+      ['["\ufffd"]']
+    ]
   ])("from %j to %j are %j", (before, after, paths) => {
     expect(changedPaths(before, after)).toEqual(paths)
   })

@@ -10,12 +10,20 @@ import type { InFlight } from "../../src/webhooks/WebhookOutbox.ts"
 import { scheduleCount } from "../support/Random.ts"
 import { aWebhook } from "./AWebhook.ts"
 
-const limits = { maxPending: 12, maxPendingPerDestination: 6, maxPendingBytes: 4_000, maxDeadLetters: 3 }
+const limits = {
+  maxPending: 12,
+  maxPendingPerDestination: 6,
+  maxPendingBytes: 4_000,
+  maxPendingPerTenant: 5,
+  maxPendingBytesPerTenant: 2_500,
+  maxDeadLetters: 3
+}
 const inFlight = { inFlightMax: 4, inFlightPerDestinationMax: 2 }
 
 interface Known {
   readonly delivery: Webhook
-  readonly destination: string
+  /** Destination and tenant. */
+  readonly queue: string
   attempt: number
   state: "due" | "waiting" | "inFlight"
   /** Place in line while due; time while waiting. */
@@ -30,18 +38,32 @@ class Model {
     return [...this.all.values()].filter((known) => known.state === state)
   }
 
-  hasRoom(delivery: Webhook, destination: string): boolean {
+  hasRoom(delivery: Webhook, queue: string): boolean {
     const known = [...this.all.values()]
-    const bytes = known.reduce((sum, each) => sum + byteSizeOf(each.delivery), byteSizeOf(delivery))
-    const there = known.filter((each) => each.destination === destination).length
+    const bytesWith = (others: Array<Known>) =>
+      others.reduce((sum, each) => sum + byteSizeOf(each.delivery), byteSizeOf(delivery))
+    const there = known.filter((each) => each.queue === queue).length
+    const own = known.filter((each) => each.delivery.tenant === delivery.tenant)
+    const hasShare = own.length < limits.maxPendingPerTenant && bytesWith(own) <= limits.maxPendingBytesPerTenant
     return (
-      known.length < limits.maxPending && there < limits.maxPendingPerDestination && bytes <= limits.maxPendingBytes
+      known.length < limits.maxPending &&
+      there < limits.maxPendingPerDestination &&
+      bytesWith(known) <= limits.maxPendingBytes &&
+      (delivery.tenant === undefined || hasShare)
     )
   }
 }
 
 const step = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ type: fc.constant("offer" as const), to: fc.nat(3), length: fc.nat(600) }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      type: fc.constant("offer" as const),
+      to: fc.nat(3),
+      whose: fc.constantFrom("a", "b", undefined),
+      length: fc.nat(600)
+    })
+  },
   { weight: 3, arbitrary: fc.record({ type: fc.constant("take" as const), laterMs: fc.nat(50) }) },
   { weight: 4, arbitrary: fc.record({ type: fc.constant("end" as const), which: fc.nat(9), how: fc.nat(3) }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant("recover" as const) }) }
@@ -61,11 +83,12 @@ describe("MemoryOutbox", () => {
         for (const each of steps) {
           if (each.type === "offer") {
             const destination = `https://d${each.to}`
-            const delivery = aWebhook({ id: `n${++offers}`, body: "x".repeat(each.length) })
-            const hasRoom = model.hasRoom(delivery, destination)
+            const tenant = each.whose === undefined ? {} : { tenant: each.whose }
+            const delivery = aWebhook({ id: `n${++offers}`, body: "x".repeat(each.length), ...tenant })
+            const queue = `${destination} ${each.whose}`
+            const hasRoom = model.hasRoom(delivery, queue)
             expect(outbox.offer(delivery, destination)).toBe(hasRoom)
-            if (hasRoom)
-              model.all.set(delivery.id, { delivery, destination, attempt: 0, state: "due", at: ++model.line })
+            if (hasRoom) model.all.set(delivery.id, { delivery, queue, attempt: 0, state: "due", at: ++model.line })
             if (hasRoom) taken++
           } else if (each.type === "take") {
             nowMs += each.laterMs
@@ -76,7 +99,8 @@ describe("MemoryOutbox", () => {
             flying.push(...got)
             for (const { delivery, destination } of got) {
               const known = model.all.get(delivery.id) as Known
-              const ahead = model.of("due").filter((other) => other.destination === destination && other.at < known.at)
+              expect(known.queue).toBe(`${destination} ${delivery.tenant}`)
+              const ahead = model.of("due").filter((other) => other.queue === known.queue && other.at < known.at)
               expect([known.state, ahead.map((other) => other.delivery.id)]).toEqual(["due", []])
               known.state = "inFlight"
               expect(delivery.attempt).toBe(++known.attempt)
@@ -111,9 +135,9 @@ describe("MemoryOutbox", () => {
 
 const checkThatAllThatMayFlyDoes = (model: Model): void => {
   const flying = model.of("inFlight")
-  const atLimit = (destination: string) =>
-    flying.filter((known) => known.destination === destination).length >= inFlight.inFlightPerDestinationMax
-  const held = model.of("due").filter((known) => !atLimit(known.destination))
+  const atLimit = (queue: string) =>
+    flying.filter((known) => known.queue === queue).length >= inFlight.inFlightPerDestinationMax
+  const held = model.of("due").filter((known) => !atLimit(known.queue))
   expect(flying.length).toBeLessThanOrEqual(inFlight.inFlightMax)
   if (flying.length < inFlight.inFlightMax) expect(held).toEqual([])
 }

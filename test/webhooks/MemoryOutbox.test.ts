@@ -7,6 +7,8 @@ const outboxOf = (limits: Partial<MemoryOutboxLimits> = {}) =>
     maxPending: 100,
     maxPendingPerDestination: 100,
     maxPendingBytes: 1_000_000,
+    maxPendingPerTenant: 100,
+    maxPendingBytesPerTenant: 1_000_000,
     maxDeadLetters: 10,
     ...limits
   })
@@ -36,6 +38,17 @@ describe("MemoryOutbox", () => {
     const small = outboxOf({ maxPendingBytes: 1_000 })
     expect(small.offer(aWebhook({ body: "x".repeat(1_000) }), "a")).toBe(false)
     expect(small.offer(aWebhook({ body: "x" }), "a")).toBe(true)
+  })
+
+  it("gives a tenant its share and no more, whatever room there is, and each tenant its own turn", () => {
+    const outbox = outboxOf({ maxPendingPerTenant: 2 })
+    const offerFor = (tenant: string, id: string) => outbox.offer(aWebhook({ id, tenant }), "a")
+    expect(["a1", "a2", "a3"].map((id) => offerFor("acme", id))).toEqual([true, true, false])
+    expect(offerFor("umbrella", "u1")).toBe(true)
+    expect(offer(outbox, "n1", "a")).toBe(true)
+    expect(take(outbox, 4, 1)).toEqual(["a1", "u1", "n1"])
+    expect(offerFor("acme", "a4")).toBe(false) // one on its way is still one
+    expect(outbox.stats).toMatchObject({ offered: 4, overflow: 2 })
   })
 
   it("has room again when a delivery has ended", () => {

@@ -7,7 +7,14 @@ import { aWebhook } from "./AWebhook.ts"
 import { until } from "./Receiver.ts"
 
 const make = (maxPending = 10) => {
-  const limits = { maxPending, maxPendingPerDestination: 10, maxPendingBytes: 100_000, maxDeadLetters: 10 }
+  const limits = {
+    maxPending,
+    maxPendingPerDestination: 10,
+    maxPendingBytes: 100_000,
+    maxPendingPerTenant: 10,
+    maxPendingBytesPerTenant: 100_000,
+    maxDeadLetters: 10
+  }
   const outbox = new MemoryOutbox(limits)
   return { outbox, port: new WebhookPort(outbox, EgressPolicy.publicOnly) }
 }

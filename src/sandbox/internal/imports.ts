@@ -6,16 +6,23 @@
  * so that Lua's hash seed is the same in each machine; the heap never grows past the memory it was born with; all else
  * answers "no".
  */
+import { cell } from "./layout.ts"
 import type { LuaExports } from "./wasm.ts"
-import type { WasmImports } from "./webassembly.ts"
+import { type WasmImports, WebAssembly } from "./webassembly.ts"
 
 /** Ends a run from inside: the machine is dirty after it, and must be rewound before it is called again. */
 export class Killed extends Error {
   override readonly name = "Killed"
 }
 
+/** A trap of the wasm, or JavaScript's stack, used up. */
+export const isTrap = (error: unknown): error is Error =>
+  error instanceof WebAssembly.RuntimeError || (error instanceof RangeError && /call stack/.test(error.message))
+
 export interface Caller {
   readonly lua: LuaExports
+  /** Of the memory that Lua and the shim share. */
+  readonly cells: Int32Array
   exhausted(): void
   /** A Lua error has been thrown; takes its fuel. */
   threw(units: number): void
@@ -62,8 +69,9 @@ export const makeImports = (machine: Caller): WasmImports => {
       },
       // setjmp as Emscripten has it: a protected call goes out here and in again.
       invoke_vii: (index: number, first: number, second: number) => {
-        const { lua } = machine
+        const { lua, cells } = machine
         const stack = lua.stackSave()
+        const depth = cells[cell.depth] as number
         try {
           const body = bodies[index] ?? remember(index)
           body(first, second)
@@ -71,6 +79,7 @@ export const makeImports = (machine: Caller): WasmImports => {
           if (error !== longjmp) throw error
           lua.stackRestore(stack)
           lua.setThrew(1, 0)
+          cells[cell.depth] = depth // the coroutines that the error has left no longer run
           machine.threw(throwFuel)
         }
       }

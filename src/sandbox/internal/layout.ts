@@ -19,7 +19,13 @@ export const cell = {
   total: 13,
   base: 14,
   cursor: 15,
-  bound: 16
+  bound: 16,
+  mode: 17,
+  paused: 18,
+  answer: 19,
+  emergency: 20,
+  count: 21,
+  entry: 22
 } as const
 
 /** The one cell that holds a double, as a 64-bit index from the arena's start. */
@@ -44,14 +50,28 @@ export const answer = {
   integer: 20,
   number: 21,
   encoded: 22,
-  fail: 23
+  fail: 23,
+  wait: 24
 } as const
 
 /** Tags of the encoding in which structured values reach Lua. */
-export const tag = { nil: 0, false: 1, true: 2, number: 3, integer: 4, string: 5, array: 6, map: 7 } as const
+export const tag = { nil: 0, false: 1, true: 2, number: 3, integer: 4, string: 5, array: 6, map: 7, null: 8 } as const
+
+/** Light userdata that stand for what Lua has no value of its own for. */
+export const constant = { null: 0, emptyArray: 1 } as const
 
 /** Places at the bottom of the main stack. */
 export const place = { functions: 1, events: 2, environments: 3, event: 4, names: 5 } as const
+
+/** Places at the bottom of a script machine's main stack. */
+export const scriptPlace = { thread: 1, environment: 2, chunk: 3, enter: 4, missing: 5 } as const
+
+/** What the hook does. */
+export const hookMode = { raise: 0, pause: 1, none: 2 } as const
+
+/** Where the shim has a lua_Debug, and the word for lua_getinfo with all that a traceback needs. */
+export const debugAt = arenaStart + 2048
+export const tracebackWordAt = arenaStart + 3072 + 4
 
 /** How many host functions the shim has entries for. */
 export const hostFunctionsMax = 32
@@ -64,7 +84,9 @@ export const lua = {
   errorMemory: 4,
   typeNil: 0,
   typeBoolean: 1,
+  typeLightUserdata: 2,
   typeNumber: 3,
   typeString: 4,
-  typeTable: 5
+  typeTable: 5,
+  typeFunction: 6
 } as const

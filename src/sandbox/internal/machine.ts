@@ -4,9 +4,19 @@
  */
 import type { HostFunction } from "../HostCall.ts"
 import { makeImports } from "./imports.ts"
-import { arenaStart, bytesStart, cell, hostFunctionsMax, lua as luaNumbers, place } from "./layout.ts"
+import {
+  arenaStart,
+  bytesStart,
+  cell,
+  constant,
+  hostFunctionsMax,
+  lua as luaNumbers,
+  place,
+  scriptPlace
+} from "./layout.ts"
 import { Memory } from "./memory.ts"
 import { prelude, stripper } from "./prelude.ts"
+import { scriptPrelude } from "./scriptPrelude.ts"
 import { type LuaExports, loadModules, type Pointer, type ShimExports } from "./wasm.ts"
 import { WebAssembly } from "./webassembly.ts"
 
@@ -23,22 +33,42 @@ export interface Machine {
   readonly shim: ShimExports
   readonly memory: Memory
   readonly L: Pointer
+  /** The coroutine that scripts run in; 0 in a machine for triggers. */
+  readonly thread: Pointer
   /** By the id with which Lua calls them. */
   readonly functions: ReadonlyArray<HostFunction>
-  /** Registry references of the prelude's environment maker and of the word "step", "collect". */
+  /** Registry references of the prelude's environment maker (triggers only) and of the words "step", "collect", "setpause". */
   readonly environmentRef: number
   readonly stepRef: number
   readonly collectRef: number
+  readonly pauseRef: number
   /** Table index of the shim's byte-wise reader. */
   readonly reader: number
   /** The 32 bytes of math.random's generator. */
   readonly generator: Pointer
   /** Offset of the collector's state byte: 8 between two collections (lgc.h, GCSpause). */
   readonly collectorState: Pointer
+  /** … and of the byte that says whether it is stopped (`gcstp`): 0 or 1. */
+  readonly collectorStopped: Pointer
 }
 
-/** Tables of functions by the name of the global that holds them. */
-export type HostTables = Readonly<Record<string, Readonly<Record<string, HostFunction>>>>
+/**
+ * Tables of functions by the name of the global that holds them. A null and an empty array are the values that stand for
+ * these in Lua, where a table holds no nil, and an empty one might be either kind: see `LuaCodec`.
+ */
+export type HostTables = Readonly<Record<string, HostTable>>
+export type HostTable = Readonly<Record<string, HostFunction | LuaFunction | null | readonly []>>
+
+/**
+ * A function of a host table that is written in Lua, so that work too long for one call into the host can be paused.
+ * `source` is a chunk that is given a table of the functions in `host` and returns the function. It is run while the
+ * machine boots: it takes what it uses of Lua's libraries into locals then, and finds no globals later. It has no line
+ * numbers, so it raises its errors with level 2, at the line that called it.
+ */
+export interface LuaFunction {
+  readonly source: string
+  readonly host: Readonly<Record<string, HostFunction>>
+}
 
 export interface MachineParts {
   readonly fields: ReadonlyArray<string>
@@ -46,6 +76,8 @@ export interface MachineParts {
   /** What the prelude itself calls: print, clock, now, date, time, seeded. */
   readonly intrinsics: Readonly<Record<string, HostFunction>>
   readonly bytesMax: number
+  /** One environment, a coroutine to run in and a collector at work. Default: a machine for triggers. */
+  readonly isForScripts?: boolean
 }
 
 export const bootFuel = 0x7fffffff // units; as good as without limit, for what the host does itself
@@ -55,6 +87,7 @@ export const makeMachine = (host: MachineHost, parts: MachineParts): Machine => 
   // The imports are made before the exports that they need exist.
   const caller = {
     lua: undefined as unknown as LuaExports,
+    cells: undefined as unknown as Int32Array,
     exhausted: () => host.exhausted(),
     threw: (units: number) => shim.threw(units)
   }
@@ -68,6 +101,7 @@ export const makeMachine = (host: MachineHost, parts: MachineParts): Machine => 
     }
   }).exports as unknown as ShimExports
   const memory = new Memory(lua.memory)
+  caller.cells = memory.cells
   memory.cells[cell.cap] = memory.cells[cell.total] = parts.bytesMax
   const table = lua.__indirect_function_table
   memory.cells[cell.heapEnd] = findHeapEnd(lua, memory)
@@ -129,17 +163,29 @@ export const makeMachine = (host: MachineHost, parts: MachineParts): Machine => 
     pushFunction(at)
   }
   const setField = (name: string): void => lua.lua_setfield(L, -2, say(name))
-  const pushTable = (table: Readonly<Record<string, HostFunction>>): void => {
+  const loaderAt = bytesStart + 64
+  /** The chunk without its line numbers. */
+  const pushChunk = (source: string): void => {
+    lua.luaL_loadbufferx(L, loaderAt, memory.writeUtf8(loaderAt, stripper), say("=stripper"), 0)
+    lua.lua_pushlstring(L, loaderAt, memory.writeUtf8(loaderAt, source))
+    lua.lua_callk(L, 1, 1, 0, 0)
+  }
+  const pushTable = (table: HostTable): void => {
     lua.lua_createtable(L, 0, 8)
     for (const [name, f] of Object.entries(table)) {
-      pushHost(f)
+      if (f === null) lua.lua_pushlightuserdata(L, constant.null)
+      else if (typeof f === "function") pushHost(f)
+      else if (!("source" in f)) lua.lua_pushlightuserdata(L, constant.emptyArray)
+      else {
+        pushChunk(f.source)
+        pushTable(f.host)
+        lua.lua_callk(L, 1, 1, 0, 0)
+      }
       setField(name)
     }
   }
-  const loaderAt = bytesStart + 64
-  lua.luaL_loadbufferx(L, loaderAt, memory.writeUtf8(loaderAt, stripper), say("=stripper"), 0)
-  lua.lua_pushlstring(L, loaderAt, memory.writeUtf8(loaderAt, prelude))
-  lua.lua_callk(L, 1, 1, 0, 0)
+  const thread = parts.isForScripts === true ? lua.lua_newthread(L) : 0 // it stays on the stack
+  pushChunk(thread === 0 ? prelude : scriptPrelude)
   pushFunction(index(lua.luaopen_debug))
   lua.lua_callk(L, 0, 1, 0, 0)
   pushTable(parts.intrinsics)
@@ -153,32 +199,43 @@ export const makeMachine = (host: MachineHost, parts: MachineParts): Machine => 
   pushFunction(index(shim.resume))
   pushFunction(index(shim.wrap))
   pushFunction(index(shim.close))
-  if (lua.lua_pcallk(L, 6, 2, 0, 0, 0) !== luaNumbers.ok) {
+  if (thread !== 0) lua.lua_pushvalue(L, scriptPlace.thread)
+  if (lua.lua_pcallk(L, thread === 0 ? 6 : 7, thread === 0 ? 2 : 5, 0, 0, 0) !== luaNumbers.ok) {
     throw new Error(`the prelude failed: ${topMessage(lua, memory, L)}`)
   }
   const generator = lua.lua_touserdata(L, -1)
-  lua.lua_settop(L, 1)
-  const environmentRef = lua.luaL_ref(L, luaNumbers.registry)
+  lua.lua_settop(L, -2)
+  const environmentRef = thread === 0 ? lua.luaL_ref(L, luaNumbers.registry) : 0
   const stepRef = refWord("step")
   const collectRef = refWord("collect")
+  const pauseRef = refWord("setpause")
 
   lua.lua_checkstack(L, 64 + parts.fields.length)
-  for (let at = place.functions; at <= place.environments; at++) lua.lua_createtable(L, 8, 0)
-  pushWord("event")
-  for (const field of parts.fields) pushWord(field)
+  if (thread === 0) {
+    for (let at = place.functions; at <= place.environments; at++) lua.lua_createtable(L, 8, 0)
+    pushWord("event")
+    for (const field of parts.fields) pushWord(field)
+  } else {
+    const goesOn = [shim.resumeAgain, shim.unwindAgain, shim.answered] as const
+    shim.setupScripts(thread, index(shim.enter), index(shim.leave), ...(goesOn.map(index) as [number, number, number]))
+  }
 
+  const collectorState = stopEmergencies(memory, L)
   return {
     lua,
     shim,
     memory,
     L,
+    thread,
     functions,
     environmentRef,
     stepRef,
     collectRef,
+    pauseRef,
     reader: index(shim.read),
     generator,
-    collectorState: stopEmergencies(memory, L)
+    collectorState,
+    collectorStopped: collectorState + 5
   }
 }
 
@@ -225,8 +282,10 @@ const stopEmergencies = (memory: Memory, L: Pointer): Pointer => {
     bytes[global + 77] === collectorIdle &&
     bytes[global + 79] === 0 &&
     bytes[global + 82] === 1
-  if (!isAsKnown) throw new Error("the Lua in lua.wasm is not the 5.4.4 that this host was written for")
+  if (!isAsKnown || bytes[L + hooksAllowed] !== 1)
+    throw new Error("the Lua in lua.wasm is not the 5.4.4 that this host was written for")
   bytes[global + 79] = 1
+  cells[cell.emergency] = global + 79 // any other collection sets it back: the shim sets it once more when it refuses
   return global + 77
 }
 
@@ -258,6 +317,9 @@ const findHeapEnd = (lua: LuaExports, memory: Memory): Pointer => {
 let heapEndAt: Pointer | undefined
 
 const probeBytes = 16 << 10 // more than an empty heap has free
+
+/** Offset in a Lua state of the byte that says whether its hooks may run (lstate.h, `allowhook`). */
+export const hooksAllowed = 7
 
 /** The collector between two collections (lgc.h, GCSpause). */
 export const collectorIdle = 8

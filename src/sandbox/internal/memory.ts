@@ -27,6 +27,8 @@ interface RawBuffer {
 
 export class Memory {
   readonly bytes: Uint8Array
+  /** The same memory in words of 32 bits. */
+  readonly words: Int32Array
   /** The cells of `layout.cell`. */
   readonly cells: Int32Array
   readonly doubles: Float64Array
@@ -36,6 +38,7 @@ export class Memory {
 
   constructor(memory: WasmMemory) {
     this.bytes = new Uint8Array(memory.buffer)
+    this.words = new Int32Array(memory.buffer)
     this.cells = new Int32Array(memory.buffer, arenaStart)
     this.doubles = new Float64Array(memory.buffer, arenaStart)
     this.view = new DataView(memory.buffer)

@@ -11,8 +11,8 @@
  *
  * It is loaded without its line numbers, so that positions in messages are always those of a program.
  */
-export const prelude = `
-local debug, host, mark, resume, wrap, close = ...
+export const libraries = `
+local debug, host, mark, resume, wrap, close, thread = ...
 local rawmeta, setmeta = debug.getmetatable, debug.setmetatable
 local error, rawget, rawset, next, type, select, tostring = error, rawget, rawset, next, type, select, tostring
 local load, collectgarbage = load, collectgarbage
@@ -123,6 +123,10 @@ base.os = freeze {
 
 for name, functions in next, host.tables do base[name] = freeze(functions) end
 
+`
+
+/** What follows for triggers: an environment each, in which the shim sees a first global. */
+export const prelude = `${libraries}
 local environment = { __index = base, __newindex = mark, __metatable = false }
 
 local function newEnvironment()

@@ -22,6 +22,7 @@ export interface LuaExports {
   readonly lua_gettop: (L: Pointer) => number
   readonly lua_settop: (L: Pointer, index: number) => void
   readonly lua_absindex: (L: Pointer, index: number) => number
+  readonly lua_copy: (L: Pointer, from: number, to: number) => void
   readonly lua_pushvalue: (L: Pointer, index: number) => void
   readonly lua_type: (L: Pointer, index: number) => number
   readonly lua_isinteger: (L: Pointer, index: number) => number
@@ -35,8 +36,13 @@ export interface LuaExports {
   readonly lua_rawlen: (L: Pointer, index: number) => number
   readonly lua_next: (L: Pointer, index: number) => number
   readonly lua_pushnil: (L: Pointer) => void
+  readonly lua_pushlightuserdata: (L: Pointer, to: Pointer) => void
   readonly lua_pushlstring: (L: Pointer, bytes: Pointer, length: number) => Pointer
   readonly lua_pushcclosure: (L: Pointer, index: number, upvalues: number) => void
+  readonly lua_newthread: (L: Pointer) => Pointer
+  readonly lua_resetthread: (L: Pointer, from: Pointer) => number
+  readonly lua_getstack: (L: Pointer, level: number, debug: Pointer) => number
+  readonly lua_getinfo: (L: Pointer, what: Pointer, debug: Pointer) => number
   readonly lua_createtable: (L: Pointer, array: number, hash: number) => void
   readonly lua_getglobal: (L: Pointer, name: Pointer) => number
   readonly lua_getfield: (L: Pointer, index: number, name: Pointer) => number
@@ -78,6 +84,14 @@ export interface ShimExports {
     timeoutRef: number,
     memoryRef: number
   ) => void
+  readonly setupScripts: (
+    thread: Pointer,
+    enter: number,
+    leave: number,
+    resumeAgain: number,
+    unwindAgain: number,
+    answered: number
+  ) => void
   readonly fire: (
     program: number,
     mask: number,
@@ -96,6 +110,13 @@ export interface ShimExports {
   readonly close: () => number
   readonly wrap: () => number
   readonly unwind: () => number
+  readonly resumeAgain: () => number
+  readonly unwindAgain: () => number
+  readonly pausable: () => number
+  readonly go: (isFirst: number) => number
+  readonly enter: () => number
+  readonly leave: () => number
+  readonly answered: () => number
   readonly mark: () => number
   readonly refuel: (units: number) => number
   readonly charge: (units: number) => number

@@ -3,6 +3,7 @@
  *
  * What returns a promise rejects with an error whose message is for the client.
  */
+import type { Tenant } from "../../cache/Tenants.ts"
 import type { DryRunReport, TestEvent } from "../../triggers/DryRun.ts"
 import type { HistoryReport } from "../../triggers/History.ts"
 import type { LogStreams } from "../../triggers/LogStreams.ts"
@@ -14,6 +15,8 @@ import type { ShadowInput, TriggerHistory } from "../../triggers/TriggerRegistry
 import type { TestSubject } from "../../triggers/Triggers.ts"
 
 export interface TriggerPort {
+  /** The same for the triggers of a tenant, on its own keys. */
+  forTenant(tenant: Tenant): TriggerPort
   /** Registers a trigger, or replaces the one of that name. */
   set(input: TriggerInput): Promise<RegisteredTrigger>
   /** Resolves to false when there was none. */

@@ -1,7 +1,7 @@
 /** Commands about the connection itself. */
+import { parseNumber } from "../../cache/Int64.ts"
 import { type Client, ClientMode } from "../Client.ts"
 import type { CommandFamily, Handler } from "../Command.ts"
-import { parseNumber } from "../Int64.ts"
 import { RespError } from "../RespError.ts"
 import { redisVersion } from "./info.ts"
 
@@ -30,9 +30,23 @@ const reset: Handler = (client) => {
   client.reply.simple("RESET")
 }
 
-/** Answers an error and returns false where the password is wrong. The user can only be "default". */
+/**
+ * Logs in as the operator, whose name is "default" and whose password is the server's, or as a tenant, by its id and its
+ * token, and then for good. Answers an error and returns false where that is wrong.
+ */
 const authenticate = (client: Client, user: string, password: string): boolean => {
+  const tenant = client.server.tenants?.byToken(password)
+  if (tenant !== undefined && tenant.id === user) {
+    const refusal = client.actAs(tenant, true)
+    if (refusal !== undefined) client.fail(refusal)
+    else client.modes &= ~ClientMode.unauthenticated
+    return refusal === undefined
+  }
   const expected = client.server.settings.password
+  if (client.isBound) {
+    client.fail(RespError.boundToTenant)
+    return false
+  }
   if (user === "default" && (expected === undefined || password === expected)) {
     client.modes &= ~ClientMode.unauthenticated
     return true
@@ -43,7 +57,9 @@ const authenticate = (client: Client, user: string, password: string): boolean =
 
 const auth: Handler = (client, args) => {
   if (args.length > 3) return client.fail(RespError.syntax)
-  if (args.length === 2 && client.server.settings.password === undefined) return client.fail(RespError.noPassword)
+  if (args.length === 2 && client.server.settings.password === undefined && !client.isBound) {
+    return client.fail(RespError.noPassword)
+  }
   const [user, password] = args.length === 2 ? ["default", args[1]] : [args[1], args[2]]
   if (authenticate(client, user as string, password as string)) client.reply.ok()
 }
@@ -123,7 +139,7 @@ const clientInfo: Handler = (client) => client.reply.bulk(`${describe(client)}\n
 
 /** CLIENT LIST [TYPE normal|pubsub|…] [ID id…] */
 const clientList: Handler = (client, args) => {
-  let chosen = [...client.server.clients.values()]
+  let chosen = [...client.server.clients.values()].filter((each) => each.isShownTo(client))
   const option = args[2]?.toLowerCase()
   if (option === "type" && args.length === 4) {
     const type = (args[3] as string).toLowerCase()
@@ -134,7 +150,8 @@ const clientList: Handler = (client, args) => {
   } else if (option === "id" && args.length > 3) {
     const ids = args.slice(3).map(parseNumber)
     if (ids.some((id) => id === undefined || id < 1)) return client.fail("ERR Invalid client ID")
-    chosen = ids.flatMap((id) => client.server.clients.get(id as number) ?? [])
+    const { clients } = client.server
+    chosen = ids.flatMap((id) => clients.get(id as number) ?? []).filter((each) => each.isShownTo(client))
   } else if (option !== undefined) return client.fail(RespError.syntax)
   const { settings, turns } = client.server
   let [at, shown] = [0, ""]
@@ -156,6 +173,7 @@ const clientKill: Handler = (client, args) => {
   if (args.length > 4 || (filter !== "id" && filter !== "addr")) return client.fail(RespError.syntax)
   let killed = 0
   for (const each of client.server.clients.values()) {
+    if (!each.isShownTo(client)) continue
     if ((filter === "id" ? String(each.id) : each.wire.remoteAddress) !== value) continue
     if (each === client && !isOldForm) continue // SKIPME is Redis' default
     killed++
@@ -194,7 +212,8 @@ const describe = (client: Client): string => {
     `id=${client.id} addr=${client.wire.remoteAddress} laddr=${client.wire.localAddress} fd=-1 name=${client.name}`,
     `age=${Math.floor((nowMs - client.connectedAtMs) / 1000)} idle=${Math.floor((nowMs - client.lastAtMs) / 1000)}`,
     `flags=${flags} db=0 sub=${client.channels.size} psub=${client.patterns.size} multi=${multi}`,
-    `obl=${client.reply.size} events=r cmd=${client.lastCommand?.fullName ?? "NULL"} user=default resp=${client.reply.protocol}`,
+    `obl=${client.reply.size} events=r cmd=${client.lastCommand?.fullName ?? "NULL"} user=${client.isBound ? client.tenant?.id : "default"} resp=${client.reply.protocol}`,
+    ...(client.tenant === null ? [] : [`tenant=${client.tenant.id}`]),
     `lib-name=${client.libraryName} lib-ver=${client.libraryVersion}`
   ].join(" ")
 }
@@ -212,6 +231,7 @@ export const connection: CommandFamily = {
       name: "ping",
       arity: -1,
       flags: ["fast"],
+      reach: "own",
       syntax: "[message]",
       summary: "Answers PONG, or the message.",
       since: "1.0.0",
@@ -221,6 +241,7 @@ export const connection: CommandFamily = {
       name: "echo",
       arity: 2,
       flags: ["fast"],
+      reach: "own",
       syntax: "message",
       summary: "Answers the message.",
       since: "1.0.0",
@@ -230,6 +251,7 @@ export const connection: CommandFamily = {
       name: "select",
       arity: 2,
       flags: ["loading", "stale", "fast"],
+      reach: "own",
       syntax: "index",
       summary: "Changes the database; there is one, 0.",
       since: "1.0.0",
@@ -239,6 +261,7 @@ export const connection: CommandFamily = {
       name: "quit",
       arity: -1,
       flags: ["noscript", "loading", "stale", "fast", "no_auth", "allow_busy"],
+      reach: "own",
       summary: "Closes the connection.",
       since: "1.0.0",
       run: quit
@@ -247,6 +270,7 @@ export const connection: CommandFamily = {
       name: "reset",
       arity: 1,
       flags: ["noscript", "loading", "stale", "fast", "no_auth", "allow_busy"],
+      reach: "own",
       summary: "Puts the connection back to its beginning.",
       since: "6.2.0",
       run: reset
@@ -255,6 +279,7 @@ export const connection: CommandFamily = {
       name: "auth",
       arity: -2,
       flags: ["noscript", "loading", "stale", "fast", "no_auth", "allow_busy"],
+      reach: "own",
       syntax: "[username] password",
       summary: "Authenticates the connection.",
       since: "1.0.0",
@@ -264,6 +289,7 @@ export const connection: CommandFamily = {
       name: "hello",
       arity: -1,
       flags: ["noscript", "loading", "stale", "fast", "no_auth", "allow_busy"],
+      reach: "own",
       syntax: "[protover [AUTH username password] [SETNAME clientname]]",
       summary: "Agrees on the protocol and tells about the server.",
       since: "6.0.0",
@@ -280,6 +306,7 @@ export const connection: CommandFamily = {
           name: "setname",
           arity: 3,
           flags: ["noscript", "loading", "stale"],
+          reach: "own",
           syntax: "<name>",
           summary: "Assigns a name to this connection.",
           since: "2.6.9",
@@ -289,6 +316,7 @@ export const connection: CommandFamily = {
           name: "getname",
           arity: 2,
           flags: ["noscript", "loading", "stale"],
+          reach: "own",
           summary: "Returns this connection's name.",
           since: "2.6.9",
           run: clientGetName
@@ -297,6 +325,7 @@ export const connection: CommandFamily = {
           name: "setinfo",
           arity: 4,
           flags: ["noscript", "loading", "stale"],
+          reach: "own",
           syntax: "<LIB-NAME|LIB-VER> <value>",
           summary: "Tells which library the client uses.",
           since: "7.2.0",
@@ -306,6 +335,7 @@ export const connection: CommandFamily = {
           name: "id",
           arity: 2,
           flags: ["noscript", "loading", "stale"],
+          reach: "own",
           summary: "Returns this connection's id.",
           since: "5.0.0",
           run: clientId
@@ -314,6 +344,7 @@ export const connection: CommandFamily = {
           name: "info",
           arity: 2,
           flags: ["noscript", "loading", "stale"],
+          reach: "own",
           summary: "Returns information about this connection.",
           since: "6.2.0",
           run: clientInfo
@@ -322,6 +353,7 @@ export const connection: CommandFamily = {
           name: "list",
           arity: -2,
           flags: ["admin", "noscript", "loading", "stale"],
+          reach: "own",
           syntax: "[TYPE <type>|ID <id> ...]",
           summary: "Returns information about connections.",
           since: "2.4.0",
@@ -331,6 +363,7 @@ export const connection: CommandFamily = {
           name: "kill",
           arity: -3,
           flags: ["admin", "noscript", "loading", "stale"],
+          reach: "own",
           syntax: "<ip:port>|ID <id>|ADDR <ip:port>",
           summary: "Closes a connection.",
           since: "2.4.0",
@@ -340,6 +373,7 @@ export const connection: CommandFamily = {
           name: "reply",
           arity: 3,
           flags: ["noscript", "loading", "stale"],
+          reach: "own",
           syntax: "<ON|OFF|SKIP>",
           summary: "Says whether commands are answered.",
           since: "3.2.0",
@@ -349,6 +383,7 @@ export const connection: CommandFamily = {
           name: "no-evict",
           arity: 3,
           flags: ["admin", "noscript", "loading", "stale"],
+          reach: "own",
           syntax: "<ON|OFF>",
           summary: "Accepted; no client is evicted.",
           since: "7.0.0",
@@ -358,6 +393,7 @@ export const connection: CommandFamily = {
           name: "no-touch",
           arity: 3,
           flags: ["noscript", "loading", "stale"],
+          reach: "own",
           syntax: "<ON|OFF>",
           summary: "Accepted; reads count as use.",
           since: "7.2.0",

@@ -45,6 +45,7 @@ export const debug: CommandFamily = {
           name: "crash",
           arity: -3,
           flags: ["admin", "noscript", "loading", "stale"],
+          reach: "operator",
           syntax: "<name | path | pid>",
           summary: "Crashes a process of the supervision tree, as mimosa top names it.",
           since: "mimosa",

@@ -5,8 +5,10 @@ import { debug } from "./debug.ts"
 import { keyCommands } from "./keys.ts"
 import { logs } from "./logs.ts"
 import { pubsub } from "./pubsub.ts"
+import { scripts } from "./script.ts"
 import { server } from "./server.ts"
 import { strings } from "./strings.ts"
+import { tenants } from "./tenant.ts"
 import { transactions } from "./transactions.ts"
 import { triggers } from "./trigger.ts"
 
@@ -19,5 +21,7 @@ export const families: readonly CommandFamily[] = [
   server,
   debug,
   triggers,
-  logs
+  logs,
+  tenants,
+  scripts
 ]

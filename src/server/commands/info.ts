@@ -1,4 +1,7 @@
-/** INFO: what the server tells about itself, in Redis' sections and names where it has them. */
+/**
+ * INFO: what the server tells about itself, in Redis' sections and names where it has them. Whoever acts as a tenant is
+ * told of what is that tenant's, and of the server no more than its version.
+ */
 import type { Client } from "../Client.ts"
 import type { Handler } from "../Command.ts"
 
@@ -7,12 +10,16 @@ export const redisVersion = "7.0.0"
 
 type Section = (client: Client) => ReadonlyArray<readonly [name: string, value: string | number]>
 
-const server: Section = ({ server }) => {
-  const upSeconds = Math.floor((server.clock.nowMs() - server.startedAtMs) / 1000)
-  return [
+const server: Section = ({ server, tenant }) => {
+  const versions = [
     ["server_name", "mimosa"],
     ["redis_version", redisVersion],
-    ["redis_mode", "standalone"],
+    ["redis_mode", "standalone"]
+  ] as const
+  if (tenant !== null) return [...versions, ["server_time_usec", server.clock.nowMs() * 1000]]
+  const upSeconds = Math.floor((server.clock.nowMs() - server.startedAtMs) / 1000)
+  return [
+    ...versions,
     ["os", `${process.platform} ${process.arch}`],
     ["arch_bits", 64],
     ["node_version", process.version],
@@ -24,22 +31,30 @@ const server: Section = ({ server }) => {
   ]
 }
 
-const clients: Section = ({ server: { clients, clientBytes, settings } }) => {
-  let subscribers = 0
-  for (const each of clients.values()) if (each.subscriptionCount > 0) subscribers++
+const clients: Section = (client) => {
+  const { clients, clientBytes, settings } = client.server
+  let [connected, subscribers] = [0, 0]
+  for (const each of clients.values()) {
+    if (!each.isShownTo(client)) continue
+    connected++
+    if (each.subscriptionCount > 0) subscribers++
+  }
   return [
-    ["connected_clients", clients.size],
-    ["maxclients", settings.clientsMax],
-    ["clients_bytes", clientBytes],
+    ["connected_clients", connected],
+    ["maxclients", client.tenant === null ? settings.clientsMax : settings.tenantClientsMax],
+    ...(client.tenant === null ? [["clients_bytes", clientBytes] as const] : []),
     ["pubsub_clients", subscribers]
   ]
 }
 
-const memory: Section = ({ keyspace }) => {
+const memory: Section = ({ keyspace, tenant }) => {
   const usage = process.memoryUsage()
-  return [
+  const ofProcess = [
     ["used_memory", usage.heapUsed + usage.external],
-    ["used_memory_rss", usage.rss],
+    ["used_memory_rss", usage.rss]
+  ] as const
+  return [
+    ...(tenant === null ? ofProcess : []),
     ["used_memory_dataset", keyspace.bytes],
     ["maxmemory", keyspace.maxBytes],
     ["maxmemory_policy", "allkeys-lru"],
@@ -53,12 +68,20 @@ const persistence: Section = () => [
   ["aof_enabled", 0]
 ]
 
-const stats: Section = ({ server: { stats, bus, turns }, keyspace }) => [
+const stats: Section = (client) =>
+  client.tenant === null
+    ? [...connectionStats(client), ...keyspaceStats(client), ...trafficStats(client)]
+    : keyspaceStats(client)
+
+const connectionStats: Section = ({ server: { stats } }) => [
   ["total_connections_received", stats.connections],
   ["total_commands_processed", stats.commands],
   ["total_net_input_bytes", stats.inputBytes],
   ["total_net_output_bytes", stats.outputBytes],
-  ["rejected_connections", stats.rejectedConnections],
+  ["rejected_connections", stats.rejectedConnections]
+]
+
+const keyspaceStats: Section = ({ keyspace }) => [
   ["expired_keys", keyspace.stats.expires],
   ["evicted_keys", keyspace.stats.evictions],
   ["keyspace_hits", keyspace.stats.hits],
@@ -66,7 +89,10 @@ const stats: Section = ({ server: { stats, bus, turns }, keyspace }) => [
   ["keyspace_refused", keyspace.stats.refused],
   ["keyspace_flushes", keyspace.stats.flushes],
   ["keyspace_sink_errors", keyspace.stats.sinkErrors],
-  ["keyspace_rejected", keyspace.stats.rejected],
+  ["keyspace_rejected", keyspace.stats.rejected]
+]
+
+const trafficStats: Section = ({ server: { stats, bus, turns } }) => [
   ["pubsub_patterns", bus.patternCount],
   ["pubsub_messages", bus.stats.published],
   ["pubsub_deliveries", bus.stats.delivered],
@@ -85,7 +111,8 @@ const replication: Section = () => [
   ["connected_slaves", 0]
 ]
 
-const cpu: Section = () => {
+const cpu: Section = ({ tenant }) => {
+  if (tenant !== null) return []
   const { user, system } = process.cpuUsage()
   return [
     ["used_cpu_sys", (system / 1e6).toFixed(6)],

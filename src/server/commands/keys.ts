@@ -1,4 +1,5 @@
 /** Commands on keys whatever they hold: presence, time to live, walks over all of them. */
+import { parseInt64, parseNumber } from "../../cache/Int64.ts"
 import {
   Cause,
   causeBit,
@@ -10,9 +11,9 @@ import {
   SetFlag
 } from "../../kernel/index.ts"
 import { asOne, type CommandFamily, type Handler } from "../Command.ts"
-import { parseInt64, parseNumber } from "../Int64.ts"
 import { type ExpiryUnit, toInstant } from "../Options.ts"
 import { RespError } from "../RespError.ts"
+import { walkedTenant } from "../TenantRoutes.ts"
 
 const del: Handler = (client, args) => {
   const { keyspace, reply } = client
@@ -114,16 +115,23 @@ const persist: Handler = ({ keyspace, reply }, args) => {
 const type: Handler = ({ keyspace, reply }, args) =>
   reply.simple(keyspace.peek(args[1] as string) === undefined ? "none" : "string")
 
-/** KEYS glob, in as many turns as it takes: a key that is there from its beginning to its end is found. */
+/**
+ * KEYS glob, in as many turns as it takes: a key that is there from its beginning to its end is found. An operator's glob
+ * whose literal head names a tenant finds that tenant's keys, as they are displayed; any other finds the operators' own.
+ */
 const keys: Handler = (client, args) => {
-  const { keyspace, reply, server } = client
+  const { reply, server } = client
   const { replyBytesMax } = server.settings
-  const pattern = args[1] as string
-  if (pattern.length > globBytesMax) return client.fail(RespError.globTooLong(globBytesMax))
+  if ((args[1] as string).length > globBytesMax) return client.fail(RespError.globTooLong(globBytesMax))
+  const walked = walkedTenant(client, args[1] as string)
+  const pattern = walked?.pattern ?? (args[1] as string)
+  const keyspace = walked?.tenant.keyspace ?? client.keyspace
+  const displayed = (found: string[]) =>
+    walked === undefined ? found : found.map((key) => walked.tenant.displayed(key))
   const found: string[] = []
   if (isLiteral(pattern)) {
     if (keyspace.peek(pattern) !== undefined) found.push(pattern)
-    return reply.bulks(found)
+    return reply.bulks(displayed(found))
   }
   let [cursor, bytes, work, tooLong] = [0, 0, 0, 0]
   const visit = ({ key }: Entry) => {
@@ -145,7 +153,7 @@ const keys: Handler = (client, args) => {
       if (cursor === 0) break
       if (server.turns.spend(work)) return false
     }
-    reply.bulks(found)
+    reply.bulks(displayed(found))
     return true
   })
 }
@@ -153,9 +161,10 @@ const keys: Handler = (client, args) => {
 /**
  * SCAN cursor [MATCH glob] [COUNT n] [TYPE name]. The cursor is a slot, so it stays small and costs nothing to keep. One
  * call looks into at most `scanSlotsMax` slots, and fewer where the glob makes it long work; the cursor says to go on.
+ * Whose keys it walks over is said by the glob, as for KEYS.
  */
 const scan: Handler = (client, args) => {
-  const { keyspace, reply, server } = client
+  const { reply, server } = client
   if (!cursorPattern.test(args[1] as string)) return client.fail(RespError.invalidCursor)
   const cursor = Math.min(Number(args[1]), Number.MAX_SAFE_INTEGER)
   let pattern: string | undefined
@@ -175,13 +184,16 @@ const scan: Handler = (client, args) => {
     else return client.fail(RespError.syntax)
   }
   if (pattern !== undefined && pattern.length > globBytesMax) return client.fail(RespError.globTooLong(globBytesMax))
+  const walked = pattern === undefined ? undefined : walkedTenant(client, pattern)
+  if (walked !== undefined) pattern = walked.pattern === "*" ? undefined : walked.pattern
+  const keyspace = walked?.tenant.keyspace ?? client.keyspace
   const found: string[] = []
   let [steps, bytes, tooLong] = [0, 0, 0]
   const visit = ({ key }: Entry) => {
     if (pattern !== undefined) steps += pattern.length * key.length
     if (pattern !== undefined && pattern.length * key.length > stepsMax) tooLong = key.length
     else if (!isStrings || (pattern !== undefined && !globMatches(pattern, key))) return
-    found.push(key)
+    found.push(walked === undefined ? key : walked.tenant.displayed(key))
     bytes += key.length + bulkBytes
   }
   let [next, slots] = [cursor, 0]
@@ -434,6 +446,7 @@ export const keyCommands: CommandFamily = {
       name: "keys",
       arity: 2,
       flags: ["no_multi", "readonly"],
+      reach: "own",
       syntax: "pattern",
       summary: "Returns all keys that match a glob.",
       since: "1.0.0",
@@ -443,6 +456,7 @@ export const keyCommands: CommandFamily = {
       name: "scan",
       arity: -2,
       flags: ["readonly"],
+      reach: "own",
       syntax: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
       summary: "Walks over the keys in steps.",
       since: "2.8.0",
@@ -452,6 +466,7 @@ export const keyCommands: CommandFamily = {
       name: "randomkey",
       arity: 1,
       flags: ["readonly"],
+      reach: "own",
       summary: "Returns a key drawn at random.",
       since: "1.0.0",
       run: randomKey

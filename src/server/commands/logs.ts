@@ -1,17 +1,17 @@
 /**
  * LOGS: what triggers have logged, stream by stream. Mimosa's own.
  */
+import { parseNumber } from "../../cache/Int64.ts"
 import { lossyText, toBytes } from "../../cache/Values.ts"
 import { linesReadDefault } from "../../triggers/LogStreams.ts"
 import type { Client } from "../Client.ts"
 import type { CommandFamily, Handler } from "../Command.ts"
-import { parseNumber } from "../Int64.ts"
 import { RespError } from "../RespError.ts"
 import type { TriggerPort } from "./TriggerPort.ts"
 
 /** LOGS: the streams. LOGS stream [AFTER number] [COUNT count]: its lines, oldest first. */
 const logsCommand: Handler = (client, args) => {
-  const { triggers } = client.server
+  const { triggers } = client
   if (triggers === undefined) return client.fail(RespError.noTriggers)
   if (args.length === 1) return writeStreams(client, triggers)
   const asked: { after?: number; count?: number } = {}
@@ -70,6 +70,7 @@ export const logs: CommandFamily = {
       name: "logs",
       arity: -1,
       flags: ["admin"],
+      reach: "own",
       syntax: "[<stream> [AFTER <number>] [COUNT <n>]]",
       summary: `Returns the log streams of triggers, or lines of one: the last ${linesReadDefault}, or the first behind a number.`,
       since: "mimosa",

@@ -51,7 +51,7 @@ const punsubscribe: Handler = (client, args) => {
 
 const publish: Handler = (client, args) => {
   const { bus, settings, turns } = client.server
-  const channel = args[1] as string
+  const channel = client.channelScope + (args[1] as string)
   if (channel.length > settings.channelBytesMax) return client.fail(RespError.channelTooLong(settings.channelBytesMax))
   const receivers = bus.publish(channel, args[2] as string)
   turns.count(receivers + bus.patternCount)
@@ -62,19 +62,28 @@ const pubsubChannels: Handler = (client, args) => {
   const { bus, settings } = client.server
   const glob = args[2]
   if (glob !== undefined && glob.length > settings.channelBytesMax) {
-    client.fail(RespError.channelTooLong(settings.channelBytesMax))
-  } else client.reply.bulks(bus.channels(glob))
+    return client.fail(RespError.channelTooLong(settings.channelBytesMax))
+  }
+  const { channelScope, patternScope } = client
+  if (channelScope === "") return client.reply.bulks(bus.channels(glob))
+  const found = bus.channels(patternScope + (glob ?? "*"))
+  client.reply.bulks(found.map((channel) => channel.slice(channelScope.length)))
 }
 
-const pubsubNumsub: Handler = ({ server, reply }, args) => {
+const pubsubNumsub: Handler = ({ server, reply, channelScope }, args) => {
   reply.array((args.length - 2) * 2)
   for (let i = 2; i < args.length; i++) {
     reply.bulk(args[i] as string)
-    reply.integer(server.bus.subscriberCount(args[i] as string))
+    reply.integer(server.bus.subscriberCount(channelScope + (args[i] as string)))
   }
 }
 
-const pubsubNumpat: Handler = ({ server, reply }) => reply.integer(server.bus.patternCount)
+const pubsubNumpat: Handler = ({ server, tenant, patternScope, reply }) => {
+  if (tenant === null) return reply.integer(server.bus.patternCount)
+  let patterns = 0
+  for (const pattern of server.patterns.keys()) if (pattern.startsWith(patternScope)) patterns++
+  reply.integer(patterns)
+}
 
 /** What was done to which channel, and how many subscriptions there are now. */
 const confirm = ({ reply, subscriptionCount }: Client, what: string, name: string | undefined): void => {
@@ -92,6 +101,7 @@ export const pubsub: CommandFamily = {
       name: "subscribe",
       arity: -2,
       flags: ["pubsub", "noscript", "loading", "stale"],
+      reach: "own",
       syntax: "channel [channel ...]",
       summary: "Listens to channels.",
       since: "2.0.0",
@@ -101,6 +111,7 @@ export const pubsub: CommandFamily = {
       name: "psubscribe",
       arity: -2,
       flags: ["pubsub", "noscript", "loading", "stale"],
+      reach: "own",
       syntax: "pattern [pattern ...]",
       summary: "Listens to the channels that globs match.",
       since: "2.0.0",
@@ -110,6 +121,7 @@ export const pubsub: CommandFamily = {
       name: "unsubscribe",
       arity: -1,
       flags: ["pubsub", "noscript", "loading", "stale"],
+      reach: "own",
       syntax: "[channel [channel ...]]",
       summary: "Stops listening to channels.",
       since: "2.0.0",
@@ -119,6 +131,7 @@ export const pubsub: CommandFamily = {
       name: "punsubscribe",
       arity: -1,
       flags: ["pubsub", "noscript", "loading", "stale"],
+      reach: "own",
       syntax: "[pattern [pattern ...]]",
       summary: "Stops listening to globs.",
       since: "2.0.0",
@@ -128,6 +141,7 @@ export const pubsub: CommandFamily = {
       name: "publish",
       arity: 3,
       flags: ["pubsub", "loading", "stale", "fast"],
+      reach: "own",
       syntax: "channel message",
       summary: "Sends a message to the listeners of a channel.",
       since: "2.0.0",
@@ -144,6 +158,7 @@ export const pubsub: CommandFamily = {
           name: "channels",
           arity: -2,
           flags: ["pubsub", "loading", "stale"],
+          reach: "own",
           syntax: "[<pattern>]",
           summary: "Returns the channels that somebody listens to.",
           since: "2.8.0",
@@ -153,6 +168,7 @@ export const pubsub: CommandFamily = {
           name: "numsub",
           arity: -2,
           flags: ["pubsub", "loading", "stale"],
+          reach: "own",
           syntax: "[<channel> ...]",
           summary: "Returns the number of listeners of channels.",
           since: "2.8.0",
@@ -162,6 +178,7 @@ export const pubsub: CommandFamily = {
           name: "numpat",
           arity: 2,
           flags: ["pubsub", "loading", "stale"],
+          reach: "own",
           summary: "Returns the number of distinct globs listened to.",
           since: "2.8.0",
           run: pubsubNumpat

@@ -11,23 +11,32 @@ const dbSize: Handler = ({ keyspace, reply }) => reply.integer(keyspace.size)
 
 /**
  * FLUSHALL and FLUSHDB [ASYNC | SYNC]. What is overdue expires first, in as many turns as that takes; the rest then goes
- * at once. ASYNC is the same: memory is given back in the background anyway.
+ * at once. ASYNC is the same: memory is given back in the background anyway. An operator's FLUSHALL empties the tenants,
+ * too; whoever acts as a tenant empties that one.
  */
-const flush: Handler = (client, args) => {
-  const mode = args[1]?.toLowerCase()
-  if (args.length > 2 || (mode !== undefined && mode !== "async" && mode !== "sync")) {
-    return client.fail(RespError.syntax)
-  }
-  const { keyspace, reply, server } = client
-  return client.inTurns(() => {
-    while (keyspace.advance(server.clock.nowMs(), expiredPerLook) === expiredPerLook) {
-      if (server.turns.spend(workPerLook)) return false
+const flushWith =
+  (isAll: boolean): Handler =>
+  (client, args) => {
+    const mode = args[1]?.toLowerCase()
+    if (args.length > 2 || (mode !== undefined && mode !== "async" && mode !== "sync")) {
+      return client.fail(RespError.syntax)
     }
-    keyspace.flush()
-    reply.ok()
-    return true
-  })
-}
+    const { keyspace, reply, server, tenant } = client
+    const tenants = isAll && tenant === null ? (server.tenants?.list() ?? []) : []
+    const keyspaces = [keyspace, ...tenants.map((each) => each.keyspace)]
+    return client.inTurns(() => {
+      for (let next = keyspaces.at(-1); next !== undefined; next = keyspaces.at(-1)) {
+        while (next.advance(server.clock.nowMs(), expiredPerLook) === expiredPerLook) {
+          if (server.turns.spend(workPerLook)) return false
+        }
+        next.flush()
+        keyspaces.pop()
+        if (server.turns.spend(workPerLook) && keyspaces.length > 0) return false
+      }
+      reply.ok()
+      return true
+    })
+  }
 
 const expiredPerLook = 4 // entries; each may set off a cascade of triggers
 
@@ -251,6 +260,7 @@ export const server: CommandFamily = {
       name: "info",
       arity: -1,
       flags: ["loading", "stale"],
+      reach: "own",
       syntax: "[section [section ...]]",
       summary: "Tells about the server.",
       since: "1.0.0",
@@ -260,6 +270,7 @@ export const server: CommandFamily = {
       name: "dbsize",
       arity: 1,
       flags: ["readonly", "fast"],
+      reach: "own",
       summary: "Returns the number of keys.",
       since: "1.0.0",
       run: dbSize
@@ -268,24 +279,27 @@ export const server: CommandFamily = {
       name: "flushall",
       arity: -1,
       flags: ["write"],
+      reach: "own",
       syntax: "[ASYNC|SYNC]",
-      summary: "Removes all keys.",
+      summary: "Removes all keys, those of the tenants included.",
       since: "1.0.0",
-      run: flush
+      run: flushWith(true)
     },
     {
       name: "flushdb",
       arity: -1,
       flags: ["write"],
+      reach: "own",
       syntax: "[ASYNC|SYNC]",
       summary: "Removes all keys.",
       since: "1.0.0",
-      run: flush
+      run: flushWith(false)
     },
     {
       name: "time",
       arity: 1,
       flags: ["loading", "stale", "fast"],
+      reach: "own",
       summary: "Returns the server's time: seconds and microseconds.",
       since: "2.6.0",
       run: time
@@ -294,6 +308,7 @@ export const server: CommandFamily = {
       name: "command",
       arity: -1,
       flags: ["loading", "stale"],
+      reach: "own",
       summary: "Tells about all commands.",
       since: "2.8.13",
       run: commandAll,
@@ -302,6 +317,7 @@ export const server: CommandFamily = {
           name: "count",
           arity: 2,
           flags: ["loading", "stale"],
+          reach: "own",
           summary: "Returns the number of commands.",
           since: "2.8.13",
           run: commandCount
@@ -310,6 +326,7 @@ export const server: CommandFamily = {
           name: "docs",
           arity: -2,
           flags: ["loading", "stale"],
+          reach: "own",
           syntax: "[<command> ...]",
           summary: "Returns the documentation of commands.",
           since: "7.0.0",
@@ -319,6 +336,7 @@ export const server: CommandFamily = {
           name: "info",
           arity: -2,
           flags: ["loading", "stale"],
+          reach: "own",
           syntax: "[<command> ...]",
           summary: "Tells about commands.",
           since: "2.8.13",
@@ -328,6 +346,7 @@ export const server: CommandFamily = {
           name: "list",
           arity: -2,
           flags: ["loading", "stale"],
+          reach: "own",
           syntax: "[FILTERBY <MODULE <module>|ACLCAT <category>|PATTERN <pattern>>]",
           summary: "Returns the names of commands.",
           since: "7.0.0",
@@ -337,6 +356,7 @@ export const server: CommandFamily = {
           name: "getkeys",
           arity: -4,
           flags: ["loading", "stale"],
+          reach: "own",
           syntax: "<command> [<arg> ...]",
           summary: "Returns the keys in a command.",
           since: "2.8.13",
@@ -355,6 +375,7 @@ export const server: CommandFamily = {
           name: "get",
           arity: -3,
           flags: ["admin", "noscript", "loading", "stale"],
+          reach: "operator",
           syntax: "<pattern> [<pattern> ...]",
           summary: "Returns settings.",
           since: "2.0.0",
@@ -364,6 +385,7 @@ export const server: CommandFamily = {
           name: "set",
           arity: -4,
           flags: ["admin", "noscript", "loading", "stale"],
+          reach: "operator",
           syntax: "<name> <value> [<name> <value> ...]",
           summary: "Accepts settings that are so already; none can be changed.",
           since: "2.0.0",
@@ -373,6 +395,7 @@ export const server: CommandFamily = {
           name: "resetstat",
           arity: 2,
           flags: ["admin", "noscript", "loading", "stale"],
+          reach: "operator",
           summary: "Sets the counters to zero.",
           since: "2.0.0",
           run: configResetStat

@@ -3,6 +3,7 @@
  *
  * Metadata, tags, cost and TTL: SET replaces them unless told otherwise, what changes a value in place keeps them.
  */
+import { addInt64, asInt64, type Int64, parseInt64, parseNumber } from "../../cache/Int64.ts"
 import { appendBytes, asText, onePiece, valueAsBytes } from "../../cache/Values.ts"
 import {
   Cause,
@@ -12,12 +13,12 @@ import {
   type Meta,
   noMeta,
   SetFlag,
+  toFloat,
   type Value,
   type ValueObject
 } from "../../kernel/index.ts"
 import type { Client } from "../Client.ts"
 import { asOne, type CommandFamily, type Handler } from "../Command.ts"
-import { addInt64, type Int64, parseInt64, parseNumber } from "../Int64.ts"
 import { addDecimal, parseDecimal } from "../LongDouble.ts"
 import { type ExpiryUnit, expiryUnits, parseExpiry, parseMetadata } from "../Options.ts"
 import { RespError } from "../RespError.ts"
@@ -294,13 +295,6 @@ const answerInteger = ({ reply }: Client, stored: Value): void => {
   else reply.integer(integer)
 }
 
-/** The integer that a value is, as bytes or as a structured number. */
-const asInt64 = (value: Value): Int64 | undefined => {
-  if (typeof value === "string") return parseInt64(value)
-  if (typeof value === "number") return Number.isSafeInteger(value) ? value : undefined
-  return typeof value === "bigint" && BigInt.asIntN(64, value) === value ? value : undefined
-}
-
 const increment = (client: Client, key: string, by: Int64) => {
   const entry = client.keyspace.peek(key)
   const old = entry === undefined ? 0 : asInt64(entry.value)
@@ -337,10 +331,15 @@ const incrByFloat: Handler = (client, args) => {
   if (old === undefined || by === undefined) return client.fail(RespError.notFloat)
   const sum = addDecimal(old, by)
   if (sum === undefined) return client.fail(RespError.notFinite)
-  const isBytes = entry === undefined || typeof entry.value === "string"
-  const value = isBytes ? sum : Number(sum)
+  const value = entry === undefined || typeof entry.value === "string" ? sum : sumLike(entry.value, sum)
   const stored = replaceValue(client, key, entry, value)
   if (stored !== undefined) client.reply.bulk(stored === value ? sum : valueAsBytes(stored))
+}
+
+/** A sum of the kind of the number that was added to: an integer stays one where the sum is whole, a float is a float. */
+const sumLike = (old: Value, sum: string): Value => {
+  const isInteger = asInt64(old) !== undefined
+  return (isInteger ? parseInt64(sum) : undefined) ?? toFloat(Number(sum))
 }
 
 const append: Handler = (client, args) => {
@@ -390,14 +389,8 @@ const readMeta: Handler = ({ keyspace, reply }, args) => {
   const entry = keyspace.peek(args[1] as string)
   if (entry === undefined) return reply.nil()
   const { metadata, tags, cost } = entry.meta
-  const shown = new Map<string, Value>([
-    ["metadata", metadata],
-    ["tags", tags.map(asText)],
-    ["cost", cost],
-    ["version", entry.version],
-    ["local", entry.isLocal]
-  ])
-  reply.bulk(valueAsBytes(shown))
+  const { version, isLocal: local } = entry
+  reply.bulk(valueAsBytes({ metadata, tags: tags.map(asText), cost, version, local }))
 }
 
 const beforeWriteBit = causeBit(Cause.beforeWrite)

@@ -32,6 +32,7 @@ export const transactions: CommandFamily = {
       name: "multi",
       arity: 1,
       flags: ["noscript", "loading", "stale", "fast", "allow_busy"],
+      reach: "own",
       summary: "Starts a transaction.",
       since: "1.2.0",
       run: multi
@@ -40,6 +41,7 @@ export const transactions: CommandFamily = {
       name: "exec",
       arity: 1,
       flags: ["noscript", "loading", "stale"],
+      reach: "own",
       summary: "Runs the commands of a transaction.",
       since: "1.2.0",
       run: exec
@@ -48,6 +50,7 @@ export const transactions: CommandFamily = {
       name: "discard",
       arity: 1,
       flags: ["noscript", "loading", "stale", "fast", "allow_busy"],
+      reach: "own",
       summary: "Drops a transaction.",
       since: "2.0.0",
       run: discard

@@ -4,6 +4,7 @@
  * Maps are answered as flat arrays of fields and values, as Redis does over RESP2, so that every client can read them.
  */
 import { createHash } from "node:crypto"
+import { parseNumber } from "../../cache/Int64.ts"
 import { toBytes, toJson, toText } from "../../cache/Values.ts"
 import type { Nested, ValueObject } from "../../kernel/index.ts"
 import { globMatches } from "../../kernel/index.ts"
@@ -22,10 +23,11 @@ import type { TestSubject } from "../../triggers/Triggers.ts"
 import { whyNotRun } from "../../triggers/whyNotRun.ts"
 import type { Client } from "../Client.ts"
 import type { CommandFamily, Handler } from "../Command.ts"
-import { parseNumber } from "../Int64.ts"
+import { type Fields, prefixed, writeFields } from "../Fields.ts"
 import { parseMetadata } from "../Options.ts"
 import { RespError } from "../RespError.ts"
 import { RespWriter } from "../RespWriter.ts"
+import { tenantOfPattern } from "../TenantRoutes.ts"
 import { workPerLook } from "../Turns.ts"
 import type { TriggerPort } from "./TriggerPort.ts"
 
@@ -60,6 +62,8 @@ const register = (client: Client, args: readonly string[], at: number, go: Regis
   const [pattern, source] = [toText(args[at] as string), toText(args[last] as string)]
   if (pattern === undefined) return client.fail(RespError.trigger("pattern: is not UTF-8"))
   if (source === undefined) return client.fail(RespError.trigger("source: is not UTF-8"))
+  const owner = client.tenant === null ? tenantOfPattern(client.server.routes, args[at] as string) : undefined
+  if (owner !== undefined) return client.fail(RespError.tenantPattern(owner.prefix))
   const events = (args[at + 1] as string).split(",").map((name) => name.trim().toUpperCase() as TriggerEventName)
   return answered(client, go(pattern, events, options, source, port))
 }
@@ -431,33 +435,14 @@ const triggerLog: Handler = (client, args) => {
  * the clock is looked at behind each such command.
  */
 const enginePort = (client: Client): TriggerPort | undefined => {
-  const { triggers, turns } = client.server
-  turns.count(workPerLook)
+  const { triggers } = client
+  client.server.turns.count(workPerLook)
   if (triggers === undefined) client.fail(RespError.noTriggers)
   return triggers
 }
 
 const eventNamed = (text: string): TriggerEventName | undefined =>
   triggerEventNames.find((name) => name === text.toUpperCase())
-
-type Field = string | number | null | readonly string[]
-type Fields = Readonly<Record<string, Field>>
-
-/** Bytes as bulks, whole numbers as integers, null as nil, lists as arrays of bulks. */
-const writeFields = (reply: RespWriter, fields: Fields): void => {
-  const pairs = Object.entries(fields)
-  reply.map(pairs.length)
-  for (const [name, value] of pairs) {
-    reply.bulk(name)
-    if (value === null) reply.nil()
-    else if (typeof value === "string") reply.bulk(value)
-    else if (typeof value === "number") reply.integer(value)
-    else reply.bulks(value)
-  }
-}
-
-const prefixed = (prefix: string, fields: Fields): Fields =>
-  Object.fromEntries(Object.entries(fields).map(([name, value]) => [prefix + name, value]))
 
 const sum = (counts: Readonly<Record<string, number>>): number =>
   Object.values(counts).reduce((total, count) => total + count, 0)
@@ -482,6 +467,7 @@ export const triggers: CommandFamily = {
           name: "set",
           arity: -6,
           flags: ["admin", "no_multi"],
+          reach: "acting",
           syntax:
             "<name> <pattern> <EVENT>[,<EVENT>...] [TIMEOUT <us>] [MEMORY <bytes>] [PRIORITY <n>] [WHEN CHANGED] [SAMPLE <n>] [INCLUDE fill|flush] [SCOPE local|all] [FAILCLOSED] [ISOLATE] [DISABLED] <source>",
           summary: "Registers a trigger, or replaces the one of that name.",
@@ -492,6 +478,7 @@ export const triggers: CommandFamily = {
           name: "register",
           arity: -5,
           flags: ["admin", "no_multi"],
+          reach: "acting",
           syntax: "<pattern> <EVENT>[,<EVENT>...] [options of SET] <source>",
           summary: "Registers a trigger under a name made from pattern and events, and returns it.",
           since: "mimosa",
@@ -501,6 +488,7 @@ export const triggers: CommandFamily = {
           name: "enable",
           arity: 3,
           flags: ["admin", "no_multi"],
+          reach: "acting",
           syntax: "<name>",
           summary: "Has a disabled or quarantined trigger run again.",
           since: "mimosa",
@@ -510,6 +498,7 @@ export const triggers: CommandFamily = {
           name: "disable",
           arity: 3,
           flags: ["admin", "no_multi"],
+          reach: "acting",
           syntax: "<name>",
           summary: "Has a trigger run on nothing until it is enabled.",
           since: "mimosa",
@@ -519,6 +508,7 @@ export const triggers: CommandFamily = {
           name: "versions",
           arity: 3,
           flags: ["admin", "no_multi"],
+          reach: "own",
           syntax: "<name>",
           summary: "Returns the versions of a trigger that are kept, newest first.",
           since: "mimosa",
@@ -528,6 +518,7 @@ export const triggers: CommandFamily = {
           name: "rollback",
           arity: -3,
           flags: ["admin", "no_multi"],
+          reach: "acting",
           syntax: "<name> [<version>]",
           summary: "Has an earlier version run again; returns its number.",
           since: "mimosa",
@@ -537,6 +528,7 @@ export const triggers: CommandFamily = {
           name: "shadow",
           arity: -4,
           flags: ["admin", "no_multi"],
+          reach: "acting",
           syntax: "<name> [options of SET] <source>|DROP|PROMOTE",
           summary: "Runs a version beside the live one, and drops all that it would do.",
           since: "mimosa",
@@ -546,6 +538,7 @@ export const triggers: CommandFamily = {
           name: "list",
           arity: -2,
           flags: ["admin"],
+          reach: "own",
           syntax: "[<glob>]",
           summary: "Returns the triggers, one array of fields and values each.",
           since: "mimosa",
@@ -555,6 +548,7 @@ export const triggers: CommandFamily = {
           name: "info",
           arity: 3,
           flags: ["admin"],
+          reach: "own",
           syntax: "<name>",
           summary: "Returns everything about a trigger: limits, runs, errors by kind, microseconds, source.",
           since: "mimosa",
@@ -564,6 +558,7 @@ export const triggers: CommandFamily = {
           name: "graph",
           arity: 2,
           flags: ["admin"],
+          reach: "own",
           summary: "Returns which triggers set off which, and their cycles, as JSON.",
           since: "mimosa",
           run: triggerGraph
@@ -572,6 +567,7 @@ export const triggers: CommandFamily = {
           name: "del",
           arity: 3,
           flags: ["admin", "no_multi"],
+          reach: "acting",
           syntax: "<name>",
           summary: "Removes a trigger; returns 1 when it was there.",
           since: "mimosa",
@@ -581,6 +577,7 @@ export const triggers: CommandFamily = {
           name: "remove",
           arity: 3,
           flags: ["admin", "no_multi"],
+          reach: "acting",
           syntax: "<name>",
           summary: "Removes a trigger; returns 1 when it was there.",
           since: "mimosa",
@@ -590,6 +587,7 @@ export const triggers: CommandFamily = {
           name: "test",
           arity: -5,
           flags: ["admin"],
+          reach: "acting",
           syntax:
             "<name>|SOURCE <source>|<name> SOURCE <source> <EVENT> <key> <value> [OLD <value>] [META <json>]|HISTORY <n>",
           summary: "Runs a trigger on a made-up event, or on the last ones that happened, and shows what it would do.",
@@ -600,6 +598,7 @@ export const triggers: CommandFamily = {
           name: "log",
           arity: -2,
           flags: ["admin"],
+          reach: "own",
           syntax: "[<count>]",
           summary: "Returns what failed and what did not run, newest first.",
           since: "mimosa",

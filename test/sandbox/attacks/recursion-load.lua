@@ -1,3 +1,3 @@
--- ends: killed
+-- ends: memory
 local function f() return load(f) end
 f()

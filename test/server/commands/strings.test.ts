@@ -1,6 +1,6 @@
 /** What Redis has not: structured values, metadata, tags and cost. The rest is compared with Redis itself. */
 import { afterEach, beforeEach, expect, it } from "vitest"
-import type { Value } from "../../../src/kernel/index.ts"
+import { toFloat, type Value } from "../../../src/kernel/index.ts"
 import { RawClient } from "../RawClient.ts"
 import { startServer, type TestServer } from "../TestServer.ts"
 
@@ -22,9 +22,14 @@ const meta = async (key: string) => JSON.parse((await client.send("META", key)).
 it.each<readonly [Value, string]>([
   [{ a: [1, true, null, "é"] }, '{"a":[1,true,null,"\xc3\xa9"]}'],
   [5, "5"],
-  [2n ** 70n, "1180591620717411303424"],
-  [new Map([["k", 1.5]]), '{"k":1.5}']
-] as const)("shows structured values as JSON (%#)", async (value, json) => {
+  [toFloat(1), "1.0"],
+  [Number.NaN, '{"$float":"nan"}'],
+  [2n ** 62n, "4611686018427387904"],
+  [2n ** 70n, '{"$int":"1180591620717411303424"}'],
+  [[new Uint8Array([255])], '[{"$bytes":"/w=="}]'],
+  [{ $set: 1 }, '{"$object":[["$set",1]]}'],
+  [new Map([[true, 1.5]]), '{"$map":[[true,1.5]]}']
+] as const)("shows structured values as exact JSON (%#)", async (value, json) => {
   server.keyspace.set("s", value)
   expect(await client.send("GET", "s")).toBe(bulk(json))
   expect(await client.send("STRLEN", "s")).toBe(`:${json.length}\r\n`)
@@ -44,6 +49,30 @@ it("counts a structured integer up and keeps it one, beyond 2^53 too", async () 
   expect(await client.send("INCR", "f")).toBe("-ERR value is not an integer or out of range\r\n")
   expect(await client.send("INCRBYFLOAT", "f", "0.25")).toBe(bulk("1.75"))
   expect(server.keyspace.peek("f")?.value).toBe(1.75)
+})
+
+it("adds to a float as to a float and to an integer as to an integer, also where the sum is whole", async () => {
+  server.keyspace.set("f", toFloat(2))
+  expect(await client.send("INCR", "f")).toBe("-ERR value is not an integer or out of range\r\n")
+  expect(await client.send("INCRBYFLOAT", "f", "1")).toBe(bulk("3"))
+  expect(await client.send("GET", "f")).toBe(bulk("3.0"))
+  server.keyspace.set("i", 2)
+  expect(await client.send("INCRBYFLOAT", "i", "1")).toBe(bulk("3"))
+  expect(await client.send("GET", "i")).toBe(bulk("3"))
+  expect(await client.send("INCRBYFLOAT", "i", "0.5")).toBe(bulk("3.5"))
+  expect(server.keyspace.peek("i")?.value).toBe(3.5)
+  server.keyspace.set("l", 2n ** 53n)
+  expect(await client.send("INCRBYFLOAT", "l", "1")).toBe(bulk("9007199254740993"))
+  expect(server.keyspace.peek("l")?.value).toBe(2n ** 53n + 1n)
+})
+
+it("keeps the floats of metadata apart from its integers", async () => {
+  await client.send("SET", "m", "v", "META", '{"a":1,"b":1.0,"$c":{"$bytes":"/w=="}}')
+  expect(await client.send("META", "m")).toContain(
+    '{"metadata":{"$object":[["a",1],["b",1.0],["$c",{"$bytes":"/w=="}]]},'
+  )
+  const refused = "-ERR META is not a JSON object of at most 64 KiB and 16 levels\r\n"
+  expect(await client.send("SET", "m", "v", "META", '{"$map":[[1,2]]}')).toBe(refused)
 })
 
 it("refuses to change a structured value as if it were bytes", async () => {

@@ -38,6 +38,7 @@ const registered: RegisteredTrigger = {
 
 let asked: unknown[]
 const port: TriggerPort = {
+  forTenant: () => port,
   set: async (input) => {
     asked.push(input)
     if (input.source === "bad") throw new Error("source: t1:1:1: é is wrong")

@@ -3,6 +3,8 @@
  *
  * A number is used as long as it is exact, a bigint beyond 2^53. Source: Redis 7.0, util.c, string2ll.
  */
+import type { Value } from "../kernel/index.ts"
+
 export type Int64 = number | bigint
 
 /** Reads a signed 64-bit integer. Undefined where the text is none. */
@@ -23,6 +25,13 @@ export const parseInt64 = (text: string): Int64 | undefined => {
   if (value <= Number.MAX_SAFE_INTEGER) return isNegative ? -value : value
   const exact = BigInt(text)
   return isInt64(exact) ? exact : undefined
+}
+
+/** The integer that a value is, as decimal bytes or as a structured number. Undefined where it is none: 1.0 is a float. */
+export const asInt64 = (value: Value): Int64 | undefined => {
+  if (typeof value === "string") return parseInt64(value)
+  if (typeof value === "number") return Number.isSafeInteger(value) && !Object.is(value, -0) ? value : undefined
+  return typeof value === "bigint" && isInt64(value) ? value : undefined
 }
 
 /** Adds within 64 bits. Undefined on overflow. */

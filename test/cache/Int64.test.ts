@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { addInt64, parseInt64 } from "../../src/server/Int64.ts"
+import { addInt64, asInt64, parseInt64 } from "../../src/cache/Int64.ts"
 
 const [min, max] = [-(2n ** 63n), 2n ** 63n - 1n]
 
@@ -45,4 +45,18 @@ describe("addInt64", () => {
       })
     )
   })
+})
+
+describe("asInt64", () => {
+  it.each([
+    ["42", 42],
+    ["-9223372036854775808", min],
+    [7, 7],
+    [max, max]
+  ])("reads %s", (value, integer) => expect(asInt64(value)).toBe(integer))
+
+  it.each([["4.0"], [" 4"], [""], [0.5], [-0], [Object.freeze(Object(4))], [max + 1n], [null], [true], [[4]]])(
+    "finds none in %s",
+    (value) => expect(asInt64(value)).toBeUndefined()
+  )
 })

@@ -1,0 +1,265 @@
+/**
+ * Requests that scripts make: to hosts that the operator has named, over addresses that the egress policy has seen, within
+ * bounds of time, size, redirects and number.
+ *
+ * Every hop is asked for anew: its host by the list of `httpAllow`, a literal address by `EgressPolicy.checkUrl`, and what a
+ * name leads to by the agent, on the very address that is connected to. So a redirect, or a name server that changes its
+ * answer, leads nowhere that the first URL could not have led.
+ *
+ * All tenants share the agent's connections. Nothing that one sends can be read by another over them: headers that frame
+ * a message are ours alone, and undici refuses what is no header.
+ */
+import { Effect, type Scope } from "effect"
+import { type Agent, request as send } from "undici"
+import { EgressAgent, type EgressPolicy, EgressRefused, type HostAllowList } from "../webhooks/index.ts"
+
+export interface HttpRequest {
+  /** One of `httpMethods`. */
+  readonly method: string
+  readonly url: string
+  readonly headers: ReadonlyArray<readonly [name: string, value: string]>
+  readonly body: Uint8Array | null
+  /** Milliseconds for all of it, redirects included. */
+  readonly timeoutMs: number
+}
+
+export interface HttpAnswer {
+  readonly status: number
+  /** Names in lower case; several values of one name are joined by ", ". */
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Uint8Array
+}
+
+/** Why there is no answer, in words for the script's author. Carries no address that was not in the script's own URL. */
+export class HttpFailure extends Error {
+  override readonly name = "HttpFailure"
+
+  constructor(
+    readonly reason: "invalid" | "refused" | "busy" | "timeout" | "size" | "redirects" | "network",
+    message: string
+  ) {
+    super(message)
+  }
+}
+
+export interface HttpSettings {
+  /** What scripts may reach by name. */
+  readonly hosts: HostAllowList
+  /** Where names may lead. */
+  readonly policy: EgressPolicy
+  readonly userAgent: string
+  /** All addresses of a name. Default: the system's resolver. */
+  readonly resolve?: EgressAgent.Resolve
+  readonly limits?: Partial<HttpLimits>
+}
+
+export interface HttpLimits {
+  /** Requests under way, of all tenants. */
+  readonly requestsMax: number
+  /** Bytes of an answer's body. */
+  readonly bodyBytesMax: number
+  /** Bytes of all bodies that are being read. */
+  readonly bytesMax: number
+  readonly redirectsMax: number
+  readonly connectTimeoutMs: number
+  /** Connections to one origin; requests beyond wait for one. */
+  readonly connectionsPerOrigin: number
+}
+
+export const defaultHttpLimits: HttpLimits = {
+  requestsMax: 10_000,
+  bodyBytesMax: 1 << 20, // what a script's codec takes at once
+  bytesMax: 256 << 20,
+  redirectsMax: 5,
+  connectTimeoutMs: 10_000,
+  connectionsPerOrigin: 1_024 // sockets; what many systems let a process have
+}
+
+export const httpMethods: ReadonlyArray<string> = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+export class HttpRequester {
+  readonly stats = { requests: 0, answers: 0, refused: 0, busy: 0, failed: 0, underWay: 0, bodyBytes: 0 }
+  readonly limits: HttpLimits
+  private readonly underWayOf = new Map<string, number>()
+
+  private constructor(
+    private readonly agent: Agent,
+    private readonly settings: HttpSettings
+  ) {
+    this.limits = { ...defaultHttpLimits, ...settings.limits }
+  }
+
+  /** A requester whose connections are cut when the scope closes. */
+  static make(settings: HttpSettings): Effect.Effect<HttpRequester, never, Scope.Scope> {
+    const { connectionsPerOrigin, connectTimeoutMs } = { ...defaultHttpLimits, ...settings.limits }
+    const { policy, resolve } = settings
+    return EgressAgent.make({
+      policy,
+      connectionsPerOrigin,
+      connectTimeoutMs,
+      ...(resolve === undefined ? {} : { resolve })
+    }).pipe(Effect.map((agent) => new HttpRequester(agent, settings)))
+  }
+
+  /**
+   * The answer, whatever its status. Rejects with `HttpFailure`, and with the signal's reason when that fires first. A
+   * tenant has `requestsMax` under way at most.
+   */
+  async request(tenant: string, requestsMax: number, request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
+    const { stats, limits } = this
+    const underWay = this.underWayOf.get(tenant) ?? 0
+    if (underWay >= requestsMax || stats.underWay >= limits.requestsMax) {
+      stats.busy++
+      const whose =
+        underWay >= requestsMax ? `${requestsMax} requests of this tenant` : `${limits.requestsMax} requests`
+      throw new HttpFailure("busy", `${whose} are under way, which is the limit`)
+    }
+    stats.requests++
+    stats.underWay++
+    this.underWayOf.set(tenant, underWay + 1)
+    try {
+      const answer = await this.follow(request, signal)
+      stats.answers++
+      return answer
+    } catch (error) {
+      if (error instanceof HttpFailure && error.reason === "refused") stats.refused++
+      else stats.failed++
+      throw error
+    } finally {
+      stats.underWay--
+      const left = (this.underWayOf.get(tenant) as number) - 1
+      if (left === 0) this.underWayOf.delete(tenant)
+      else this.underWayOf.set(tenant, left)
+    }
+  }
+
+  private async follow(request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
+    const timeout = AbortSignal.timeout(request.timeoutMs)
+    const either = AbortSignal.any([signal, timeout])
+    let { method, body, headers } = request
+    let url = this.check(request.url)
+    try {
+      for (let hop = 0; ; hop++) {
+        const answer = await this.hop(url, method, headers, body, either)
+        const { location } = answer.headers
+        if (!redirects.has(answer.status) || location === undefined) return answer
+        if (hop === this.limits.redirectsMax) {
+          throw new HttpFailure("redirects", `more than ${this.limits.redirectsMax} redirects`)
+        }
+        if (!URL.canParse(location, url.href)) throw new HttpFailure("network", "a redirect to what is no URL")
+        const next = this.check(new URL(location, url.href).href)
+        if (next.origin !== url.origin) headers = headers.filter(([name]) => !secrets.has(name.toLowerCase()))
+        if (isAskedByGet(answer.status, method)) {
+          method = "GET"
+          body = null
+          headers = headers.filter(([name]) => !name.toLowerCase().startsWith("content-"))
+        }
+        url = next
+      }
+    } catch (error) {
+      if (signal.aborted) throw signal.reason
+      if (timeout.aborted) throw new HttpFailure("timeout", `no answer within ${request.timeoutMs / 1000} s`)
+      throw error instanceof HttpFailure ? error : asFailure(error as Error)
+    }
+  }
+
+  private check(text: string): URL {
+    const { hosts, policy } = this.settings
+    const checked = policy.checkUrl(text)
+    if (checked instanceof EgressRefused) {
+      // By its list first: whoever is not on it learns nothing of what addresses are.
+      const url = URL.canParse(text) ? new URL(text) : undefined
+      if (url !== undefined && /^https?:$/.test(url.protocol) && !hosts.allows(url)) throw notAllowed(url)
+      throw new HttpFailure("refused", checked.message)
+    }
+    if (!hosts.allows(checked)) throw notAllowed(checked)
+    return checked
+  }
+
+  private async hop(
+    url: URL,
+    method: string,
+    headers: HttpRequest["headers"],
+    body: Uint8Array | null,
+    signal: AbortSignal
+  ): Promise<HttpAnswer> {
+    const { agent, settings } = this
+    const own = headers.some(([name]) => name.toLowerCase() === "user-agent")
+    const sent = own ? headers : [...headers, ["user-agent", settings.userAgent] as const]
+    const answer = await send(url, {
+      dispatcher: agent,
+      method: method as "GET",
+      headers: sent.flat() as string[],
+      body,
+      signal
+    })
+    return {
+      status: answer.statusCode,
+      headers: joined(answer.headers),
+      body: await this.read(answer.body)
+    }
+  }
+
+  private async read(body: AsyncIterable<Uint8Array> & { destroy(): unknown }): Promise<Uint8Array> {
+    const { stats, limits } = this
+    const parts: Array<Uint8Array> = []
+    let length = 0
+    try {
+      for await (const part of body) {
+        length += part.length
+        stats.bodyBytes += part.length
+        if (length > limits.bodyBytesMax) {
+          throw new HttpFailure("size", `the answer has more than ${limits.bodyBytesMax} bytes`)
+        }
+        if (stats.bodyBytes > limits.bytesMax) {
+          throw new HttpFailure("busy", `the answers of all requests have more than ${limits.bytesMax} bytes`)
+        }
+        parts.push(part)
+      }
+      return parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts)
+    } finally {
+      stats.bodyBytes -= length
+      body.destroy()
+    }
+  }
+}
+
+/** Why a script may not send this header, or undefined. */
+export const refusalOfHeader = (name: string, value: string): string | undefined => {
+  if (!headerName.test(name)) return `'${name.slice(0, 64)}' is no name of a header`
+  if (framing.has(name.toLowerCase())) return `the header ${name} is not a script's to set`
+  return headerValue.test(value) ? undefined : `the value of ${name} has characters that no header may have`
+}
+
+const headerName = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}$/ // RFC 9110, 5.6.2: token
+const headerValue = /^[\t\x20-\x7e\x80-\xff]{0,8192}$/
+/** What frames a message, or says where it goes. */
+const framing = new Set(
+  "connection content-length expect host keep-alive proxy-authorization proxy-connection te trailer transfer-encoding upgrade".split(
+    " "
+  )
+)
+/** What is meant for one origin, and follows no redirect to another. */
+const secrets = new Set(["authorization", "cookie"])
+const redirects = new Set([301, 302, 303, 307, 308])
+
+/** RFC 9110, 15.4: what browsers do with 301 and 302 after a POST, and everybody with 303. */
+const isAskedByGet = (status: number, method: string): boolean =>
+  status === 303 ? method !== "HEAD" : (status === 301 || status === 302) && method === "POST"
+
+const notAllowed = (url: URL): HttpFailure =>
+  new HttpFailure("refused", `scripts may not reach ${url.host}; httpAllow (--http-allow ${url.host}) would allow it`)
+
+const joined = (headers: Record<string, string | string[] | undefined>): Record<string, string> => {
+  const all: Record<string, string> = Object.create(null)
+  for (const [name, value] of Object.entries(headers)) {
+    if (value !== undefined) all[name.toLowerCase()] = typeof value === "string" ? value : value.join(", ")
+  }
+  return all
+}
+
+/** Node wraps what went wrong with several addresses into an error without words. Where names lead is not a script's to know. */
+const asFailure = (error: Error & { readonly code?: string }): HttpFailure =>
+  error instanceof EgressRefused
+    ? new HttpFailure("refused", `${error.destination} leads to no address that may be reached from here`)
+    : new HttpFailure("network", error.code ?? (error.message || error.name))

@@ -1,0 +1,77 @@
+/**
+ * Where tenants' scripts outlive the process: one file a script, `scripts/<tenant>/<name>.lua` in the data directory,
+ * so that an editor and a version control can read them. (Capital letters: storage/Folder.ts.)
+ *
+ * They are written one by one and as a whole. What is there and is no such file, or no UTF-8, is left alone and told
+ * of. Nothing here knows which tenants there are, or whether a script compiles.
+ */
+import { isUtf8 } from "node:buffer"
+import { Context, Data, Effect, Layer } from "effect"
+import { DataDirectory, Folder, type StorageIo } from "../storage/index.ts"
+
+export interface SavedScript {
+  readonly tenant: string
+  readonly name: string
+  readonly source: string
+}
+
+export interface ScriptStoreService {
+  /** The scripts that were saved last, by tenant and name; none on a first start. */
+  readonly saved: readonly SavedScript[]
+  /** Returns when the script would survive a crash of the machine. */
+  readonly save: (tenant: string, name: string, source: string) => Effect.Effect<void, ScriptsNotSaved>
+  /** Returns when its removal would; also where there is none. */
+  readonly remove: (tenant: string, name: string) => Effect.Effect<void, ScriptsNotSaved>
+  /** Removes all that the tenant has. */
+  readonly removeAll: (tenant: string) => Effect.Effect<void, ScriptsNotSaved>
+}
+
+/** 1 to 64 of the characters `A-Z a-z 0-9 _ . -`, not beginning with a dot: the names of tenants and of scripts. */
+export const isScriptName = (name: string): boolean => scriptName.test(name)
+
+export class ScriptsNotSaved extends Data.TaggedError("ScriptsNotSaved")<{ readonly cause: unknown }> {
+  override get message(): string {
+    return `the change is in effect, but could not be saved and will not survive a restart: ${String(this.cause)}`
+  }
+}
+
+export class ScriptStore extends Context.Tag("mimosa-cache/scripting/ScriptStore")<ScriptStore, ScriptStoreService>() {
+  /** Keeps nothing: for a library that has its scripts in code. */
+  static readonly layerNone: Layer.Layer<ScriptStore> = Layer.succeed(ScriptStore, {
+    saved: [],
+    save: () => Effect.void,
+    remove: () => Effect.void,
+    removeAll: () => Effect.void
+  })
+
+  /** Keeps them in the data directory. */
+  static readonly layer: Layer.Layer<ScriptStore, StorageIo, DataDirectory.DataDirectory> = Layer.effect(
+    ScriptStore,
+    Effect.gen(function* () {
+      const folder = yield* (yield* DataDirectory.DataDirectory).folder("scripts")
+      const { files, strangers } = yield* folder.read
+      const saved: SavedScript[] = []
+      const unknown = [...strangers]
+      for (const [file, content] of files) {
+        const [, tenant, name] = scriptFile.exec(file) ?? []
+        if (tenant === undefined || name === undefined || !isUtf8(content)) unknown.push(Folder.pathOf(folder, file))
+        else saved.push({ tenant, name, source: Buffer.from(content).toString("utf8") })
+      }
+      if (unknown.length > 0) yield* Effect.logWarning("files among the scripts are none of ours", { unknown })
+      const change = (changes: ReadonlyMap<string, Uint8Array | null>) => notSaved(folder.change(changes))
+      return {
+        saved,
+        save: (tenant, name, source) => change(new Map([[fileOf(tenant, name), Buffer.from(source)]])),
+        remove: (tenant, name) => change(new Map([[fileOf(tenant, name), null]])),
+        removeAll: (tenant) => notSaved(folder.removeBelow(tenant))
+      }
+    })
+  )
+}
+
+const notSaved = Effect.mapError((cause: StorageIo) => new ScriptsNotSaved({ cause }))
+
+const fileOf = (tenant: string, name: string): string => `${tenant}/${name}.lua`
+
+const scriptName = /^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$/
+const scriptFile = /^([A-Za-z0-9_-][A-Za-z0-9_.-]{0,63})\/([A-Za-z0-9_-][A-Za-z0-9_.-]{0,63})\.lua$/

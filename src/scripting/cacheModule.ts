@@ -1,0 +1,277 @@
+/**
+ * `cache` as tenants' scripts see it: what Cachex's Lua module gives, over the tenant's own keyspace.
+ *
+ * Keys are bare, and the keyspace that they are looked up in is the run's: no key, whatever its bytes, names an entry of
+ * anybody else. Each call is a client's operation of its own (law 4): it fires triggers, counts as use, and is done when
+ * the call returns, whatever becomes of the run.
+ *
+ * What is wrong in the program is a Lua error at its line: a key that is no string, a number that is none. What is wrong
+ * with the data is an answer (false, or nil from `incr`), and the reason is in the script's log: a value that cannot be
+ * stored or does not fit, a TTL that is not above zero, the refusal of a BEFORE_ trigger.
+ *
+ * Cost: get and put of a short string are one crossing each, without an allocation but for a new entry's.
+ */
+import { addInt64, asInt64, type Int64 } from "../cache/Int64.ts"
+import { lossyText } from "../cache/index.ts"
+import { Cause, causeBit, entrySize, type Keyspace, noMeta, SetFlag, type Value } from "../kernel/index.ts"
+import { type HostCall, type HostFunction, type HostTable, type LuaValue, Refusal } from "../sandbox/index.ts"
+import { KeyWalk } from "./KeyWalk.ts"
+import { freeze, freezeFuel, kindOf, pays } from "./LuaData.ts"
+import type { Current, RunningScript } from "./ScriptRun.ts"
+
+export const makeCacheModule = (current: Current): HostTable => {
+  /** A function whose first argument is a key. */
+  const keyed =
+    (
+      name: string,
+      perform: (call: HostCall, key: string, keyspace: Keyspace, run: RunningScript) => void
+    ): HostFunction =>
+    (call) => {
+      const { run } = current
+      if (run.keyspace === null) return call.fail(noCache)
+      const key = call.string(1)
+      if (key === undefined) call.fail(`cache.${name} takes a key (a string) first, not ${kindOf(call, 1)}`)
+      else if (key.length > keyBytesMax) {
+        call.fail(`cache.${name}: a key has at most ${keyBytesMax} bytes, this one has ${key.length}`)
+      } else perform(call, key, run.keyspace, run)
+    }
+  const walks = new WeakMap<RunningScript, KeyWalk>()
+  return {
+    get: keyed("get", (call, key, keyspace) => {
+      const workBefore = keyspace.reactionWork
+      const value = keyspace.get(key)
+      if (!paysReactions(call, keyspace, workBefore)) return
+      if (typeof value === "string") call.returnString(value)
+      else if (value !== undefined) call.returnValue(value, true)
+      else if (call.count > 1) call.returnArgument(2)
+      else call.returnNil()
+    }),
+
+    put: keyed("put", (call, key, keyspace, run) => store(call, run, keyspace, "put", key, 0)),
+
+    put_ttl: keyed("put_ttl", (call, key, keyspace, run) => {
+      const expiresAtMs = deadlineOf(call, 3, run, "put_ttl")
+      if (expiresAtMs === 0) call.returnBoolean(false)
+      else if (expiresAtMs !== undefined) store(call, run, keyspace, "put_ttl", key, expiresAtMs)
+    }),
+
+    delete: keyed("delete", (call, key, keyspace, run) => {
+      const workBefore = keyspace.reactionWork
+      const wasThere = keyspace.delete(key)
+      if (!wasThere && keyspace.refusal !== null) run.refuse(`cache.delete: ${rejected(keyspace.refusal)}`)
+      if (paysReactions(call, keyspace, workBefore)) call.returnBoolean(wasThere)
+    }),
+
+    has: keyed("has", (call, key, keyspace) => call.returnBoolean(keyspace.peek(key) !== undefined)),
+
+    incr: keyed("incr", (call, key, keyspace, run) => {
+      const by = stepOf(call)
+      if (by === undefined) return
+      const isExpiring = isGiven(call, 3)
+      const expiresAtMs = isExpiring ? deadlineOf(call, 3, run, "incr") : 0
+      if (expiresAtMs === undefined) return
+      if (isExpiring && expiresAtMs === 0) return call.returnNil()
+      const workBefore = keyspace.reactionWork
+      const sum = by === null ? "argument 2 is no integer" : increment(keyspace, key, by, expiresAtMs)
+      if (!paysReactions(call, keyspace, workBefore)) return
+      if (typeof sum === "number") return call.returnInteger(sum)
+      if (typeof sum === "bigint") return call.returnValue(sum)
+      run.refuse(`cache.incr: ${sum}`)
+      call.returnNil()
+    }),
+
+    touch: keyed("touch", (call, key, keyspace, run) => {
+      if (!isGiven(call, 2)) return call.returnBoolean(keyspace.use(key))
+      const expiresAtMs = deadlineOf(call, 2, run, "touch")
+      if (expiresAtMs === undefined) return
+      const workBefore = keyspace.reactionWork
+      const isThere = expiresAtMs !== 0 && keyspace.use(key) && keyspace.expireAt(key, expiresAtMs)
+      if (paysReactions(call, keyspace, workBefore)) call.returnBoolean(isThere)
+    }),
+
+    ttl: keyed("ttl", (call, key, keyspace, run) => {
+      const expiresAtMs = keyspace.peek(key)?.expiresAtMs ?? 0
+      if (expiresAtMs === 0) call.returnNil()
+      else call.returnNumber((expiresAtMs - run.nowMs()) / 1000)
+    }),
+
+    keys: {
+      source: keysInLua,
+      host: {
+        /** Starts a walk; answers why it cannot, else nothing. */
+        begin(call) {
+          const { run } = current
+          if (run.keyspace === null) return call.returnString(noCache)
+          const prefix = call.string(1)
+          if (prefix === undefined) {
+            return call.returnString(`cache.keys takes a prefix (a string) first, not ${kindOf(call, 1)}`)
+          }
+          const limit = isGiven(call, 2) ? call.number(2) : keysDefault
+          if (limit === undefined || !(limit >= 1 && limit <= keysMax && Number.isInteger(limit))) {
+            return call.returnString(`cache.keys: the limit is an integer from 1 to ${keysMax}`)
+          }
+          walks.set(run, new KeyWalk(run.keyspace, prefix, limit))
+        },
+
+        /** Goes on with it: true while it looks, then the keys in portions, nil at the end. */
+        next(call) {
+          const { run } = current
+          const walk = walks.get(run)
+          if (walk === undefined) return call.returnNil()
+          if (walk.isLooking) {
+            walk.look()
+            if (call.charge(walk.work)) call.returnBoolean(true)
+            return
+          }
+          const keys = walk.take()
+          if (keys.length > 0) return call.returnValue(keys)
+          walks.delete(run)
+          call.returnNil()
+        }
+      }
+    }
+  }
+}
+
+/** Work in portions, so that the script can be paused between them; the walk is the host's, the list is the run's. */
+const keysInLua = `
+local host = ...
+local begin, next, error = host.begin, host.next, error
+return function(...)
+  local problem = begin(...)
+  if problem then error(problem, 2) end
+  local keys, count = {}, 0
+  local portion = next()
+  while portion do
+    if portion ~= true then
+      for i = 1, #portion do keys[count + i] = portion[i] end
+      count = count + #portion
+    end
+    portion = next()
+  end
+  return keys
+end
+`
+
+const noCache = "this run has no cache: give it a cachePrefix"
+
+const keyBytesMax = 64 << 10
+const keysDefault = 1_000
+const keysMax = 10_000
+
+const isGiven = (call: HostCall, index: number): boolean => index <= call.count && call.kind(index) !== "nil"
+
+/** Stores the second argument, and answers whether it could. */
+const store = (
+  call: HostCall,
+  run: RunningScript,
+  keyspace: Keyspace,
+  name: string,
+  key: string,
+  expiresAtMs: number
+): void => {
+  if (call.count < 2) {
+    call.fail(`cache.${name} takes a key and a value; nil is one, nothing is none`)
+    return
+  }
+  const given = call.value(2)
+  if (given instanceof Refusal) {
+    if (given.reason === "fuel") return // the run is over
+    run.refuse(`cache.${name}: ${given.message}`)
+    call.returnBoolean(false)
+    return
+  }
+  if (!pays(call, given, freezeFuel)) return
+  const value = freeze(given as LuaValue & Value)
+  const workBefore = keyspace.reactionWork
+  const wasSet = keyspace.set(key, value, expiresAtMs)
+  if (!wasSet) run.refuse(`cache.${name}: ${whyNotSet(keyspace, key, value)}`)
+  if (paysReactions(call, keyspace, workBefore)) call.returnBoolean(wasSet)
+}
+
+/**
+ * Takes the fuel that the triggers of an operation have spent: what they compute is the script's computing, or one that
+ * sets off a few of them in a loop would hold the thread unseen. False where the run has no more, and is over.
+ */
+const paysReactions = (call: HostCall, keyspace: Keyspace, workBefore: number): boolean =>
+  keyspace.reactionWork === workBefore || call.charge(keyspace.reactionWork - workBefore)
+
+/** Why the keyspace has just refused to set this. */
+const whyNotSet = (keyspace: Keyspace, key: string, value: Value): string => {
+  if (keyspace.refusal !== null) return rejected(keyspace.refusal)
+  const size = entrySize(key, value, noMeta)
+  return `the entry '${shown(key)}' takes ${size} bytes, more than the ${keyspace.maxBytes} that all entries may (maxBytes)`
+}
+
+const rejected = (reason: string): string => `rejected by a trigger: ${reason}`
+
+const shown = (key: string): string => lossyText(key.slice(0, 80))
+
+/**
+ * The argument, a number of seconds from now, as a deadline; 0 where that is none, for which the reason is told. Undefined
+ * where it is no number, which fails the call.
+ */
+const deadlineOf = (call: HostCall, index: number, run: RunningScript, name: string): number | undefined => {
+  const seconds = call.number(index)
+  if (seconds === undefined) {
+    call.fail(`cache.${name}: argument ${index} is a number of seconds, not ${kindOf(call, index)}`)
+    return undefined
+  }
+  if (seconds > 0 && seconds <= ttlSecondsMax) return run.nowMs() + Math.max(1, Math.ceil(seconds * 1000 - ttlSlackMs))
+  run.refuse(`cache.${name}: a TTL is a number of seconds above 0, up to ${ttlSecondsMax}; this one is ${seconds}`)
+  return 0
+}
+
+const ttlSecondsMax = 1e12 // about 31,700 years; far below where milliseconds cease to be exact
+const ttlSlackMs = 0.001 // 16.1 * 1000 is 16100.000000000002, and meant as 16100
+
+/** What `incr` adds: 1, or its second argument; null where that is a number but no integer. Undefined fails the call. */
+const stepOf = (call: HostCall): Int64 | null | undefined => {
+  if (!isGiven(call, 2)) return 1
+  const number = call.number(2)
+  if (number === undefined) {
+    call.fail(`cache.incr: argument 2 is the integer to add, not ${kindOf(call, 2)}`)
+    return undefined
+  }
+  if (Number.isSafeInteger(number)) return number
+  const exact = call.value(2)
+  return typeof exact === "bigint" ? exact : null
+}
+
+/** Adds to what the key holds. The new integer, or why there is none. */
+const increment = (keyspace: Keyspace, key: string, by: Int64, expiresAtMs: number): Int64 | string => {
+  const entry = keyspace.peek(key)
+  const old = entry === undefined ? 0 : asInt64(entry.value)
+  if (old === undefined) return `'${shown(key)}' holds no integer`
+  const sum = addInt64(old, by)
+  if (sum === undefined) return `'${shown(key)}' would exceed 64 bits`
+  // A key that it makes holds an integer, not bytes: it is Lua that reads it back, and compares it.
+  const value = typeof entry?.value === "string" ? String(sum) : sum
+  const local = entry?.isLocal === true ? SetFlag.local : 0
+  const flags = entry === undefined ? 0 : SetFlag.keepTtl | SetFlag.keepMeta | local
+  if ((keyspace.trie.mask & beforeWriteBit) !== 0) return replaceThroughGate(keyspace, key, value, expiresAtMs, flags)
+  return keyspace.set(key, value, expiresAtMs, noMeta, flags) ? sum : whyNotSet(keyspace, key, value)
+}
+
+/** Stores what a BEFORE_WRITE trigger makes of the integer. That, or why there is none. */
+const replaceThroughGate = (
+  keyspace: Keyspace,
+  key: string,
+  value: Value,
+  expiresAtMs: number,
+  flags: number
+): Int64 | string => {
+  const wasHeld = keyspace.hold() // what is asked and what is stored are one operation
+  try {
+    const write = keyspace.gateWrite(key, value, expiresAtMs, noMeta, flags)
+    if (typeof write === "string") return rejected(write)
+    const stored = write.value
+    const wasSet = keyspace.set(key, stored, write.expiresAtMs, write.meta, (flags & SetFlag.local) | SetFlag.passed)
+    if (!wasSet) return whyNotSet(keyspace, key, stored)
+    return asInt64(stored) ?? `a trigger has made of '${shown(key)}' what is no integer`
+  } finally {
+    keyspace.release(wasHeld)
+  }
+}
+
+const beforeWriteBit = causeBit(Cause.beforeWrite)

@@ -1,0 +1,28 @@
+/**
+ * What the server asks of the tenants' keeper. Whoever builds it gives it to the server; the server never builds one.
+ *
+ * What returns a promise has to be saved first; it rejects with an error whose message is for the client.
+ */
+import { tenantLimitsDefault } from "../../cache/Tenant.ts"
+import type { NewTenant, Tenant, TenantLimits, TenantsService } from "../../cache/Tenants.ts"
+import type { Value } from "../../kernel/index.ts"
+
+/** What finds the tenant of a key that an operator names in its displayed form (`tenant_123:user_count`). */
+export type KeyRoutes = Pick<TenantsService, "size" | "route">
+
+export interface TenantPort extends KeyRoutes, Pick<TenantsService, "get" | "list" | "byToken" | "watch"> {
+  create(input: NewTenant): Promise<Tenant>
+  setLimits(id: string, limits: Partial<TenantLimits>): Promise<Tenant>
+  /** Gives the tenant's scripts a value by this name, or takes it away (undefined). */
+  setEnv(id: string, name: string, value: Value | undefined): Promise<Tenant>
+  /** Resolves to false where there was none. */
+  remove(id: string): Promise<boolean>
+  /** A new secret by which the tenant logs in; the one before it holds no longer. It is shown this once. */
+  issueToken(id: string): Promise<string>
+}
+
+/** Where there are no tenants, every key is an operator's. */
+export const noRoutes: KeyRoutes = { size: 0, route: () => undefined }
+
+/** The limits of a tenant by name, in the order in which they are shown. */
+export const tenantLimitNames = Object.keys(tenantLimitsDefault) as ReadonlyArray<keyof TenantLimits>
