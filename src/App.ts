@@ -7,25 +7,13 @@
 import { randomBytes } from "node:crypto"
 import { Context, Effect, Layer } from "effect"
 import { type ActorError, GenServer, type Process, ProcessMetrics, Registry, Supervisor } from "./actor/index.ts"
-import {
-  Bus,
-  Cache,
-  CacheClock,
-  type KeyspaceLimits,
-  Keyspaces,
-  Scheduler,
-  TenantStore,
-  Tenants,
-  type TenantsSettings,
-  Wakeups
-} from "./cache/index.ts"
+import { Bus, Cache, CacheClock, Keyspaces, Scheduler, TenantStore, Tenants, Wakeups } from "./cache/index.ts"
+import { checkedSettings, type Settings, unknownSetting } from "./Settings.ts"
 import { Sandbox } from "./sandbox/index.ts"
 import { ScriptEngine, type ScriptSettings, ScriptStore, Scripts } from "./scripting/index.ts"
 import { DataDirectory, type StorageError } from "./storage/index.ts"
 import { type MetricReader, MetricRegistry, metric } from "./telemetry/index.ts"
 import {
-  type CascadeLimits,
-  type Intensity,
   Journal,
   layerRunner,
   layerTenants,
@@ -37,34 +25,7 @@ import {
 import { version } from "./version.ts"
 import { type EgressAllowInvalid, HostAllowList, type HttpAllowInvalid, Webhooks } from "./webhooks/index.ts"
 
-export interface Settings extends Partial<KeyspaceLimits> {
-  /** Where triggers, tenants and their scripts survive a restart; without it they do not. */
-  readonly dataDir?: string
-  /**
-   * Private addresses that webhooks and scripts may reach: `127.0.0.1`, `hooks.internal:8080`, `10.0.0.0/8`, `*`. Default
-   * none.
-   */
-  readonly egressAllow?: readonly string[]
-  /** Hosts that scripts may reach by `http.request`: `api.example.com`, `*.example.com:8443`, `*`. Default none. */
-  readonly httpAllow?: readonly string[]
-  /** How many tenants there may be. */
-  readonly tenants?: TenantsSettings
-  /** What the entries of all tenants may hold together, in bytes. Default 1 GiB. */
-  readonly tenantBytesMax?: number
-  /** The bounds of the engine that runs tenants' scripts. */
-  readonly scripts?: Omit<ScriptSettings, "http">
-  /** The bounds of one operation's cascade. */
-  readonly cascade?: Partial<CascadeLimits>
-  /** How many failures of a trigger, and within what time, take it out. */
-  readonly intensity?: Partial<Intensity>
-  /**
-   * How many of the last events are kept for `TRIGGER TEST … HISTORY` (16 MiB of values at most). Default 0, none: then no
-   * event is built that no trigger wants. `mimosa serve` keeps 1,000.
-   */
-  readonly eventLog?: number
-  /** Names this start in the ids of webhooks and cascades. Default: 64 random bits. */
-  readonly origin?: string
-}
+export type { Settings } from "./Settings.ts"
 
 /** The supervision tree, for those who look at it. */
 export class ProcessTree extends Context.Tag("mimosa-cache/App/ProcessTree")<
@@ -109,7 +70,8 @@ export type StartError =
 export type Mounted = Supervisor.ChildSpec<Services | Process.Self>
 
 /**
- * A whole Mimosa as one layer.
+ * A whole Mimosa as one layer. A setting that is out of its range, or that there is not, is a defect: a `RangeError` that
+ * names it.
  *
  * @example
  * const program = Effect.gen(function* () {
@@ -118,13 +80,25 @@ export type Mounted = Supervisor.ChildSpec<Services | Process.Self>
  * })
  * program.pipe(Effect.provide(Mimosa.layer()), Effect.runPromise)
  */
-export const layer = (settings: Settings = {}): Layer.Layer<Services, StartError> => layerWith(settings, [])
+export const layer = (settings: Settings = {}): Layer.Layer<Services, StartError> => {
+  const unknown = unknownSetting(settings)
+  return unknown === undefined ? layerWith(settings, []) : Layer.die(unknown)
+}
 
-/** `layer` with more processes in the tree. */
+/** `layer` with more processes in the tree. The settings may be a part of what somebody else has settled. */
 export const layerWith = (
   settings: Settings,
   mounted: ReadonlyArray<Mounted>,
   clock: Layer.Layer<CacheClock> = CacheClock.layer
+): Layer.Layer<Services, StartError> => {
+  const checked = checkedSettings(settings)
+  return checked instanceof RangeError ? Layer.die(checked) : assembled(checked, mounted, clock)
+}
+
+const assembled = (
+  settings: Settings,
+  mounted: ReadonlyArray<Mounted>,
+  clock: Layer.Layer<CacheClock>
 ): Layer.Layer<Services, StartError> => {
   const { dataDir, egressAllow = [], httpAllow = [], cascade = {}, intensity = {}, eventLog = 0 } = settings
   const { tenants = {}, tenantBytesMax, scripts = {} } = settings
@@ -182,10 +156,10 @@ const layerTree = (mounted: ReadonlyArray<Mounted>) =>
       const scripts = yield* Scripts
       const children: ReadonlyArray<Supervisor.ChildSpec<Services | Wakeups | Process.Self>> = [
         ...triggers.children,
+        ...tenants.children,
         GenServer.childSpec(Scheduler, undefined),
         sandbox.childSpec,
         webhooks.child,
-        ...tenants.children,
         ...engine.children,
         ...scripts.children,
         ...mounted

@@ -7,12 +7,13 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Logger, LogLevel, Scope } from "effect"
 import { layerWith, Metrics, type Mounted, ProcessTree, type Settings } from "../src/App.ts"
 import { ExitReason, GenServer, type Pid, Process, type Supervisor } from "../src/actor/index.ts"
-import { Bus, Cache, Keyspaces } from "../src/cache/index.ts"
+import { Bus, Cache, Keyspaces, Tenants } from "../src/cache/index.ts"
 import { Mimosa } from "../src/index.ts"
 import { Cause as KernelCause } from "../src/kernel/index.ts"
+import { Scripts } from "../src/scripting/index.ts"
 import { Triggers } from "../src/triggers/index.ts"
 import { version } from "../src/version.ts"
-import { EgressAllowInvalid } from "../src/webhooks/index.ts"
+import { EgressAllowInvalid, HttpAllowInvalid } from "../src/webhooks/index.ts"
 import { temporaryDirectory } from "./storage/TemporaryDirectory.ts"
 
 const listener = GenServer.define()({ name: "listeners", init: () => GenServer.Ok(null) })
@@ -27,6 +28,8 @@ const mimosa = (settings: Settings = {}, mounted: readonly Mounted[] = []) =>
       triggers: Triggers,
       bus: Bus,
       keyspaces: Keyspaces,
+      tenants: Tenants,
+      scripts: Scripts,
       metrics: Metrics,
       tree: ProcessTree
     })
@@ -60,9 +63,12 @@ const theTree: Names = [
   "mimosa",
   ["journal"],
   ["storage"],
+  ["tenants"],
   ["scheduler"],
   ["sandbox", ["trigger workers"], ["pool"]],
   ["webhooks", ["dispatcher"]],
+  ["scripts"],
+  ["script checker"],
   ["listeners"]
 ]
 
@@ -87,7 +93,9 @@ describe("the supervision tree", () => {
         ["journal"],
         ["scheduler"],
         ["sandbox", ["trigger workers", ["triggers 1"]], ["pool"]],
-        ["webhooks", ["dispatcher"]]
+        ["webhooks", ["dispatcher"]],
+        ["scripts"],
+        ["script checker"]
       ])
     })
   )
@@ -105,6 +113,8 @@ describe("the supervision tree", () => {
       yield* Scope.close(scope, Exit.void)
       expect(ended).toEqual([
         "listeners shutdown",
+        "script checker shutdown",
+        "scripts shutdown",
         "dispatcher shutdown",
         "webhooks shutdown",
         "pool shutdown",
@@ -152,6 +162,14 @@ describe("settings that are wrong", () => {
       const error = yield* Effect.flip(mimosa({ egressAllow: ["127.0.0.1", "10.0.0.0/99"] }))
       expect(error).toBeInstanceOf(EgressAllowInvalid)
       expect((error as EgressAllowInvalid).message).toContain("10.0.0.0/99")
+    })
+  )
+
+  it.scopedLive("are a typed error of the start: an item of httpAllow", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(mimosa({ httpAllow: ["api.example", "https://api.example"] }))
+      expect(error).toBeInstanceOf(HttpAllowInvalid)
+      expect((error as HttpAllowInvalid).message).toContain("https://api.example")
     })
   )
 
@@ -225,7 +243,7 @@ describe("the metrics", () => {
       bus.publish("x", "y")
       for (const pid of Process.list()) if (pid.label === "scheduler") Process.unsafeExit(pid, ExitReason.killed)
       yield* until(() => nodesOf(tree()).some(({ restarts }) => restarts === 1) && isWhole(tree()))
-      yield* until(() => nodesOf(tree()).length === 10)
+      yield* until(() => nodesOf(tree()).length === 12)
       const lines = metrics.render().split("\n")
       for (const line of [
         "mimosa_keyspace_hits_total 1",
@@ -279,9 +297,11 @@ describe("a crash", () => {
     Effect.gen(function* () {
       const { url, waiting, ids } = yield* receiver
       const dataDir = yield* temporaryDirectory
-      const { tree, cache, triggers, bus, metrics } = yield* mimosa({ dataDir, egressAllow: ["127.0.0.1"] }, [
-        listeners
-      ])
+      const settings = { dataDir, egressAllow: ["127.0.0.1"] }
+      const { tree, cache, triggers, bus, metrics, tenants, scripts } = yield* mimosa(settings, [listeners])
+      yield* tenants.create({ id: "acme" })
+      yield* scripts.set("acme", "count", 'function main() return cache.incr("runs") end')
+      let runs = 0
       const heard: string[] = []
       bus.subscribe("x", { onMessage: (_, payload) => heard.push(payload) })
       yield* triggers.set({
@@ -303,14 +323,14 @@ describe("a crash", () => {
       yield* until(() => workers().children.length === 1)
 
       const walk = nodesOf(tree()).slice(1)
-      expect(walk.length).toBe(10)
+      expect(walk.length).toBe(13)
       for (const { name } of walk) {
         const pid = Process.list().find(({ label }) => label === name) as Pid.Pid
         heard.length = 0
         cache.unsafeSet(`k:before ${name}`, 1, { ttl: 1 })
         Process.unsafeExit(pid, ExitReason.killed)
         cache.unsafeSet(`k:after ${name}`, 1, { ttl: 1 })
-        yield* until(() => isWhole(tree()) && nodesOf(tree()).length === 11 && !nodesOf(tree()).some(isOf(pid)))
+        yield* until(() => isWhole(tree()) && nodesOf(tree()).length === 14 && !nodesOf(tree()).some(isOf(pid)))
         yield* until(() => heard.length === 4)
         expect(heard.toSorted()).toEqual([
           `ON_EXPIRE k:after ${name}`,
@@ -324,15 +344,19 @@ describe("a crash", () => {
           ["says", "active"]
         ])
         yield* triggers.set({ name: "hook", pattern: "hook:*", events: ["ON_WRITE"], source: "return 1" })
+        expect(yield* scripts.run("acme", "count", "main", [])).toBe(++runs)
         expect(metrics.render()).toContain("mimosa_webhooks_pending 3\n")
       }
       expect(namesOf(tree())).toEqual([
         "mimosa",
         ["journal"],
         ["storage"],
+        ["tenants"],
         ["scheduler"],
         ["sandbox", ["trigger workers", ["triggers 1"]], ["pool"]],
         ["webhooks", ["dispatcher"]],
+        ["scripts"],
+        ["script checker"],
         ["listeners"]
       ])
       yield* until(() => {

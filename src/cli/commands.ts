@@ -91,11 +91,11 @@ const verbose = flag("verbose", { meaning: "Name the triggers that only the serv
 const followArgument = { name: "[-f]", meaning: "As --follow." }
 
 const egressAllow = texts("egress-allow", "<list>", {
-  meaning: "Private addresses that webhooks and scripts may reach; may be repeated.",
+  meaning: "Private addresses that webhooks and scripts may reach; repeatable.",
   variable: "MIMOSA_EGRESS_ALLOW"
 })
 const httpAllow = texts("http-allow", "<list>", {
-  meaning: "Hosts that tenants' scripts may reach by http.request; may be repeated.",
+  meaning: "Hosts that scripts may reach by http.request; repeatable.",
   variable: "MIMOSA_HTTP_ALLOW"
 })
 
@@ -417,8 +417,10 @@ export const commands: readonly CommandRow[] = [
       }),
       egressAllow,
       httpAllow,
-      tenant: text("tenant", "<id>", { meaning: "On the server: the tenant for whom it runs." }),
-      ...clientOptions
+      tenant: text("tenant", "<id>", { meaning: "On a server: the tenant for whom it runs." }),
+      host: clientOptions.host,
+      port: clientOptions.port,
+      password
     },
     notes: [
       "What the script prints goes to stderr, and what it returns to stdout, as JSON: 1 is an integer, 1.0 a float.",

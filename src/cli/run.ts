@@ -12,11 +12,13 @@ import { layer } from "../App.ts"
 import { fromJson, fromValue, type Input, InvalidJson, lossyText, toBytes, toExactJson } from "../cache/index.ts"
 import type { Value } from "../kernel/index.ts"
 import { Run, type RunError, ScriptEngine } from "../scripting/index.ts"
+import type { Address } from "./Address.ts"
 import { CliError } from "./CliError.ts"
-import type { ClientOptions } from "./ping.ts"
-import { withClient } from "./RespClient.ts"
+import { recordsOf } from "./Fields.ts"
+import { type RespClient, withClient } from "./RespClient.ts"
 
-export interface RunOptions extends ClientOptions {
+export interface RunOptions extends Address {
+  readonly password: string | undefined
   readonly arg: readonly string[]
   readonly prefix: string
   readonly env: readonly string[]
@@ -36,11 +38,31 @@ export const run = async (options: RunOptions, [file = "", entry = "main"]: read
   if (options.env.length > 0 || options.seed !== undefined || options.repeat !== 1) {
     throw new CliError("--env, --seed and --repeat are for runs here; on a server it is TENANT ENV SET <tenant> …")
   }
-  return withClient(options, async (client) => {
+  return withClient(options, (client) => there(client, tenant, source, entry, args))
+}
+
+/** On a server, and then what its log says of such runs since. */
+const there = async (
+  client: RespClient,
+  tenant: string,
+  source: string,
+  entry: string,
+  args: readonly Value[]
+): Promise<void> => {
+  const [last] = recordsOf(await client.send("SCRIPT.LOG", tenant, "COUNT", "1"))
+  const after = String(last?.number ?? 0)
+  try {
     const answer = await client.send("SCRIPT.EVAL", tenant, source, entry, ...args.map(toExactJson))
     process.stdout.write(`${answer}\n`)
-  })
+  } finally {
+    const lines = recordsOf(await client.send("SCRIPT.LOG", tenant, "AFTER", after))
+    for (const { script, kind, text } of lines) {
+      if (script === unnamed && (kind === "print" || kind === "refused")) process.stderr.write(`${text}\n`)
+    }
+  }
 }
+
+const unnamed = "script" // what the server calls a source that is not kept
 
 const here = async (
   options: RunOptions,
