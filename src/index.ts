@@ -7,7 +7,6 @@ export * as Mimosa from "./App.ts"
 export {
   Bus,
   Cache,
-  CacheClock,
   type CacheError,
   type CacheService,
   type CacheStats,

@@ -11,9 +11,18 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "vitest"
 import * as actor from "../src/actor/index.ts"
+import * as cacheErrors from "../src/cache/CacheError.ts"
+import { type TenantLimits, tenantLimitRanges, tenantLimitsDefault } from "../src/cache/Tenant.ts"
 import { commands } from "../src/cli/commands.ts"
 import * as mimosa from "../src/index.ts"
+import { makeCacheModule } from "../src/scripting/cacheModule.ts"
+import { makeJsonModule } from "../src/scripting/jsonModule.ts"
+import * as scriptErrors from "../src/scripting/ScriptError.ts"
+import { scripts } from "../src/server/commands/script.ts"
+import { tenants } from "../src/server/commands/tenant.ts"
 import { triggers } from "../src/server/commands/trigger.ts"
+import { spellings } from "../src/server/EngineError.ts"
+import { tenantRoutes } from "../src/server/HttpTenants.ts"
 import { RespError } from "../src/server/RespError.ts"
 import { makeCacheApi, Run } from "../src/triggers/CacheApi.ts"
 import { eventFields } from "../src/triggers/EventFields.ts"
@@ -21,6 +30,7 @@ import { triggerEventNames } from "../src/triggers/Trigger.ts"
 import * as triggerErrors from "../src/triggers/TriggerError.ts"
 import { failureKinds, skipKinds } from "../src/triggers/TriggerStats.ts"
 import { describeBuilt, mimosa as runMimosa, type Served, serve, temporaryFolder } from "./cli/Mimosa.ts"
+import { running } from "./scripting/hostModules.ts"
 import { endWithUs, path as pathOf } from "./servers/Binary.ts"
 import { describeWith } from "./servers/describeWith.ts"
 import { complaints, printedBy, programOf } from "./support/Snippets.ts"
@@ -38,7 +48,7 @@ it.each(Object.entries(RespError))("docs/errors.md has the answer %s", (_name, e
   expect(page).toContain(`| \`${shown(error)}\` |`)
 })
 
-const errors = Object.entries({ ...mimosa, ...triggerErrors }).filter(
+const errors = Object.entries({ ...mimosa, ...triggerErrors, ...scriptErrors, ...cacheErrors }).filter(
   ([, value]) => (value as { prototype?: unknown }).prototype instanceof Error
 )
 
@@ -119,26 +129,34 @@ describe("README.md", () => {
   })
 
   describeBuilt("with a server", () => {
-    describeWith(["redis-cli"])("and redis-cli", () => {
-      it("has a first session that goes as it says", async () => {
-        const folder = await temporaryFolder()
-        const served = await serve(folder.path)
-        const session = new Session(served)
-        try {
-          for (const step of stepsOf(
-            readme.slice(readme.indexOf("## A first session"), readme.indexOf("## The library"))
-          )) {
-            expect([step.command, ...(await session.run(step))]).toEqual([step.command, ...step.output])
-          }
-        } finally {
-          session.end()
-          await served.stop()
-          await folder.remove()
-        }
+    describeWith(["redis-cli", "curl"])("and its clients", () => {
+      it.each([
+        ["## A first session", "## The library"],
+        ["## Tenants", "## What is promised"]
+      ])("goes as it says from %s to %s", async (from, to) => {
+        await goesAsItSays(readme.slice(readme.indexOf(`\n${from}`), readme.indexOf(`\n${to}`)))
       })
     })
   })
 })
+
+/** Types what the consoles of a page say, one after the other, at one server. */
+const goesAsItSays = async (page: string): Promise<void> => {
+  const steps = stepsOf(page)
+  expect(steps).not.toEqual([])
+  const folder = await temporaryFolder()
+  const served = await serve(folder.path)
+  const session = new Session(served)
+  try {
+    for (const step of steps) {
+      expect([step.command, ...(await session.run(step))]).toEqual([step.command, ...step.output])
+    }
+  } finally {
+    session.end()
+    await served.stop()
+    await folder.remove()
+  }
+}
 
 interface Step {
   readonly command: string
@@ -160,12 +178,21 @@ const stepsOf = (page: string): Step[] => {
   )
 }
 
-const withoutTime = (line: string): string => line.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/, "<time>")
+const withoutTime = (line: string): string =>
+  line
+    .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/, "<time>")
+    .replace(/"atMs":\d+/g, '"atMs":<time>')
+    .replace(token, "$1<secret>")
 
-/** Somebody at a terminal, who types what the README says. */
+/** A tenant's, of which a page shows the beginning: `mt_tenant_123_…`. */
+const token = /(mt_\w+?_)(?:…|[\w-]{43}(?![\w-]))/
+
+/** Somebody at a terminal, who types what a page says. */
 class Session {
   private readonly inBackground: ReturnType<typeof spawn>[] = []
   private lines: AsyncIterator<string> | undefined
+  /** The last that was shown. */
+  private token = ""
 
   constructor(private readonly served: Served) {}
 
@@ -183,7 +210,10 @@ class Session {
       this.lines = lines
       return next(lines, output.length)
     }
-    const own = await next(lines, Number.POSITIVE_INFINITY)
+    const own = (await next(lines, Number.POSITIVE_INFINITY)).map((line) => {
+      this.token = token.exec(line)?.[0] ?? this.token
+      return withoutTime(line)
+    })
     return this.lines === undefined ? own : [...own, ...(await next(this.lines, output.length - own.length))]
   }
 
@@ -198,7 +228,12 @@ class Session {
 
   /** On the port of this server, and with answers as they are shown on a terminal. */
   private typed(command: string): string {
-    const words = command.replace(/ &$/, "").replace("redis-cli -p 6380", `"$0" --no-raw -p ${this.served.port}`)
+    const { port, httpPort } = this.served
+    const words = command
+      .replace(/ &$/, "")
+      .replace("redis-cli -p 6380", `"$0" --no-raw -p ${port}`)
+      .replace("127.0.0.1:6381", `127.0.0.1:${httpPort}`)
+      .replace(token, this.token)
     return `exec ${words}`
   }
 }
@@ -231,6 +266,66 @@ const anchorsOf = (page: string): string[] =>
 function inRoot(path: string): string {
   return fileURLToPath(new URL(`../${path}`, import.meta.url))
 }
+
+describe("docs/features/scripting.md", () => {
+  const page = "docs/features/scripting.md"
+  const text = readFileSync(inRoot(page), "utf8")
+
+  it("has the limits of tenants with their defaults and ranges", () => {
+    const rows = [...text.matchAll(/^\| `(\w+)` \| (\d+) \| (\d+) \| (\d+) \|/gm)]
+    const said = rows.map(([, name = "", ...numbers]) => [
+      name.replace(/_./g, ([, c]) => (c as string).toUpperCase()),
+      ...numbers.map(Number)
+    ])
+    const facts = Object.entries(tenantLimitRanges).map(([name, range]) => [
+      name,
+      tenantLimitsDefault[name as keyof TenantLimits],
+      ...range
+    ])
+    expect(said).toEqual(facts)
+  })
+
+  it("names every command of tenants and scripts, and every route", () => {
+    const [container] = tenants.commands
+    const names = [
+      ...(container?.subcommands ?? []).map(({ name }) => `TENANT ${name.toUpperCase()}`),
+      ...scripts.commands.map(({ name }) => `${name.toUpperCase()} <tenant>`)
+    ]
+    expect(names.filter((name) => !text.includes(name))).toEqual([])
+    const routes = [...text.matchAll(/^\| `([A-Z`, ]+) (\/v1\/tenants\S*)` \|/gm)].flatMap(([, methods = "", path]) =>
+      methods.split("`, `").map((method) => `${method} ${path}`)
+    )
+    expect(routes.toSorted()).toEqual(tenantRoutes.map(({ method, path }) => `${method} ${path}`).toSorted())
+  })
+
+  it("names every function that scripts have, and every error of a run with its code and status", () => {
+    const functions = [
+      ...Object.keys(makeCacheModule({ run: running(null, { ms: 0 }, []) })).map((name) => `cache.${name}(`),
+      ...Object.keys(makeJsonModule()).map((name) => `json.${name}`)
+    ]
+    expect(functions.filter((name) => !text.includes(`\`${name}`))).toEqual([])
+    const rows = [...text.matchAll(/^\| (`\w+`(?:, `\w+`)*) \| `([A-Z]+)`, (\d+) \|/gm)]
+    const said = rows.flatMap(([, names = "", code, status]) =>
+      names.split(", ").map((name) => [name.slice(1, -1), { code, status: Number(status) }] as const)
+    )
+    expect(said.length).toBeGreaterThan(8)
+    for (const [name, spelling] of said) expect([name, spellings[name]]).toEqual([name, spelling])
+  })
+
+  it("has a program that the compiler accepts, and that prints what stands below it", { timeout: 60_000 }, async () => {
+    expect(await complaints(page)).toBe("")
+    const { did, said } = await printedBy(page)
+    expect(did).toEqual(said)
+  })
+
+  describeBuilt("with a server", () => {
+    describeWith(["redis-cli", "curl"])("and its clients", () => {
+      it("goes as it says", async () => {
+        await goesAsItSays(text)
+      })
+    })
+  })
+})
 
 describe("docs/features/actors.md", () => {
   const guide = "docs/features/actors.md"

@@ -12,8 +12,8 @@ import {
   type ValueObject,
   type WholeFloat
 } from "../kernel/index.ts"
-import { type InvalidJson, InvalidValue } from "./CacheError.ts"
-import { depthMax, exactJson, integerBitsMax, parseJson, parsePlainJson, plainJson } from "./Json.ts"
+import { InvalidJson, InvalidValue } from "./CacheError.ts"
+import { depthMax, exactJson, integerBitsMax, parseJson, plainJson } from "./Json.ts"
 
 /**
  * What a program may store: text, bytes, or plain data made of them. Class instances and functions are refused.
@@ -172,12 +172,13 @@ export const toExactJson = (value: Value): string =>
   exactJson(typeof value === "string" ? (toText(value) ?? Buffer.from(value, "latin1")) : value)
 
 /** The value that the exact form, or any ordinary JSON, stands for; a string on top is its bytes. */
-export const fromJson = (text: string): Value | InvalidJson => onTop(parseJson(text))
+export const fromJson = (text: string): Value | InvalidJson => {
+  const value = parseJson(text)
+  return value instanceof InvalidJson ? value : fromNested(value)
+}
 
-/** The value of JSON by somebody else, in which `{"$map":…}` and its like are objects as any other. */
-export const fromPlainJson = (text: string): Value | InvalidJson => onTop(parsePlainJson(text))
-
-const onTop = (value: Nested | InvalidJson): Value | InvalidJson => {
+/** What stands inside a structure as a value of its own: text and bytes are the kernel's bytes then. */
+export const fromNested = (value: Nested): Value => {
   if (typeof value === "string") return toBytes(value)
   return value instanceof Uint8Array ? Buffer.from(value).toString("latin1") : value
 }

@@ -41,13 +41,14 @@ export { Tenant, type TenantLimits, tenantLimitRanges, tenantLimitsDefault } fro
 export type { CreationError, NewTenant, TenantListener } from "./TenantRegistry.ts"
 export { TenantStore } from "./TenantStore.ts"
 export { Tenants, type TenantsService, type TenantsSettings, tenantsMaxDefault } from "./Tenants.ts"
+export { ttlMsOf, ttlSecondsMax } from "./Ttl.ts"
 export { TurnClock } from "./TurnClock.ts"
 export { codecVersion, decodeValue, encodeValue } from "./ValueCodec.ts"
 export {
   appendBytes,
   asText,
   fromJson,
-  fromPlainJson,
+  fromNested,
   fromValue,
   type Input,
   lossyText,

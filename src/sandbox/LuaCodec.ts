@@ -16,11 +16,13 @@
  * | a table with text as keys   | an object without a prototype; the empty table too                     |
  * | any other table             | a `Map`                                                                |
  *
+ * Metatables are not asked, but for one thing: a table that we have frozen crosses as what it stands for.
+ *
  * Functions, coroutines and cycles are refused, with the path to them. To Lua a value travels as bytes in the arena, from
  * which the shim builds it inside the run, so that a refusal of memory there is an ordinary one.
  */
 
-import { constant, lua as luaNumbers, tag } from "./internal/layout.ts"
+import { constant, frozenKey, lua as luaNumbers, tag } from "./internal/layout.ts"
 import type { Memory } from "./internal/memory.ts"
 import type { LuaExports, Pointer } from "./internal/wasm.ts"
 
@@ -195,8 +197,9 @@ export class LuaCodec {
     return this.memory.readUtf8(at, length) ?? this.memory.copy(at, length)
   }
 
-  private readTable(L: Pointer, index: number): LuaValue | Refusal {
+  private readTable(L: Pointer, given: number): LuaValue | Refusal {
     const { lua } = this
+    const index = this.behindFrozen(L, given)
     const identity = lua.lua_topointer(L, index)
     if (this.enclosing.includes(identity)) return this.refuse("cycle", "contains itself")
     if (this.enclosing.length >= this.limits.depthMax) {
@@ -233,6 +236,15 @@ export class LuaCodec {
     if (keys.length === 0 || isObject) return toObject(keys, values)
     if (isArray && highest === keys.length) return toArray(keys, values)
     return new Map(keys.map((key, i) => [key, values[i] as LuaValue]))
+  }
+
+  /** Where the table stands that this one stands for, as frozen ones do: it is pushed then. Else the table itself. */
+  private behindFrozen(L: Pointer, index: number): number {
+    const { lua } = this
+    if (lua.lua_getmetatable(L, index) === 0) return index
+    if (lua.lua_rawgetp(L, -1, frozenKey) === luaNumbers.typeTable) return lua.lua_gettop(L)
+    lua.lua_settop(L, -3)
+    return index
   }
 
   // ---- JavaScript → Lua

@@ -277,6 +277,8 @@ export class ScriptWorld {
   failure: ScriptFailure = noFailure
   /** Units of fuel, of the run so far. */
   fuelSpent = 0
+  /** Where the run that is suspended stands in the source; 0 where that is not known. */
+  line = 0
   /** Nothing has run in it: its next run executes the chunk first. */
   isFresh = true
   isClosed = false
@@ -312,9 +314,10 @@ export class ScriptWorld {
     if (this.isClosed) throw new Error("the world is closed")
     if (this.isBusy || this.isSuspended) throw new Error("a run is under way in this world; it has one at a time")
     this.fuelSpent = 0
+    this.line = 0
     if (this.dropped !== undefined) return this.lose(this.dropped)
     const slot = this.slot ?? this.machines.enter(this)
-    if (typeof slot === "string") return this.refuse(slot)
+    if (typeof slot === "string") return this.refuse(slot, 0)
     const { vm } = slot
     if (this.nextSeed !== undefined) this.plant(vm)
     this.begin(slot)
@@ -395,6 +398,7 @@ export class ScriptWorld {
     if (step === ScriptStep.done) {
       this.result = vm.result
     } else if (step >= ScriptStep.computing) {
+      this.line = vm.world.line
       if (this.isClosed) return this.abort()
       this.isSuspended = true
       return step
@@ -419,18 +423,18 @@ export class ScriptWorld {
   private abort(): ScriptStep {
     this.clear()
     this.result = null
-    this.failure = { message: "killed: its world was closed", line: 0, traceback: "" }
+    this.failure = { message: "killed: its world was closed", line: this.line, traceback: "" }
     return ScriptStep.killed
   }
 
   private lose(why: string): ScriptStep {
     this.clear()
-    return this.refuse(why)
+    return this.refuse(why, this.line)
   }
 
-  private refuse(why: string): ScriptStep {
+  private refuse(why: string, line: number): ScriptStep {
     this.result = null
-    this.failure = { message: `not enough memory (${why})`, line: 0, traceback: "" }
+    this.failure = { message: `not enough memory (${why})`, line, traceback: "" }
     return ScriptStep.memory
   }
 

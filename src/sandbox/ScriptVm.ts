@@ -111,6 +111,8 @@ export interface WorldState {
   isLarge: boolean
   /** `computing` or `waiting`: a run is suspended in it. Else how the last one ended. */
   step: ScriptStep
+  /** Where that run stands, in the innermost of its coroutines; 0 where it is not known. */
+  line: number
   /** Bytes that Lua holds. */
   used: number
   /** Units, of the run so far. */
@@ -375,7 +377,10 @@ export class ScriptVm {
       lua.lua_settop(thread, 0)
       cells[cell.denied] = 0
       state.step = ScriptStep.done
-    } else state.step = cells[cell.paused] === 2 ? ScriptStep.waiting : ScriptStep.computing
+    } else {
+      state.step = cells[cell.paused] === 2 ? ScriptStep.waiting : ScriptStep.computing
+      state.line = cells[cell.line] as number
+    }
     state.used = cells[cell.used] as number
     return state.step
   }
@@ -591,7 +596,7 @@ export class ScriptVm {
 
   private newState(name: string): WorldState {
     const used = this.cells[cell.used] as number
-    return { name, isNew: true, isLarge: false, step: ScriptStep.done, used, fuelSpent: 0, limits: noLimits }
+    return { name, isNew: true, isLarge: false, step: ScriptStep.done, line: 0, used, fuelSpent: 0, limits: noLimits }
   }
 
   private account(): void {

@@ -9,7 +9,7 @@
 ;;   +16   marks      1: a global was made            +20   length     out: length of the last string read
 ;;   +24   pointer    in: what the host answers       +28   bytes      in: … its length
 ;;   +32   number     in: … as f64                    +40   depth      coroutines in the chain that runs
-;;   +44   fuel       out: what a run left            +48   line       out: where the hook struck, 0: nowhere yet
+;;   +44   fuel       out: what a run left            +48   line       out: where the hook struck, or it stands
 ;;   +52   total      what `used` never passes        +56   base       `used` when the script began
 ;;   +60   cursor     where the compiler has read to  +64   bound      … and may read to
 ;;   +68   mode       what the hook does: 0 raises, 1 pauses, 2 takes itself away
@@ -421,6 +421,7 @@
 
   (func $pause (param $L i32) (param $why i32) (param $continuation i32) (result i32)
     (i32.store (i32.const 0xC00048) (local.get $why))
+    (i32.store (i32.const 0xC00030) (call $lineof (local.get $L)))
     (call $hook (i32.const 0))
     (call $yieldk (local.get $L) (i32.const 0) (i32.const 0) (local.get $continuation)))
 

@@ -199,7 +199,8 @@ const accountOf = (
   return "_tag" in tenant ? tenant : runs.account(tenant)
 }
 
-const argumentsOf = (script: string, inputs: readonly Input[]): readonly Value[] | InvalidArgument => {
+/** A program's arguments as the kernel has them. */
+export const argumentsOf = (script: string, inputs: readonly Input[]): readonly Value[] | InvalidArgument => {
   const values: Value[] = []
   for (let i = 0; i < inputs.length; i++) {
     const value = toValue(inputs[i])

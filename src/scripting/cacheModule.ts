@@ -12,7 +12,7 @@
  * Cost: get and put of a short string are one crossing each, without an allocation but for a new entry's.
  */
 import { addInt64, asInt64, type Int64 } from "../cache/Int64.ts"
-import { lossyText } from "../cache/index.ts"
+import { lossyText, ttlMsOf, ttlSecondsMax } from "../cache/index.ts"
 import { Cause, causeBit, entrySize, type Keyspace, noMeta, SetFlag, type Value } from "../kernel/index.ts"
 import { type HostCall, type HostFunction, type HostTable, type LuaValue, Refusal } from "../sandbox/index.ts"
 import { KeyWalk } from "./KeyWalk.ts"
@@ -217,13 +217,11 @@ const deadlineOf = (call: HostCall, index: number, run: RunningScript, name: str
     call.fail(`cache.${name}: argument ${index} is a number of seconds, not ${kindOf(call, index)}`)
     return undefined
   }
-  if (seconds > 0 && seconds <= ttlSecondsMax) return run.nowMs() + Math.max(1, Math.ceil(seconds * 1000 - ttlSlackMs))
+  const ttlMs = ttlMsOf(seconds)
+  if (ttlMs !== undefined) return run.nowMs() + ttlMs
   run.refuse(`cache.${name}: a TTL is a number of seconds above 0, up to ${ttlSecondsMax}; this one is ${seconds}`)
   return 0
 }
-
-const ttlSecondsMax = 1e12 // about 31,700 years; far below where milliseconds cease to be exact
-const ttlSlackMs = 0.001 // 16.1 * 1000 is 16100.000000000002, and meant as 16100
 
 /** What `incr` adds: 1, or its second argument; null where that is a number but no integer. Undefined fails the call. */
 const stepOf = (call: HostCall): Int64 | null | undefined => {

@@ -5,14 +5,15 @@ export * from "./HttpRequester.ts"
 export type { RunLimits } from "./Run.ts"
 export { Run } from "./Run.ts"
 export type { SchedulerClock } from "./Scheduler.ts"
-export type {
-  HostFunctionInput,
-  RunError,
-  RunOptions,
-  Script,
-  ScriptState,
-  StateOptions,
-  StateRunOptions
+export {
+  argumentsOf,
+  type HostFunctionInput,
+  type RunError,
+  type RunOptions,
+  type Script,
+  type ScriptState,
+  type StateOptions,
+  type StateRunOptions
 } from "./Script.ts"
 export {
   ScriptEngine,

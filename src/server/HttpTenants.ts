@@ -9,14 +9,14 @@ import { Effect } from "effect"
 import { InvalidJson } from "../cache/CacheError.ts"
 import { parseJson } from "../cache/Json.ts"
 import type { Tenant, TenantLimits } from "../cache/Tenants.ts"
-import { asText, toBytes } from "../cache/Values.ts"
+import { ttlMsOf, ttlSecondsMax } from "../cache/Ttl.ts"
+import { asText, fromJson, fromNested, toBytes, toExactJson } from "../cache/Values.ts"
 import type { Nested, Value, ValueObject } from "../kernel/index.ts"
 import type { ScriptInfo } from "../scripting/index.ts"
 import { isRunning, type Running, type RunOutcome, type ScriptPort } from "./commands/ScriptPort.ts"
 import { type TenantPort, tenantLimitNames } from "./commands/TenantPort.ts"
 import { failure, json, jsonText, refusal } from "./HttpAnswer.ts"
 import type { Asked, Response, Route } from "./HttpRoute.ts"
-import { jsonOf, storedValue, valueOfJson } from "./JsonValues.ts"
 import { RespError } from "./RespError.ts"
 
 /** What these routes ask; they are there where the server keeps tenants. */
@@ -71,7 +71,7 @@ const postToken: TenantRoute["run"] = (views, asked) =>
 
 const putEnv: TenantRoute["run"] = (views, asked) =>
   withTenant(views, asked, ({ tenants, tenant }) => {
-    const value = valueOfJson(asked.body)
+    const value = fromJson(asked.body)
     if (value instanceof InvalidJson) return refused(400, value.message)
     return saved(asked, tenants.setEnv(tenant.id, asked.params.name as string, value), () => json({ saved: true }))
   })
@@ -111,28 +111,26 @@ const getKey: TenantRoute["run"] = (views, asked) =>
     if (value === undefined) return refused(404, `there is no key '${brief(key)}'`)
     const expiresAtMs = keyspace.peek(toBytes(key))?.expiresAtMs ?? 0
     const deadline = expiresAtMs === 0 ? "null" : String(expiresAtMs)
-    return Effect.succeed(jsonText(`{"key":${JSON.stringify(key)},"value":${jsonOf(value)},"expiresAtMs":${deadline}}`))
+    return Effect.succeed(jsonText(`{"key":${JSON.stringify(key)},"value":${toExactJson(value)},"expiresAtMs":${deadline}}`))
   })
 
 const putKey: TenantRoute["run"] = (views, asked) =>
   withTenant(views, asked, ({ tenant }) => {
     const { keyspace } = tenant
     const { nowMs = Date.now } = views
-    const value = valueOfJson(asked.body)
+    const value = fromJson(asked.body)
     if (value instanceof InvalidJson) return refused(400, value.message)
     const ttl = asked.search.get("ttl")
-    const seconds = ttl === null ? 0 : Number(ttl)
-    if (ttl !== null && !(seconds > 0 && seconds <= ttlSecondsMax)) {
-      return refused(400, `ttl is a number of seconds above 0, up to ${ttlSecondsMax}, not '${brief(ttl)}'`)
+    const ttlMs = ttl === null ? null : ttlMsOf(Number(ttl))
+    if (ttlMs === undefined) {
+      return refused(400, `ttl is a number of seconds above 0, up to ${ttlSecondsMax}, not '${brief(ttl as string)}'`)
     }
-    const expiresAtMs = ttl === null ? 0 : nowMs() + Math.ceil(seconds * 1000)
+    const expiresAtMs = ttlMs === null ? 0 : nowMs() + ttlMs
     const isStored = keyspace.set(toBytes(asked.params.key as string), value, expiresAtMs)
     if (isStored) return done({ stored: true })
     if (keyspace.refusal !== null) return refused(409, `rejected: ${asText(keyspace.refusal)}`)
     return refused(413, `the entry is larger than the ${keyspace.maxBytes} bytes that this tenant may hold in all`)
   })
-
-const ttlSecondsMax = 1e9 // 31 years
 
 const deleteKey: TenantRoute["run"] = (views, asked) =>
   withTenant(views, asked, ({ tenant }) => {
@@ -208,12 +206,12 @@ const runOf = (
   if (typeof entry !== "string") return refused(400, "function is the name of one")
   if (!Array.isArray(args)) return refused(400, "args is a list of values")
   if (seed !== undefined && typeof seed !== "number") return refused(400, "seed is a number")
-  const values = (args as readonly Nested[]).map(storedValue)
+  const values = (args as readonly Nested[]).map(fromNested)
   const call = { source: toBytes(source as string), entry: toBytes(entry), args: values, seed }
   return outcome(
     asked,
     ended(() => run(call)),
-    (value) => jsonText(`{"result":${jsonOf(value)}}`)
+    (value) => jsonText(`{"result":${toExactJson(value)}}`)
   )
 }
 

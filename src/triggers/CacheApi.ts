@@ -4,7 +4,7 @@
  * Nothing here touches the cache itself: reads look at the overlay and then into the keyspace without consequences,
  * everything else is put into the overlay, to be committed or dropped when the run is over (law 6).
  */
-import { lossyText, messageBytes, toBytes, toJson } from "../cache/index.ts"
+import { lossyText, messageBytes, toBytes, toJson, ttlMsOf, ttlSecondsMax } from "../cache/index.ts"
 import {
   byteSize,
   entryBytes,
@@ -313,9 +313,8 @@ const attachmentsOf = (given: LuaValue, nowMs: number): { expiresAtMs: number; m
   const [ttl, cost] = [unboxed(ttlGiven), unboxed(costGiven)]
   const [unknown] = Object.keys(rest)
   if (unknown !== undefined) return `there is no option '${unknown}'; there are ttl, metadata, tags and cost`
-  if (ttl !== null && !(typeof ttl === "number" && ttl > 0 && ttl <= ttlSecondsMax)) {
-    return `ttl is a number of seconds above zero, up to ${ttlSecondsMax}`
-  }
+  const ttlMs = ttl === null ? null : typeof ttl === "number" ? ttlMsOf(ttl) : undefined
+  if (ttlMs === undefined) return `ttl is a number of seconds above zero, up to ${ttlSecondsMax}`
   if (cost !== null && !(typeof cost === "number" && cost >= 0 && cost < Number.POSITIVE_INFINITY)) {
     return "cost is a number of zero or more, and finite"
   }
@@ -324,7 +323,7 @@ const attachmentsOf = (given: LuaValue, nowMs: number): { expiresAtMs: number; m
   if (!(metadata === null || isPlainObject(metadata))) return "metadata is a table with strings as keys"
   const isPlain = metadata === null && tags === null && cost === null
   return {
-    expiresAtMs: ttl === null ? 0 : nowMs + Math.max(1, Math.ceil(ttl * 1000 - ttlSlackMs)),
+    expiresAtMs: ttlMs === null ? 0 : nowMs + ttlMs,
     meta: isPlain
       ? noMeta
       : Object.freeze({
@@ -371,9 +370,6 @@ const changeKeys: ReadonlySet<string> = new Set(["value", "ttl", "metadata", "ta
 /** A value that came out of Lua as the keyspace holds it: bytes that are no text inside a table are bytes outside of it. */
 const stored = (value: LuaValue): Value =>
   value instanceof Uint8Array ? Buffer.from(value).toString("latin1") : (freeze(value as Value) as Value)
-
-const ttlSecondsMax = 1e12 // about 31,700 years; far below where milliseconds cease to be exact
-const ttlSlackMs = 0.001 // 16.1 * 1000 is 16100.000000000002, and meant as 16100
 
 /** Text, or bytes that are no text: both are strings in Lua. */
 const isStringList = (value: unknown): value is ReadonlyArray<string | Uint8Array> =>

@@ -72,9 +72,11 @@ const withEngine = async <A>(
   }
 }
 
-const ended = (run: ReturnType<Script["unsafeRun"]>): void => {
+/** The run, where it has not ended at once: the turn's share of the thread was used up, and it waits for the next one. */
+const begun = (run: ReturnType<Script["unsafeRun"]>): Run | undefined => {
   if (!(run instanceof Run)) throw run
-  if (!run.isEnded || run.error !== null) throw run.error ?? new Error("the run has not ended within one slice")
+  if (run.error !== null) throw run.error
+  return run.isEnded ? undefined : run
 }
 
 const reportCalls = (report: Report, say: Say): Promise<void> =>
@@ -95,13 +97,13 @@ const reportCalls = (report: Report, say: Say): Promise<void> =>
 
     say("an almost empty main: with a kept state, in a new world, beside wasmoon")
     const theirMain = theirs("main")
-    const kept = () => ended(state.unsafeRun("main"))
+    const kept = () => begun(state.unsafeRun("main"))
     report(beside("scripts.run", "wasmoon", await pairsInTurns(kept, () => theirMain(0), sizes)))
     report(
       beside(
         "scripts.run.fresh",
         "kept state",
-        await pairsInTurns(() => ended(script.unsafeRun("main", [], options)), kept, sizes)
+        await pairsInTurns(() => begun(script.unsafeRun("main", [], options)), kept, sizes)
       )
     )
 
@@ -112,7 +114,7 @@ const reportCalls = (report: Report, say: Say): Promise<void> =>
         "scripts.run.argument",
         "wasmoon",
         await pairsInTurns(
-          () => ended(state.unsafeRun("greet", [user])),
+          () => begun(state.unsafeRun("greet", [user])),
           () => theirGreet(user),
           sizes
         )
@@ -123,8 +125,8 @@ const reportCalls = (report: Report, say: Say): Promise<void> =>
     for (const name of ["get", "put", "incr", "put_table", "get_table"]) {
       say(`${name}, ${callsARun} times a run`)
       const ours = await pairsInTurns(
-        () => ended(state.unsafeRun(name, loops)),
-        () => ended(state.unsafeRun("loop", loops)),
+        () => begun(state.unsafeRun(name, loops)),
+        () => begun(state.unsafeRun("loop", loops)),
         runs
       )
       const [theirCall, theirLoop] = [theirs(name), theirs("loop")]
@@ -147,21 +149,32 @@ const reportCalls = (report: Report, say: Say): Promise<void> =>
     engine.global.close()
   })
 
+/** Something to time; it answers the run that it has left to the next turn of the event loop, if any. */
+type Timed = () => unknown
+
 /**
  * Two operations in turn, batch by batch. After each the event loop has its turn, as it has in a program: what runs within
- * one turn is bounded, and more would queue.
+ * one turn is bounded, and more would queue. A batch in which that happened (the machine was busy with something else) is
+ * measured again.
  */
 const pairsInTurns = async (
-  operation: () => void,
-  peer: () => void,
+  operation: Timed,
+  peer: Timed,
   { batchSize, batches }: { readonly batchSize: number; readonly batches: number }
 ): Promise<Paired> => {
-  const time = async (each: () => void): Promise<number> => {
-    const began = process.hrtime.bigint()
-    for (let n = 0; n < batchSize; n++) each()
-    const ns = Number(process.hrtime.bigint() - began) / batchSize
-    await nextTurn()
-    return ns
+  const time = async (each: Timed): Promise<number> => {
+    for (;;) {
+      let left: Run | undefined
+      const began = process.hrtime.bigint()
+      for (let n = 0; n < batchSize && left === undefined; n++) {
+        const answer = each()
+        if (answer instanceof Run) left = answer
+      }
+      const ns = Number(process.hrtime.bigint() - began) / batchSize
+      if (left !== undefined) await end(left)
+      await nextTurn()
+      if (left === undefined) return ns
+    }
   }
   const all: BlockTimes[] = []
   for (let batch = -batches; batch < batches; batch++) {
@@ -171,6 +184,11 @@ const pairsInTurns = async (
   }
   return medians(all)
 }
+
+const end = (run: Run): Promise<void> =>
+  new Promise((resolve) => {
+    run.onEnd = resolve
+  })
 
 const swapped = (peerValue: number, value: number): [number, number] => [value, peerValue]
 

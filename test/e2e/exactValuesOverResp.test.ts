@@ -65,7 +65,7 @@ const ok = (reply: string): string => {
 
 const run = (entry: string, ...args: readonly string[]) => ["SCRIPT.RUN", "tenant_1", "values", entry, ...args]
 
-const valueOf = (json: string): Value => {
+const parsed = (json: string): Value => {
   const value = fromJson(Buffer.from(json, "latin1").toString())
   if (value instanceof Error) throw value
   return value
@@ -73,13 +73,14 @@ const valueOf = (json: string): Value => {
 
 /** What the store has under these keys, as exact JSON; GET has the same to say, but shows a string as it is. */
 const stored = async (keys: readonly string[]): Promise<string[]> => {
-  const replies = (await client.pipeline(keys.flatMap((key) => [run("get", `"${key}"`), ["GET", `tenant_1:${key}`]])))
-    .map(ok)
+  const replies = (
+    await client.pipeline(keys.flatMap((key) => [run("get", `"${key}"`), ["GET", `tenant_1:${key}`]]))
+  ).map(ok)
   return keys.map((key, at) => {
     const [json, shown] = [replies[2 * at] as string, replies[2 * at + 1] as string]
-    const value = valueOf(json)
+    const value = parsed(json)
     // The order of a table's keys is nobody's business, and another one after each way through Lua.
-    const isSame = typeof value === "string" ? shown === value : exactText(valueOf(shown)) === exactText(value)
+    const isSame = typeof value === "string" ? shown === value : exactText(parsed(shown)) === exactText(value)
     if (!isSame) expect([key, shown]).toEqual([key, json])
     return json
   })
@@ -104,7 +105,7 @@ const seedsOf = (first: number, last: number): number[] => Array.from({ length: 
 it(
   "a random value that a script has made is the same in the store, in JSON, in the event of a trigger, and given back",
   () =>
-    forPortions(10_000, async (first, last) => {
+    forPortions(40_000, async (first, last) => {
       ok(await client.send(...run("store", String(first), String(last))))
       const seeds = seedsOf(first, last)
       const jsons = await stored(seeds.map((seed) => `v${seed}`))
@@ -123,8 +124,8 @@ it(
       const jsons = await stored(seedsOf(first, last).map((seed) => `v${seed}`))
       const seen = await stored(seedsOf(first, last).map((seed) => `seen:v${seed}`))
       made.forEach((value, at) => {
-        expect(exactText(valueOf(jsons[at] as string))).toBe(exactText(value))
-        expect(exactText(valueOf(seen[at] as string) as Nested)).toBe(exactText(value ?? "nil"))
+        expect(exactText(parsed(jsons[at] as string))).toBe(exactText(value))
+        expect(exactText(parsed(seen[at] as string) as Nested)).toBe(exactText(value ?? "nil"))
       })
     }),
   propertyTimeoutMs

@@ -60,6 +60,12 @@ export const tag = { nil: 0, false: 1, true: 2, number: 3, integer: 4, string: 5
 /** Light userdata that stand for what Lua has no value of its own for. */
 export const constant = { null: 0, emptyArray: 1 } as const
 
+/**
+ * The light userdata under which the metatable of each table that the prelude has frozen holds what it stands for. No
+ * program ever has it.
+ */
+export const frozenKey = 2
+
 /** Places at the bottom of the main stack. */
 export const place = { functions: 1, events: 2, environments: 3, event: 4, names: 5 } as const
 

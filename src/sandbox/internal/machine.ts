@@ -9,6 +9,7 @@ import {
   bytesStart,
   cell,
   constant,
+  frozenKey,
   hostFunctionsMax,
   lua as luaNumbers,
   place,
@@ -195,6 +196,8 @@ export const makeMachine = (host: MachineHost, parts: MachineParts): Machine => 
     setField(name)
   }
   setField("tables")
+  lua.lua_pushlightuserdata(L, frozenKey)
+  setField("frozen")
   pushFunction(index(shim.mark))
   pushFunction(index(shim.resume))
   pushFunction(index(shim.wrap))

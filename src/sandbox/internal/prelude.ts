@@ -17,14 +17,14 @@ local rawmeta, setmeta = debug.getmetatable, debug.setmetatable
 local error, rawget, rawset, next, type, select, tostring = error, rawget, rawset, next, type, select, tostring
 local load, collectgarbage = load, collectgarbage
 local concat, tointeger, randomseed = table.concat, math.tointeger, math.randomseed
-local frozen, locked = {}, {} -- keys that no program holds
+local frozen, locked = host.frozen, {} -- keys that no program holds
 
 local function refuse(_, name, _, level)
   error("attempt to change a frozen table (field '" .. tostring(name) .. "')", level or 2)
 end
 
 local function freeze(real)
-  return setmeta({}, { __index = real, __newindex = refuse, __metatable = false, [frozen] = true })
+  return setmeta({}, { __index = real, __newindex = refuse, __metatable = false, [frozen] = real })
 end
 
 local function take(from, names)

@@ -261,7 +261,7 @@ local function frozenCopy(value)
   local proxy
   local function step(_, k) return next(real, k) end
   proxy = setmeta({}, {
-    __index = real, __newindex = refuse, __metatable = false, [frozen] = true,
+    __index = real, __newindex = refuse, __metatable = false, [frozen] = real,
     __len = function() return #real end,
     __pairs = function() return step, proxy, nil end
   })

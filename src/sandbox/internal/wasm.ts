@@ -34,6 +34,8 @@ export interface LuaExports {
   readonly lua_touserdata: (L: Pointer, index: number) => Pointer
   readonly lua_tocfunction: (L: Pointer, index: number) => number
   readonly lua_rawlen: (L: Pointer, index: number) => number
+  readonly lua_getmetatable: (L: Pointer, index: number) => number
+  readonly lua_rawgetp: (L: Pointer, index: number, key: Pointer) => number
   readonly lua_next: (L: Pointer, index: number) => number
   readonly lua_pushnil: (L: Pointer) => void
   readonly lua_pushlightuserdata: (L: Pointer, to: Pointer) => void

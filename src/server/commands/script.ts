@@ -7,14 +7,13 @@
 import { InvalidJson } from "../../cache/CacheError.ts"
 import { parseNumber } from "../../cache/Int64.ts"
 import type { Tenant } from "../../cache/Tenants.ts"
-import { toBytes, toText } from "../../cache/Values.ts"
+import { fromJson, toBytes, toExactJson, toText } from "../../cache/Values.ts"
 import type { Value } from "../../kernel/index.ts"
 import type { ScriptInfo } from "../../scripting/index.ts"
 import type { Client } from "../Client.ts"
 import type { CommandFamily, Handler } from "../Command.ts"
 import { answered, refusalOf } from "../EngineError.ts"
 import { type Fields, writeFields } from "../Fields.ts"
-import { jsonOf, valueOfJson } from "../JsonValues.ts"
 import { RespError } from "../RespError.ts"
 import { workPerLook } from "../Turns.ts"
 import { isRunning, type Running, type RunOutcome, type ScriptPort } from "./ScriptPort.ts"
@@ -52,7 +51,7 @@ const run = (
   const values: Value[] = []
   for (let at = firstJson; at < args.length; at++) {
     const text = toText(args[at] as string)
-    const value = text === undefined ? undefined : valueOfJson(text)
+    const value = text === undefined ? undefined : fromJson(text)
     const number = at - firstJson + 1
     if (value === undefined) return client.fail(RespError.notText(`argument ${number}`))
     if (value instanceof InvalidJson) return client.fail(RespError.notJson(number, value.message))
@@ -65,7 +64,7 @@ const run = (
 
 const answerRun = (client: Client, { value, error }: RunOutcome): void => {
   if (value === undefined) client.fail(refusalOf(client, error))
-  else client.reply.bulk(toBytes(jsonOf(value)))
+  else client.reply.bulk(toBytes(toExactJson(value)))
 }
 
 const firstJson = 4

@@ -6,12 +6,11 @@
  */
 import { InvalidJson } from "../../cache/CacheError.ts"
 import type { Tenant, TenantLimits } from "../../cache/Tenants.ts"
-import { lossyText, toBytes, toText } from "../../cache/Values.ts"
+import { fromJson, lossyText, toBytes, toText } from "../../cache/Values.ts"
 import type { Client } from "../Client.ts"
 import type { CommandFamily, Handler } from "../Command.ts"
 import { answered } from "../EngineError.ts"
 import { type Fields, writeFields } from "../Fields.ts"
-import { valueOfJson } from "../JsonValues.ts"
 import { RespError } from "../RespError.ts"
 import { RespWriter } from "../RespWriter.ts"
 import { workPerLook } from "../Turns.ts"
@@ -188,7 +187,7 @@ const tenantEnv: Handler = (client, args) => {
     )
   }
   const text = toText(args[5] as string)
-  const value = text === undefined ? undefined : valueOfJson(text)
+  const value = text === undefined ? undefined : fromJson(text)
   if (value === undefined) return client.fail(RespError.notJson(5, "it is not UTF-8"))
   if (value instanceof InvalidJson) return client.fail(RespError.notJson(5, value.message))
   return answered(

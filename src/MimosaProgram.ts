@@ -1,0 +1,61 @@
+/**
+ * One start of a Mimosa, for callers of promises: everything waits for the start, rejects with plain errors, and is
+ * waited for by the close.
+ */
+import { Cause, type Context, Effect, Exit, ManagedRuntime } from "effect"
+import { layer, type Services, type StartError } from "./App.ts"
+import type { Settings } from "./Settings.ts"
+
+export class MimosaProgram {
+  private readonly runtime: ManagedRuntime.ManagedRuntime<Services, StartError>
+  private started: Context.Context<Services> | null = null
+  private closing: Promise<void> | null = null
+  /** Calls that have no answer yet: `close` waits for theirs. */
+  private readonly calls = new Set<Promise<unknown>>()
+
+  /** Is fulfilled when everything runs; rejected with what kept it from starting. */
+  readonly ready: Promise<void>
+
+  constructor(settings: Settings) {
+    this.runtime = ManagedRuntime.make(layer(settings))
+    this.ready = this.settle(Effect.context<Services>()).then((services) => {
+      this.started = services
+    })
+    this.ready.catch(() => {}) // whoever waits for a method is told; an unused instance is no unhandled rejection
+  }
+
+  /** Runs an effect behind the start and all that was asked for before it. */
+  async run<A, E>(effect: Effect.Effect<A, E, Services>): Promise<A> {
+    if (this.closing !== null) throw isClosed()
+    // Waiting for `ready`, and not for the runtime, keeps the calls that were made before it in their order.
+    const call = this.started === null ? this.ready.then(() => this.settle(effect)) : this.settle(effect)
+    this.calls.add(call)
+    try {
+      return await call
+    } finally {
+      this.calls.delete(call)
+    }
+  }
+
+  /** The services at once. Throws before the start is over and after the close. */
+  open(): Context.Context<Services> {
+    if (this.closing !== null) throw isClosed()
+    if (this.started === null) throw new Error("the cache has not started: await cache.ready first")
+    return this.started
+  }
+
+  /** Stops everything, once the start is over and what was asked for before is done. */
+  close(): Promise<void> {
+    this.closing ??= Promise.allSettled([this.ready, ...this.calls]).then(() => this.runtime.dispose())
+    return this.closing
+  }
+
+  /** Rejects with the error itself, not with a wrapper of Effect's. */
+  private async settle<A, E>(effect: Effect.Effect<A, E, Services>): Promise<A> {
+    const exit = await this.runtime.runPromiseExit(effect)
+    if (Exit.isSuccess(exit)) return exit.value
+    throw Cause.squash(exit.cause)
+  }
+}
+
+const isClosed = () => new Error("the cache is closed; make a new one")
