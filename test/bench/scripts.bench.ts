@@ -192,7 +192,7 @@ const end = (run: Run): Promise<void> =>
 
 const swapped = (peerValue: number, value: number): [number, number] => [value, peerValue]
 
-const sizes = { batchSize: 150, batches: 150 }
+const sizes = { batchSize: 25, batches: 400 } // a batch of new worlds takes a third of what a turn has for scripts
 const runs = { batchSize: 2, batches: 200 }
 
 // ---- five thousand that wait
