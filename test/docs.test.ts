@@ -1,6 +1,6 @@
 /**
  * The pages of docs/ and the README against the code: every error that a client can meet is on its page, snippets compile and print
- * what stands below them, the README's session goes as it says, and as many behaviours are ported from OTP as the page of
+ * what stands below them, consoles go as they say, and as many behaviours are ported from OTP as the page of
  * differences counts.
  */
 import { spawn } from "node:child_process"
@@ -34,6 +34,8 @@ import { running } from "./scripting/hostModules.ts"
 import { endWithUs, path as pathOf } from "./servers/Binary.ts"
 import { describeWith } from "./servers/describeWith.ts"
 import { complaints, printedBy, programOf } from "./support/Snippets.ts"
+
+const timeoutMs = 60_000 // of what compiles a page, or starts a server
 
 const page = readFileSync(new URL("../docs/errors.md", import.meta.url), "utf8").replaceAll("\\|", "|")
 
@@ -133,7 +135,7 @@ describe("README.md", () => {
       it.each([
         ["## A first session", "## The library"],
         ["## Tenants", "## What is promised"]
-      ])("goes as it says from %s to %s", async (from, to) => {
+      ])("goes as it says from %s to %s", { timeout: timeoutMs }, async (from, to) => {
         await goesAsItSays(readme.slice(readme.indexOf(`\n${from}`), readme.indexOf(`\n${to}`)))
       })
     })
@@ -312,7 +314,9 @@ describe("docs/features/scripting.md", () => {
     for (const [name, spelling] of said) expect([name, spellings[name]]).toEqual([name, spelling])
   })
 
-  it("has a program that the compiler accepts, and that prints what stands below it", { timeout: 60_000 }, async () => {
+  it("has a program that the compiler accepts, and that prints what stands below it", {
+    timeout: timeoutMs
+  }, async () => {
     expect(await complaints(page)).toBe("")
     const { did, said } = await printedBy(page)
     expect(did).toEqual(said)
@@ -320,7 +324,7 @@ describe("docs/features/scripting.md", () => {
 
   describeBuilt("with a server", () => {
     describeWith(["redis-cli", "curl"])("and its clients", () => {
-      it("goes as it says", async () => {
+      it("goes as it says", { timeout: timeoutMs }, async () => {
         await goesAsItSays(text)
       })
     })

@@ -80,6 +80,19 @@ const printed: Readonly<Record<string, readonly (string | RegExp)[]>> = {
     "shadow:   1 message on 3 writes",
     "promoted: 5 are left, and nobody is told again",
     "rollback: version 1 of 2"
+  ],
+  "08-tenant-scripts": [
+    "compiled: main, report",
+    "acme:    Hello ada, visit 1, ticket 1",
+    "acme:    a regular, visits:ada",
+    "acme:    Hello ada, visit 2, ticket 2",
+    "globex:  ¡Hola! ada, visit 1, ticket 3",
+    "globex:  ¡Hola! joe, visit 1, ticket 4",
+    "visits:ada of acme, globex and nobody: [ 2, 1, undefined ]",
+    "visits:joe of acme, globex and nobody: [ undefined, 1, undefined ]",
+    "stopped:  line 10, computing for 20 ms",
+    "logged:   visits.lua:10: stopped after 20 ms of computing, its limit (computeMs)",
+    "acme:    Hello ada, visit 3, ticket 5"
   ]
 }
 

@@ -14,9 +14,20 @@ type EffectError<A> = A extends Effect.Effect<infer _Value, infer E> ? E : never
 
 type StartErrorOf<L> = L extends Layer.Layer<infer _Services, infer E> ? E : never
 
+/** The errors that a function returns in the place of what was asked for, without an effect. */
+type RefusalOf<Answer> = Extract<Answer, { readonly _tag: string }>
+
 type Tag =
   | ErrorOf<effects.CacheService>["_tag"]
   | ErrorOf<effects.TriggersService>["_tag"]
+  | ErrorOf<effects.TenantsService>["_tag"]
+  | ErrorOf<effects.ScriptEngineService>["_tag"]
+  | ErrorOf<effects.Script>["_tag"]
+  | ErrorOf<effects.ScriptState>["_tag"]
+  | ErrorOf<effects.ScriptsService>["_tag"]
+  | RefusalOf<ReturnType<typeof effects.fromJson>>["_tag"]
+  | RefusalOf<ReturnType<typeof effects.decodeValue>>["_tag"]
+  | RefusalOf<ReturnType<typeof effects.toValue>>["_tag"]
   | StartErrorOf<ReturnType<typeof effects.Mimosa.layer>>["_tag"]
 
 /** Where each is imported from. The compiler refuses this table when one is missing, or is no longer in any type. */
@@ -40,11 +51,45 @@ const doorOf: Record<Tag, "." | "./actor"> = {
   FileVersionUnknown: ".",
   StorageIo: ".",
   EgressAllowInvalid: ".",
+  HttpAllowInvalid: ".",
+  InvalidJson: ".",
+  InvalidBytes: ".",
+  InvalidTenant: ".",
+  TenantExists: ".",
+  TenantNotFound: ".",
+  PrefixTaken: ".",
+  TooManyTenants: ".",
+  TenantsNotSaved: ".",
+  ScriptSyntaxError: ".",
+  ScriptRuntimeError: ".",
+  ScriptTimeout: ".",
+  ScriptOutOfMemory: ".",
+  ScriptKilled: ".",
+  ScriptQuotaExceeded: ".",
+  ScriptInterrupted: ".",
+  FunctionNotFound: ".",
+  InvalidArgument: ".",
+  ScriptNotFound: ".",
+  InvalidScriptName: ".",
+  TooManyScripts: ".",
+  ScriptsNotSaved: ".",
   StartFailed: "./actor",
   StartIgnored: "./actor",
   StartTimeout: "./actor",
   AlreadyStarted: "./actor"
 }
+
+/** What stands for values, by name, in both. */
+const values: readonly string[] = [
+  "decodeValue",
+  "encodeValue",
+  "fromJson",
+  "fromValue",
+  "tenantLimitsDefault",
+  "toExactJson",
+  "toFloat",
+  "toValue"
+]
 
 const errorsIn = (door: object): string[] =>
   Object.entries(door)
@@ -61,15 +106,17 @@ describe("mimosa-cache", () => {
     )
   })
 
-  it("shows services, their errors and the channels' bus, and nothing of what they are made of", () => {
+  it("shows services, their errors, the channels' bus and what values are, and nothing of what they are made of", () => {
     const others = Object.keys(effects).filter((name) => !errorsIn(effects).includes(name))
-    expect(others.sort()).toEqual(["Bus", "Cache", "EventBus", "Mimosa", "Triggers"])
+    const services = ["Bus", "Cache", "EventBus", "Mimosa", "ScriptEngine", "Scripts", "Tenants", "Triggers"]
+    expect(others.sort()).toEqual([...services, ...values].sort())
   })
 })
 
 describe("mimosa-cache/promise", () => {
-  it("shows the same errors beside its class", () => {
-    expect(Object.keys(promises).sort()).toEqual([...errorsIn(effects), "Mimosa"].sort())
-    expect(promises).toMatchObject(Object.fromEntries(Object.entries(effects).filter(([name]) => name in doorOf)))
+  it("shows the same errors and values beside its class", () => {
+    expect(Object.keys(promises).sort()).toEqual([...errorsIn(effects), ...values, "Mimosa"].sort())
+    const same = Object.entries(effects).filter(([name]) => name in doorOf || values.includes(name))
+    expect(promises).toMatchObject(Object.fromEntries(same))
   })
 })

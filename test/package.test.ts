@@ -120,6 +120,60 @@ describeBuilt(`the packed package${why}`, () => {
       await expect(node("whole.js")).rejects.toMatchObject({ stderr: expect.stringMatching(/ERR_MODULE_NOT_FOUND/) })
     })
   })
+
+  describe("in a project that has what the package asks for, and no more", () => {
+    let project: string
+
+    beforeAll(async () => {
+      project = join(folder, "whole")
+      const modules = join(project, "node_modules")
+      await mkdir(join(modules, "mimosa-cache"), { recursive: true })
+      await run("tar", ["-xzf", tarball, "-C", join(modules, "mimosa-cache"), "--strip-components=1"])
+      const manifest = JSON.parse(await readFile(join(root, "package.json"), "utf8"))
+      const asked = Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies })
+      for (const name of [...asked, "@types/node"]) {
+        await mkdir(join(modules, name, ".."), { recursive: true })
+        await symlink(join(root, "node_modules", name), join(modules, name), "junction")
+      }
+      await writeFile(join(project, "package.json"), JSON.stringify({ name: "whole", type: "module" }))
+      const options = { ...compilerOptions, noUncheckedIndexedAccess: true }
+      await writeFile(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions: options, include: ["*.ts"] }))
+      await writeFile(join(project, "effects.ts"), effectsProgram)
+      await writeFile(join(project, "promises.ts"), promisesProgram)
+    })
+
+    const node = async (file: string): Promise<string[]> => {
+      const { stdout, stderr } = await run(process.execPath, [join(project, file)], { cwd: project })
+      expect(stderr).toBe("")
+      return stdout.trimEnd().split("\n")
+    }
+
+    it("type-checks strictly against mimosa-cache and mimosa-cache/promise, their declarations included", async () => {
+      const tsc = [join(root, "node_modules/typescript/bin/tsc"), "-p", project]
+      const problems = await run(process.execPath, tsc, { cwd: project }).then(
+        () => "none",
+        (error) => error.stdout
+      )
+      expect(problems).toBe("none")
+    })
+
+    it("runs scripts of tenants with plain node, as effects", async () => {
+      expect(await node("out/effects.js")).toEqual([
+        "acme:user_count = 2",
+        '[1.0,{"$map":[[1,"é"]]}] in 16 bytes and back',
+        "refused: ScriptTimeout at line 2",
+        "kept: 7, and the trigger heard of it: kept"
+      ])
+    })
+
+    it("runs scripts of tenants with plain node, as promises", async () => {
+      expect(await node("out/promises.js")).toEqual([
+        "acme has 2, globex has 1",
+        "ended: its signal was aborted",
+        "refused: TenantExists"
+      ])
+    })
+  })
 })
 
 describe("the lockfile", () => {
@@ -183,4 +237,89 @@ console.log(\`an hour at once: \${simulation.nowMs} ms\`)
 
 // @ts-expect-error: the counter takes no such cast
 export const wrong = (counter: CounterRef) => GenServer.cast(counter, "reset")
+`
+
+const effectsProgram = `
+import { Effect, type Layer } from "effect"
+import {
+  Bus, Cache, type CacheService, decodeValue, encodeValue, fromJson, type InvalidTenant, Mimosa, type Output, type RunError,
+  type Script, ScriptEngine, Scripts, type ScriptSyntaxError, type Tenant, Tenants, toExactJson, toFloat, toValue, Triggers,
+  type TriggersOfKeyspace
+} from "mimosa-cache"
+
+const source = "function main() return cache.incr('user_count') end\\nfunction loop() while true do end end"
+
+// The types are as narrow as they can be: whoever handles these errors has handled all of them.
+const compiled: Effect.Effect<Script, ScriptSyntaxError, ScriptEngine> = Effect.flatMap(ScriptEngine, (engine) =>
+  engine.compile(source, { name: "count.lua" })
+)
+const counted = (script: Script): Effect.Effect<Output, RunError> => script.runMain([], { cachePrefix: "acme" })
+export const layer: Layer.Layer<Mimosa.Services, Mimosa.StartError> = Mimosa.layer({ tenants: { tenantsMax: 10 } })
+// @ts-expect-error: there is no such setting
+export const misspelt = Mimosa.layer({ tenant: {} })
+// @ts-expect-error: a script is given plain data
+export const noData = (script: Script) => script.runMain([new Date()])
+// @ts-expect-error: and no limit that there is not
+export const noLimit = (script: Script) => script.runMain([], { limits: { seconds: 1 } })
+export const invalid = (error: RunError): error is InvalidTenant => error._tag === "InvalidTenant"
+
+const program = Effect.gen(function* () {
+  const tenants = yield* Tenants
+  const script = yield* compiled
+  yield* counted(script)
+  const tenant: Tenant | undefined = tenants.list()[0]
+  if (tenant === undefined) throw new Error("the run made none")
+  const cache: CacheService = (yield* Cache).of(tenant)
+  yield* counted(script)
+  console.log(tenant.displayed("user_count"), "=", cache.unsafeGet("user_count"))
+
+  const value = toValue([toFloat(1), new Map([[1, "é"]])])
+  if (value instanceof Error) throw value
+  const bytes = encodeValue(value)
+  const again = decodeValue(bytes)
+  if (again instanceof Error) throw again
+  console.log(toExactJson(again), "in", bytes.length, "bytes and back")
+
+  const error = yield* Effect.flip(script.run("loop", [], { cachePrefix: "acme", limits: { computeMs: 1 } }))
+  console.log("refused:", error._tag, "at line", "line" in error ? error.line : "none")
+
+  const triggers: TriggersOfKeyspace = (yield* Triggers).of(tenant)
+  const heard: string[] = []
+  ;(yield* Bus).subscribe("acme:x", { onMessage: (_channel, payload) => void heard.push(payload) })
+  yield* triggers.set({ name: "t", pattern: "kept", events: ["ON_WRITE"], source: "cache.emit('x', event.key)" })
+  const scripts = yield* Scripts
+  const argument = fromJson("7")
+  if (argument instanceof Error) throw argument
+  yield* scripts.set("acme", "keep", "function main(x) cache.put('kept', x) return x end")
+  console.log("kept:", (yield* scripts.run("acme", "keep", "main", [argument])) + ", and the trigger heard of it:", heard[0])
+})
+
+await program.pipe(Effect.provide(layer), Effect.runPromise)
+`
+
+const promisesProgram = `
+import { Mimosa, type MimosaKeyspace, type MimosaScript, type Output, ScriptInterrupted, TenantExists } from "mimosa-cache/promise"
+
+const mimosa = new Mimosa({ scripts: { machinesMax: 2, limits: { computeMs: 20 } } })
+const script: MimosaScript = await mimosa.scripts.compile(
+  "function main() return cache.incr('user_count') end\\nfunction wait() return later() end"
+)
+const [acme, globex] = [await mimosa.tenants.create({ id: "acme" }), await mimosa.tenants.open("globex")]
+for (const { prefix } of [acme, globex, acme]) await script.runMain([], { cachePrefix: prefix })
+const count = (cache: MimosaKeyspace): Promise<Output | undefined> => cache.get("user_count")
+console.log("acme has", (await count(acme)) + ", globex has", await count(globex))
+
+const controller = new AbortController()
+const later = () => new Promise<number>(() => controller.abort())
+const ended: unknown = await script.run("wait", [], { functions: { later }, signal: controller.signal }).catch((error) => error)
+if (ended instanceof ScriptInterrupted) console.log("ended:", ended.reason)
+
+const refused: unknown = await mimosa.tenants.create({ id: "acme" }).catch((error) => error)
+if (refused instanceof TenantExists) console.log("refused:", refused._tag)
+await mimosa.close()
+
+// @ts-expect-error: what a script is given is plain data
+export const noData = () => script.run("main", [() => 1])
+// @ts-expect-error: a tenant is made with an id
+export const nobody = () => mimosa.tenants.create({ prefix: "x" })
 `

@@ -9,14 +9,29 @@ import {
   EgressAllowInvalid,
   EntryTooLarge,
   FileCorrupt,
+  FunctionNotFound,
   HistoryOff,
+  HttpAllowInvalid,
+  InvalidArgument,
+  InvalidScriptName,
+  InvalidTenant,
   InvalidTrigger,
   InvalidTtl,
   InvalidValue,
   Mimosa,
+  type MimosaKeyspace,
   NoShadow,
+  PrefixTaken,
   Rejected,
+  ScriptInterrupted,
+  ScriptNotFound,
+  ScriptQuotaExceeded,
+  ScriptRuntimeError,
+  ScriptSyntaxError,
+  ScriptTimeout,
   type Settings,
+  TenantExists,
+  TenantNotFound,
   TriggerNotFound,
   TriggerSyntaxError,
   VersionNotFound
@@ -38,10 +53,18 @@ const temporaryDirectory = () => fs.mkdtemp(join(tmpdir(), "mimosa-test-"))
 
 const hello = { name: "hello", pattern: "*", events: ["ON_WRITE"], source: 'cache.emit("x", event.key)' } as const
 
+const counting = `
+n = 0
+function main() n = n + 1 return n end
+function echo(x) return x end
+count = function() return main() end
+`
+
 /** The methods that the class shows. */
 const methods = (() => {
-  const internal = ["constructor", "ask", "open", "run", "settle"]
-  return Object.getOwnPropertyNames(Mimosa.prototype).filter((name) => !internal.includes(name))
+  const internal = ["constructor", "ask", "use", "open", "ofOwner"]
+  const shared: object = Object.getPrototypeOf(Mimosa.prototype)
+  return [Mimosa.prototype, shared].flatMap(Object.getOwnPropertyNames).filter((name) => !internal.includes(name))
 })()
 
 /** What the promise is rejected with. */
@@ -105,14 +128,15 @@ describe("a cache", () => {
       .join("\n")
     const named = [...table.matchAll(/`(\w+)(?=[(`])/g)].map(([, name]) => name as string)
     expect(methods.filter((name) => !named.includes(name))).toEqual([])
-    expect(named.filter((name) => ![...methods, "ready"].includes(name))).toEqual([])
+    const others = ["ready", "scripts", "compile", "tenants", "create", "open", "list", "byToken"]
+    expect(named.filter((name) => ![...methods, ...others].includes(name))).toEqual([])
   })
 
   it("shows its processes", async () => {
     const tree = await open().processes()
     expect([tree?.name, tree?.children.map(({ name }) => name)]).toEqual([
       "mimosa",
-      ["journal", "scheduler", "sandbox", "webhooks"]
+      ["journal", "scheduler", "sandbox", "webhooks", "scripts", "script checker"]
     ])
   })
 })
@@ -316,6 +340,229 @@ describe("triggers", () => {
   })
 })
 
+describe("scripts", () => {
+  it("are compiled once, and each run begins anew", async () => {
+    const script = await open().scripts.compile(counting, { name: "counting" })
+    expect([script.name, script.functions, script.bytes > 0]).toEqual(["counting", ["main", "echo", "count"], true])
+    expect([await script.runMain(), await script.runMain()]).toEqual([1, 1])
+    expect(await script.run("echo", [{ é: [1n, true, "ü"] }])).toEqual({ é: [1, true, "ü"] })
+    expect(await script.run("echo")).toBe(null)
+  })
+
+  it("keep what they have in a state, until it is closed", async () => {
+    const cache = open()
+    const state = await (await cache.scripts.compile(counting)).createState()
+    expect([await state.runMain(), await state.run("count"), await state.runMain()]).toEqual([1, 2, 3])
+    expect((await cache.scripts.stats()).states).toBe(1)
+    await state.close()
+    expect((await cache.scripts.stats()).states).toBe(0)
+    expect(await rejection(state.runMain())).toBeInstanceOf(ScriptInterrupted)
+  })
+
+  it("are given values and functions of the program, which may answer later", async () => {
+    const script = await open().scripts.compile(
+      "function main(n) return greeting .. add(n, 1) .. later() .. #bytes end"
+    )
+    const functions = { add: (a: unknown, b: unknown) => Number(a) + Number(b), later: async () => "!" }
+    expect(await script.runMain([41], { env: { greeting: "é", bytes: Uint8Array.of(255) }, functions })).toBe("é42!1")
+  })
+
+  it("have the cache of the tenant with the prefix, which the program looks into under bare keys", async () => {
+    const cache = open()
+    const script = await cache.scripts.compile("function main() return cache.incr('user_count') end")
+    for (const cachePrefix of ["tenant_123", "tenant_123", "tenant_456"]) await script.runMain([], { cachePrefix })
+    const [one, two] = [await cache.tenants.open("tenant_123"), await cache.tenants.open("tenant_456")]
+    expect([await one.get("user_count"), await two.get("user_count")]).toEqual([2, 1])
+    expect([await cache.get("user_count"), await cache.get("tenant_123:user_count")]).toEqual([undefined, undefined])
+    expect(await rejection(script.runMain())).toBeInstanceOf(ScriptRuntimeError)
+  })
+
+  it("reject with the engine's errors themselves", async () => {
+    const cache = open()
+    const syntax = await rejection(cache.scripts.compile("function main(", { name: "broken" }))
+    expect(syntax).toBeInstanceOf(ScriptSyntaxError)
+    expect(syntax).toMatchObject({ script: "broken", line: 1 })
+    const script = await cache.scripts.compile("function main() error('no') end\nfunction loop() while true do end end")
+    const errors = await Promise.all([
+      rejection(script.runMain()),
+      rejection(script.run("loop", [], { limits: { computeMs: 1 } })),
+      rejection(script.run("none")),
+      rejection(script.runMain([new Date() as never])),
+      rejection(script.runMain([], { cachePrefix: "" }))
+    ])
+    expect(errors[0]).toBeInstanceOf(ScriptRuntimeError)
+    expect(errors[0]).toMatchObject({ line: 1, reason: "no", traceback: expect.stringContaining("script:1:") })
+    expect(errors[1]).toBeInstanceOf(ScriptTimeout)
+    expect(errors[1]).toMatchObject({ line: 2, kind: "computing", limitMs: 1 })
+    expect(errors[2]).toBeInstanceOf(FunctionNotFound)
+    expect(errors[3]).toBeInstanceOf(InvalidArgument)
+    expect(errors[4]).toBeInstanceOf(InvalidTenant)
+  })
+
+  it("end by an AbortSignal: before they have begun, and while they wait", async () => {
+    const script = await open().scripts.compile("function main() return later() end")
+    const isAborted = rejection(script.runMain([], { functions: { later: () => 1 }, signal: AbortSignal.abort() }))
+    expect(await isAborted).toBeInstanceOf(ScriptInterrupted)
+    const controller = new AbortController()
+    const later = () => {
+      controller.abort()
+      return new Promise<never>(() => {})
+    }
+    const run = script.runMain([], { functions: { later }, signal: controller.signal })
+    expect(await rejection(run)).toMatchObject({ _tag: "ScriptInterrupted", reason: "its signal was aborted" })
+  })
+})
+
+describe("tenants", () => {
+  it("are made, found by id, prefix and token, listed and removed", async () => {
+    const cache = open()
+    const made = await cache.tenants.create({ id: "acme", prefix: "tenant_123", limits: { maxEntries: 10 } })
+    expect([made.id, made.prefix, made.limits.maxEntries, made.isOpen]).toEqual(["acme", "tenant_123", 10, true])
+    await cache.tenants.open("other")
+    expect((await cache.tenants.list()).map(({ id }) => id)).toEqual(["acme", "other"])
+    expect([(await cache.tenants.get("acme"))?.prefix, await cache.tenants.get("none")]).toEqual([
+      "tenant_123",
+      undefined
+    ])
+    const token = await made.issueToken()
+    expect([(await cache.tenants.byToken(token))?.id, await cache.tenants.byToken("mt_acme_x")]).toEqual([
+      "acme",
+      undefined
+    ])
+    const found = await cache.tenants.open("tenant_123")
+    expect([await found.remove(), await made.remove(), made.isOpen]).toEqual([true, false, false])
+    expect(await cache.tenants.get("acme")).toBe(undefined)
+  })
+
+  it("refuse what cannot be, by the tagged errors themselves", async () => {
+    const { tenants } = open()
+    const made = await tenants.create({ id: "a" })
+    expect(await rejection(tenants.create({ id: "a" }))).toBeInstanceOf(TenantExists)
+    expect(await rejection(tenants.create({ id: "b", prefix: "a:b" }))).toBeInstanceOf(PrefixTaken)
+    expect(await rejection(tenants.create({ id: "" }))).toBeInstanceOf(InvalidTenant)
+    expect(await rejection(tenants.open(""))).toBeInstanceOf(InvalidTenant)
+    expect(await rejection(made.setLimits({ maxEntries: 0 }))).toBeInstanceOf(InvalidTenant)
+    expect(await rejection(made.setEnv("no name", 1))).toBeInstanceOf(InvalidTenant)
+    expect(await rejection(made.setEnv("name", new Date() as never))).toBeInstanceOf(InvalidValue)
+  })
+
+  it("are caches of their own: entries, doors, triggers, logs and channels", async () => {
+    const cache = open()
+    const [one, two] = [await cache.tenants.create({ id: "one" }), await cache.tenants.create({ id: "two" })]
+    const heard: string[] = []
+    const places: ReadonlyArray<readonly [string, MimosaKeyspace]> = [
+      ["main", cache],
+      ["one", one],
+      ["two", two]
+    ]
+    for (const [name, place] of places) place.on("x", (payload, channel) => heard.push(`${name} ${channel} ${payload}`))
+    await one.trigger({ ...hello, source: 'print(event.value) cache.emit("x", event.key)' })
+    for (const [name, place] of places) await place.set("clé", name)
+    expect(heard).toEqual(["one x clé"])
+    expect(places.map(([, place]) => [place.unsafeGet("clé"), place.peek("clé")?.key])).toEqual([
+      ["main", "clé"],
+      ["one", "clé"],
+      ["two", "clé"]
+    ])
+    expect([(await one.triggers()).length, await two.triggers(), await cache.triggers()]).toEqual([1, [], []])
+    expect(await one.logs("default")).toMatchObject([{ message: "one", key: "clé" }])
+    expect([await two.del("clé"), await two.has("clé"), await one.has("clé")]).toEqual([true, false, true])
+    expect([(await one.stats()).writes, (await one.clear()) + (await two.clear())]).toEqual([1, 1])
+  })
+
+  it("have limits and an environment that hold for the next run", async () => {
+    const cache = open()
+    const tenant = await cache.tenants.create({ id: "t" })
+    const script = await cache.scripts.compile("function main() return api_token end")
+    const run = () => script.runMain([], { cachePrefix: "t" })
+    await tenant.setEnv("api_token", "é")
+    expect([tenant.env, await run()]).toEqual([{ api_token: "é" }, "é"])
+    await tenant.setEnv("api_token", undefined)
+    expect([tenant.env, await run()]).toEqual([{}, null])
+    await tenant.setLimits({ runsMax: 0 })
+    expect(tenant.limits).toMatchObject({ runsMax: 0, maxEntries: 50_000 })
+    expect(await rejection(run())).toBeInstanceOf(ScriptQuotaExceeded)
+  })
+
+  it("keep scripts under names, run them, and log what they say", async () => {
+    const cache = open()
+    const { scripts } = await cache.tenants.create({ id: "t" })
+    const source = "-- é\nfunction main(x) print('ü', x) return cache.incr('n', 2) end"
+    expect(await scripts.set("count", source)).toMatchObject({ name: "count", version: 1, functions: ["main"] })
+    expect([await scripts.run("count", "main", ["ö"]), await scripts.run("count", "main")]).toEqual([2, 4])
+    expect((await scripts.list()).map(({ name }) => name)).toEqual(["count"])
+    expect([(await scripts.info("count"))?.source, await scripts.info("none")]).toEqual([source, undefined])
+    expect(await scripts.log({ count: 2 })).toMatchObject([
+      { number: 1, kind: "print", text: "ü\tö" },
+      { number: 2, kind: "print", text: "ü\tnil" }
+    ])
+    expect(await scripts.usage()).toMatchObject({ scripts: 1, runs: 0, outcomes: { ok: 2 } })
+    expect(await rejection(scripts.set(".no", source))).toBeInstanceOf(InvalidScriptName)
+    expect(await rejection(scripts.set("no", "return ("))).toBeInstanceOf(ScriptSyntaxError)
+    expect(await rejection(scripts.run("none", "main"))).toBeInstanceOf(ScriptNotFound)
+    expect(await rejection(scripts.run("count", "main", [new Date() as never]))).toMatchObject({
+      _tag: "InvalidArgument",
+      path: "argument 1"
+    })
+    expect([await scripts.remove("count"), await scripts.remove("count")]).toEqual([true, false])
+  })
+
+  it("come back with the data directory, with their scripts, triggers and environment", async () => {
+    const dataDir = await temporaryDirectory()
+    const first = open({ dataDir })
+    const tenant = await first.tenants.create({ id: "t", limits: { maxEntries: 7 } })
+    await tenant.setEnv("greeting", "é")
+    await tenant.scripts.set("greet", "function main() return greeting .. 'ü' end")
+    await tenant.trigger(hello)
+    await first.tenants.open("passing-by")
+    await first.close()
+    const second = open({ dataDir })
+    expect((await second.tenants.list()).map(({ id }) => id)).toEqual(["t"])
+    const again = await second.tenants.open("t")
+    expect([again.limits.maxEntries, await again.scripts.run("greet", "main")]).toEqual([7, "éü"])
+    expect((await again.triggers()).map(({ name }) => name)).toEqual(["hello"])
+    expect(await again.remove()).toBe(true)
+    await second.close()
+    const third = open({ dataDir })
+    expect(await third.tenants.list()).toEqual([])
+    await third.close()
+    await fs.rm(dataDir, { recursive: true })
+  })
+
+  it("once removed refuse everything, hear nothing of whoever comes after, and cannot take that one along", async () => {
+    const cache = open()
+    const old = await cache.tenants.create({ id: "t" })
+    const script = await cache.scripts.compile(counting)
+    const state = await script.createState({ cachePrefix: "t" })
+    await old.set("k", 1)
+    const heard: string[] = []
+    old.on("x", (payload) => heard.push(payload))
+    await old.remove()
+    const next = await cache.tenants.create({ id: "t" })
+    await next.trigger(hello)
+    await next.set("k", 2)
+    const calls = [
+      old.get("k"),
+      old.set("k", 3),
+      old.clear(),
+      old.trigger(hello),
+      old.triggers(),
+      old.setLimits({}),
+      old.setEnv("a", 1),
+      old.issueToken(),
+      old.scripts.set("s", "function main() end"),
+      old.scripts.run("s", "main"),
+      old.scripts.list(),
+      old.scripts.usage()
+    ]
+    for (const error of await Promise.all(calls.map(rejection))) expect(error).toBeInstanceOf(TenantNotFound)
+    expect(() => old.unsafeGet("k")).toThrow(TenantNotFound)
+    expect(() => old.peek("k")).toThrow(TenantNotFound)
+    expect([await old.remove(), heard, next.isOpen, await next.get("k")]).toEqual([false, [], true, 2])
+    expect(await rejection(state.runMain())).toBeInstanceOf(ScriptInterrupted)
+  })
+})
+
 describe("before the start is over", () => {
   it("every method waits for it, and they run in the order of the calls", async () => {
     const dataDir = await temporaryDirectory() // files make the start take a few turns
@@ -420,6 +667,9 @@ describe("close", () => {
   it("makes every method reject and every door throw, and says why", async () => {
     const cache = open()
     await cache.set("k", 1)
+    const tenant = await cache.tenants.create({ id: "t" })
+    const script = await cache.scripts.compile(counting)
+    const state = await script.createState()
     await cache.close()
     const calls: Record<string, () => Promise<unknown>> = {
       get: () => cache.get("k"),
@@ -451,7 +701,15 @@ describe("close", () => {
     }
     const others = ["unsafeGet", "peek", "on", "close"]
     expect([...Object.keys(calls), ...others].sort()).toEqual([...methods].sort())
-    for (const call of Object.values(calls)) {
+    const further = [
+      () => cache.tenants.list(),
+      () => tenant.get("k"),
+      () => tenant.scripts.list(),
+      () => cache.scripts.stats(),
+      () => script.runMain(),
+      () => state.runMain()
+    ]
+    for (const call of [...Object.values(calls), ...further]) {
       const error = await rejection(call())
       expect(error).toBeInstanceOf(Error)
       expect((error as Error).message).toContain("the cache is closed")
@@ -479,8 +737,10 @@ describe("close", () => {
 describe("a start that fails", () => {
   it("rejects ready and every method with the reason, and close is fulfilled", async () => {
     const cache = open({ egressAllow: ["no/network"] })
-    const errors = await Promise.all([cache.ready, cache.get("k"), cache.set("k", 1), cache.triggers()].map(rejection))
+    const calls = [cache.get("k"), cache.set("k", 1), cache.triggers(), cache.tenants.list(), cache.scripts.stats()]
+    const errors = await Promise.all([cache.ready, ...calls].map(rejection))
     for (const error of errors) expect(error).toBeInstanceOf(EgressAllowInvalid)
+    expect(await rejection(open({ httpAllow: ["no/host"] }).ready)).toBeInstanceOf(HttpAllowInvalid)
     expect(() => cache.unsafeGet("k")).toThrow("has not started")
     await cache.close()
   })

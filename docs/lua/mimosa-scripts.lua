@@ -95,3 +95,28 @@ function json.encode(value) end
 ---@param text string
 ---@return any
 function json.decode(text) end
+
+---What is asked of another host.
+---@class mimosa.HttpRequest
+---@field url string
+---@field method? "GET"|"HEAD"|"POST"|"PUT"|"PATCH"|"DELETE"|"OPTIONS" GET, where nothing is said.
+---@field headers? { [string]: string|number }
+---@field body? string|table A table is sent as JSON. At most 1 MiB.
+---@field timeout? number Seconds for all of it, redirects included, 300 at most. The run's own time to wait ends it before.
+
+---The answer, whatever its status; or why there is none.
+---@class mimosa.HttpResponse
+---@field success boolean
+---@field data? { status: integer, headers: { [string]: string }, body: string } Names of headers are in lower case.
+---@field error? string
+
+---Other hosts, as far as the operator allows: those that `--http-allow` names, and private addresses
+---among them that `--egress-allow` names.
+---@class mimosa.Http
+http = {}
+
+---Asks another host, and waits for its answer; other scripts go on meanwhile. Asks once: it is not tried again. A request
+---that makes no sense is an error, one that is refused or not answered has success false.
+---@param request mimosa.HttpRequest
+---@return mimosa.HttpResponse
+function http.request(request) end

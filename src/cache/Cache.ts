@@ -77,8 +77,8 @@ export interface CacheService {
   /** `delete` without Effect: whether an entry went. False, too, when a BEFORE trigger refused; `delete` says why. */
   readonly unsafeDelete: (key: string) => boolean
   /**
-   * Runs `body`, and makes one operation of all that it does before it returns: triggers see its changes when all of them
-   * are done, and share one budget. Answers what it returns.
+   * Runs `body`, and makes one operation of all that it does before it returns: triggers see its changes when all of
+   * them are done, and share one budget. Answers what it returns.
    *
    * @example
    * cache.unsafeBatch(() => {
@@ -107,8 +107,8 @@ export interface CacheService {
 /** The entries of everybody who is no tenant, and by `of` those of tenants. */
 export interface MainCacheService extends CacheService {
   /**
-   * The entries of a tenant, under its own, bare keys: what its scripts have put, and what they will find. A tenant that
-   * was removed has none, and every write is too large for it (`EntryTooLarge`). O(1).
+   * The entries of a tenant, under its own, bare keys: what its scripts have put, and what they will find. A tenant
+   * that was removed has none, and every write is too large for it (`EntryTooLarge`). O(1).
    *
    * @example
    * const visits = yield* cache.of(tenant).get("user_count")

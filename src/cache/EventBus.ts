@@ -3,9 +3,9 @@
  *
  * Synchronous, and without a queue of its own: a message is handed to every receiver before `publish` returns, and a
  * receiver that cannot keep up has its own limit and its own rule for what happens there. A receiver that throws costs
- * nobody else the message: it is counted and told of. Channels and payloads are bytes as latin1 strings. A message costs
- * O(receivers) plus one match for each distinct pattern, and however a pattern is made the match is linear in the channel
- * (CompiledGlob): whoever publishes does not pay for the patterns of others.
+ * nobody else the message: it is counted and told of. Channels and payloads are bytes as latin1 strings. A message
+ * costs O(receivers) plus one match for each distinct pattern, and however a pattern is made the match is linear in the
+ * channel (CompiledGlob): whoever publishes does not pay for the patterns of others.
  */
 import { CompiledGlob } from "../kernel/index.ts"
 
@@ -62,7 +62,7 @@ export class EventBus {
     if (subscribers !== undefined) receivers += this.deliver(subscribers, channel, payload, null)
     if (this.globs.size > 0) {
       for (const [pattern, glob] of this.globs) {
-        if (!matches(glob, pattern, channel)) continue
+        if (!glob.matches(channel)) continue
         const matching = this.byPattern.get(pattern)
         if (matching !== undefined) receivers += this.deliver(matching, channel, payload, pattern)
       }
@@ -74,14 +74,14 @@ export class EventBus {
   /** Whether a message to this channel would reach anybody. */
   hasSubscribers(channel: string): boolean {
     if (this.byChannel.has(channel)) return true
-    for (const [pattern, glob] of this.globs) if (matches(glob, pattern, channel)) return true
+    for (const glob of this.globs.values()) if (glob.matches(channel)) return true
     return false
   }
 
   /** The channels with at least one subscriber (patterns do not count) that match the glob. */
   channels(glob = "*"): string[] {
     const compiled = new CompiledGlob(glob)
-    return [...this.byChannel.keys()].filter((channel) => matches(compiled, glob, channel))
+    return [...this.byChannel.keys()].filter((channel) => compiled.matches(channel))
   }
 
   /** How many subscribed to the channel by its name. */
@@ -111,10 +111,6 @@ export class EventBus {
     return delivered
   }
 }
-
-/** As in Redis the empty channel is matched by the empty pattern alone, which a compiled glob knows nothing of. */
-const matches = (glob: CompiledGlob, pattern: string, channel: string): boolean =>
-  channel === "" ? pattern === "" : glob.matches(channel)
 
 type Index = Map<string, Set<Subscriber>>
 

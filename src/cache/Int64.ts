@@ -1,5 +1,6 @@
 /**
- * Integers as Redis reads and counts them: 64 bits, written in one way only (no sign but "-", no leading zero, no blank).
+ * Integers as Redis reads and counts them: 64 bits, written in one way only (no sign but "-", no leading zero, no
+ * blank).
  *
  * A number is used as long as it is exact, a bigint beyond 2^53. Source: Redis 7.0, util.c, string2ll.
  */
@@ -27,7 +28,9 @@ export const parseInt64 = (text: string): Int64 | undefined => {
   return isInt64(exact) ? exact : undefined
 }
 
-/** The integer that a value is, as decimal bytes or as a structured number. Undefined where it is none: 1.0 is a float. */
+/**
+ * The integer that a value is, as decimal bytes or as a structured number. Undefined where it is none: 1.0 is a float.
+ */
 export const asInt64 = (value: Value): Int64 | undefined => {
   if (typeof value === "string") return parseInt64(value)
   if (typeof value === "number") return Number.isSafeInteger(value) && !Object.is(value, -0) ? value : undefined
@@ -45,7 +48,9 @@ export const addInt64 = (a: Int64, b: Int64): Int64 | undefined => {
   return exact >= minSafe && exact <= maxSafe ? Number(exact) : exact
 }
 
-/** Reads a signed 64-bit integer as a number, exact up to 2^53 and the nearest one beyond. Undefined where it is none. */
+/**
+ * Reads a signed 64-bit integer as a number, exact up to 2^53 and the nearest one beyond. Undefined where it is none.
+ */
 export const parseNumber = (text: string): number | undefined => {
   const value = parseInt64(text)
   return typeof value === "bigint" ? Number(value) : value

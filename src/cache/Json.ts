@@ -16,8 +16,8 @@
  * | an object of which a name begins with `$`    | `{"$object":[["$set",1]]}`                          |
  *
  * The **plain form** is for receivers who know nothing of this: webhooks, messages, logs. Floats are as above, and what
- * JSON lacks is put into its words with a loss: maps are objects with their keys as text, bytes are text with U+FFFD for
- * each fault, what is no finite number is null.
+ * JSON lacks is put into its words with a loss: maps are objects with their keys as text, bytes are text with U+FFFD
+ * for each fault, what is no finite number is null.
  */
 import { type Nested, toFloat, type ValueArray, type ValueMap, type ValueObject } from "../kernel/index.ts"
 import { InvalidJson } from "./CacheError.ts"
@@ -25,7 +25,9 @@ import { InvalidJson } from "./CacheError.ts"
 /** Levels of tables within tables; as deep as a value may go into Lua. */
 export const depthMax = 16
 
-/** Bits of the longest integer with its sign, some 9,860 digits: to read and write digits takes more than linear time. */
+/**
+ * Bits of the longest integer with its sign, some 9,860 digits: to read and write digits takes more than linear time.
+ */
 export const integerBitsMax = 32_768
 
 /** The exact form. `parseJson` makes the same value of it. O(size). */
@@ -34,15 +36,20 @@ export const exactJson = (value: Nested): string => write(value, true)
 /** The plain form. O(size). */
 export const plainJson = (value: Nested): string => write(value, false)
 
-/** The value that the exact form, or any ordinary JSON, stands for: frozen, as the kernel keeps it. O(length). */
-export const parseJson = (text: string): Nested | InvalidJson => parse(text, true, Number.POSITIVE_INFINITY)
+/**
+ * The value that the exact form, or any ordinary JSON, stands for: frozen, as the kernel keeps it. `around` levels of
+ * tables are no part of the values, but what these came in, as in `{"args":[…]}`: they may be so much deeper.
+ * O(length).
+ */
+export const parseJson = (text: string, around = 0): Nested | InvalidJson =>
+  parse(text, true, Number.POSITIVE_INFINITY, depthMax + around)
 
 /**
- * The value of JSON by somebody else, in which `{"$map":…}` and its like are objects as any other. Refuses what has more
- * than `valuesMax` values, tables included, without reading on. O(length).
+ * The value of JSON by somebody else, in which `{"$map":…}` and its like are objects as any other. Refuses what has
+ * more than `valuesMax` values, tables included, without reading on. O(length).
  */
 export const parsePlainJson = (text: string, valuesMax = Number.POSITIVE_INFINITY): Nested | InvalidJson =>
-  parse(text, false, valuesMax)
+  parse(text, false, valuesMax, depthMax)
 
 // ---- writing
 
@@ -126,9 +133,9 @@ const specialNames = new Map([
 
 // ---- reading
 
-const parse = (text: string, isExact: boolean, valuesMax: number): Nested | InvalidJson => {
+const parse = (text: string, isExact: boolean, valuesMax: number, levelsMax: number): Nested | InvalidJson => {
   try {
-    return new Parser(text, isExact, valuesMax).whole()
+    return new Parser(text, isExact, valuesMax, levelsMax).whole()
   } catch (failure) {
     if (failure instanceof InvalidJson) return failure
     throw failure
@@ -140,12 +147,14 @@ class Parser {
   private readonly text: string
   private readonly isExact: boolean
   private readonly valuesMax: number
+  private readonly levelsMax: number
   private values = 0
 
-  constructor(text: string, isExact: boolean, valuesMax: number) {
+  constructor(text: string, isExact: boolean, valuesMax: number, levelsMax: number) {
     this.text = text
     this.isExact = isExact
     this.valuesMax = valuesMax
+    this.levelsMax = levelsMax
   }
 
   whole(): Nested {
@@ -301,7 +310,8 @@ class Parser {
   }
 
   private mayBeTable(depth: number, at: number): void {
-    if (depth >= depthMax) throw new InvalidJson({ at, reason: `it is nested deeper than ${depthMax} levels` })
+    if (depth < this.levelsMax) return
+    throw new InvalidJson({ at, reason: `it is nested deeper than ${depthMax} levels` })
   }
 
   /** Whether a comma, and so another item, stands here; else the end of the table has been passed. */

@@ -4,8 +4,9 @@
  * One keyspace is everybody's, and each tenant has one. They react and are gated alike, by what is given from above as
  * `Reactions`, at construction.
  */
-import { Context, Effect, Layer, Runtime } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { BytePool, type EventSink, type Gate, Keyspace } from "../kernel/index.ts"
+import { repeatedError } from "../telemetry/index.ts"
 import { Agenda, Appointment } from "./Agenda.ts"
 import { CacheClock } from "./CacheClock.ts"
 import { SharedMemory } from "./SharedMemory.ts"
@@ -100,13 +101,7 @@ export class Keyspaces extends Context.Tag("mimosa-cache/cache/Keyspaces")<Keysp
         const clock = yield* CacheClock
         const sink = yield* Reactions
         const wakeup = yield* Wakeups
-        const runtime = yield* Effect.runtime()
-        let thrown = 0
-        const onSinkError = (error: unknown): void => {
-          // Told when it has doubled: what always throws would fill the log. The keyspace's `sinkErrors` counts all.
-          if ((++thrown & (thrown - 1)) !== 0) return
-          Runtime.runSync(runtime)(Effect.logError("a reaction to an event has thrown", { thrown, error }))
-        }
+        const onSinkError = yield* repeatedError("a reaction to an event has thrown") // `sinkErrors` counts all
         const agenda = new Agenda()
         const appointments = new Map<Keyspace, Appointment>()
         const others = new Set<Keyspace>()

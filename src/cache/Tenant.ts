@@ -137,7 +137,7 @@ export const changedEnv = (
 ): ReadonlyMap<string, Value> | InvalidTenant => {
   // The value is nobody's business, so errors show the name.
   const refused = (reason: string) => new InvalidTenant({ field: "env", value: name, reason })
-  if (!luaName.test(name)) return refused("a name is 1 to 64 letters, digits and _, and does not begin with a digit")
+  if (!isEnvName(name)) return refused("a name is 1 to 64 letters, digits and _, and does not begin with a digit")
   const changed = new Map(env)
   if (value === undefined) changed.delete(name)
   else changed.set(name, value)
@@ -148,10 +148,13 @@ export const changedEnv = (
   return changed
 }
 
+/** Whether a script could say this name: a program's own names for scripts are like that, too. */
+export const isEnvName = (name: string): boolean => envName.test(name)
+
 const envNamesMax = 100
 const envBytesMax = 64 * 1024 // they are put into each run's world
 
 const tenantId = /^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$/
 const prefixCharacters = /^[!-)+->@-Z^-~]+$/
-const luaName = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/
+const envName = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/
 const noEnv: ReadonlyMap<string, Value> = new Map()

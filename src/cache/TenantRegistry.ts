@@ -261,7 +261,8 @@ export class TenantRegistry implements TenantsToSave {
 const colon = 0x3a
 const idLengthMax = 64
 
-const tokenHead = "mt_"
+/** What every token begins with. */
+export const tokenHead = "mt_"
 const tokenSecretBytes = 32
 const tokenText = /^mt_([A-Za-z0-9_.-]{1,64})_[A-Za-z0-9_-]{43}$/
 const tokenLengthMax = 128 // characters; more than `tokenText` can match

@@ -5,7 +5,7 @@
  * A process writes them. Those who ask while it is busy are answered by the next write together, which writes each
  * tenant once and as it is then.
  */
-import { Context, Effect, Layer, ParseResult, Request, Schema } from "effect"
+import { Cause, Context, Effect, Layer, ParseResult, Request, Schema } from "effect"
 import { GenServer, type Process, Registry, type Supervisor } from "../actor/index.ts"
 import type { Value } from "../kernel/index.ts"
 import {
@@ -172,7 +172,7 @@ const write = (state: WriterState) =>
     state.writes++
     const failure = yield* writeFiles(folder, ids).pipe(
       Effect.as(undefined),
-      Effect.catchAllCause((cause) => Effect.succeed(new TenantsNotSaved({ cause })))
+      Effect.catchAllCause((cause) => Effect.succeed(new TenantsNotSaved({ cause: Cause.squash(cause) })))
     )
     for (const from of waiting) {
       yield* failure === undefined ? GenServer.reply(from, undefined) : GenServer.replyFail(from, failure)

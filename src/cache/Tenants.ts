@@ -5,10 +5,11 @@
  * (its triggers, its scripts) and are told when one comes, changes and goes. A change holds as soon as it is made; the
  * effect ends when it would survive a crash as well.
  */
-import { Context, Effect, Layer, Runtime } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { Process, type Supervisor } from "../actor/index.ts"
 import type { Value } from "../kernel/index.ts"
 import type { FileCorrupt } from "../storage/index.ts"
+import { repeatedError } from "../telemetry/index.ts"
 import { CacheClock } from "./CacheClock.ts"
 import type { InvalidTenant, TenantNotFound, TenantsNotSaved } from "./CacheError.ts"
 import { Keyspaces } from "./Keyspaces.ts"
@@ -23,6 +24,10 @@ export interface TenantsService {
   /**
    * Makes a tenant that survives restarts, or keeps one that `open` has made with this id and prefix. Looks through the
    * keys of the main keyspace once, in portions with a turn of the event loop between them.
+   *
+   * @example
+   * const tenant = yield* tenants.create({ id: "tenant_123", limits: { maxEntries: 1_000 } })
+   * yield* cache.of(tenant).set("greeting", "hello")
    */
   readonly create: (input: NewTenant) => Effect.Effect<Tenant, CreationError | TenantsNotSaved>
   /**
@@ -75,10 +80,8 @@ export class Tenants extends Context.Tag("mimosa-cache/cache/Tenants")<Tenants, 
       Tenants,
       Effect.gen(function* () {
         const store = yield* TenantStore
-        const runtime = yield* Effect.runtime()
-        const registry = new TenantRegistry(yield* Keyspaces, yield* CacheClock, tenantsMax, (error) =>
-          Runtime.runSync(runtime)(Effect.logError("who watches the tenants has thrown", { error }))
-        )
+        const onListenerError = yield* repeatedError("who watches the tenants has thrown")
+        const registry = new TenantRegistry(yield* Keyspaces, yield* CacheClock, tenantsMax, onListenerError)
         for (const { record, path } of store.saved) {
           const restored = registry.restore(record)
           if (!(restored instanceof Tenant)) yield* corruptTenant(path, restored.message)

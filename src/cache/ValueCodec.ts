@@ -4,12 +4,12 @@
  * MessagePack has nearly all that a value needs: integers and floats apart (1 is `01`, 1.0 is `cb 3f f0 …`), text and
  * bytes apart, maps with any keys. So a reader in another language that skips the first byte sees the value as it is.
  * Two extensions say what is ours: type 1 an integer that a number could hold, or of more than 64 bits, though it is a
- * bigint (two's complement, the highest byte first); type 2 a `Map` of which all keys are text (its content is the map),
- * since such a map is an object otherwise. Only programs make these two, never Lua.
+ * bigint (two's complement, the highest byte first); type 2 a `Map` of which all keys are text (its content is the
+ * map), since such a map is an object otherwise. Only programs make these two, never Lua.
  *
- * It is written by hand: @msgpack/msgpack, with which the tests compare it, turns -0 into 0, cannot tell 1.0 from 1 when
- * it reads, refuses the name `__proto__`, takes bytes that are no UTF-8 for text, and has no limit of depth. Here what
- * is read is bounded before anything is made of it: by the bytes that are there and by the depth of values.
+ * It is written by hand: @msgpack/msgpack, with which the tests compare it, turns -0 into 0, cannot tell 1.0 from 1
+ * when it reads, refuses the name `__proto__`, takes bytes that are no UTF-8 for text, and has no limit of depth. Here
+ * what is read is bounded before anything is made of it: by the bytes that are there and by the depth of values.
  *
  * [1] github.com/msgpack/msgpack, spec.md.
  */
@@ -21,7 +21,12 @@ import { depthMax, integerBitsMax } from "./Json.ts"
 /** The first byte. A reader refuses what is newer than itself. */
 export const codecVersion = 1
 
-/** The value as bytes, which are the caller's. O(size). */
+/**
+ * The value as bytes, which are the caller's. O(size).
+ *
+ * @example
+ * const bytes = encodeValue(toFloat(1)) // decodeValue(bytes) is the float 1.0 again
+ */
 export const encodeValue = (value: Value): Uint8Array => {
   writer.begin()
   if (typeof value === "string") writer.bytesOf(value)

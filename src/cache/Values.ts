@@ -54,9 +54,10 @@ export const toBytes = (text: string): string =>
   isAscii.test(text) ? text : Buffer.from(text, "utf8").toString("latin1")
 
 /**
- * Bytes with more bytes behind them. V8 keeps a concatenation as a tree of its parts, 32 bytes each, until somebody reads
- * it: a value that is appended to byte by byte would take 33 times what is counted. So it is made one piece each time it
- * has grown by a thirty-second, which bounds it by twice its length, at 32 bytes of copying for each one appended.
+ * Bytes with more bytes behind them. V8 keeps a concatenation as a tree of its parts, 32 bytes each, until somebody
+ * reads it: a value that is appended to byte by byte would take 33 times what is counted. So it is made one piece each
+ * time it has grown by a thirty-second, which bounds it by twice its length, at 32 bytes of copying for each one
+ * appended.
  */
 export const appendBytes = (bytes: string, addition: string): string => {
   const whole = bytes + addition
@@ -64,13 +65,23 @@ export const appendBytes = (bytes: string, addition: string): string => {
   return bytes.length >> step === whole.length >> step ? whole : onePiece(whole)
 }
 
-/** The same bytes as one piece of memory, which keeps alive none of those that they were put together from. O(length). */
+/**
+ * The same bytes as one piece of memory, which keeps alive none of those that they were put together from. O(length).
+ */
 export const onePiece = (bytes: string): string => {
   probe.lastByte = bytes.charCodeAt(bytes.length - 1) // reading one lays them out; kept, or it would be optimised away
   return bytes
 }
 
 const probe = { lastByte: 0 }
+
+/** The beginning of a text, as a string of its own: a slice would keep all of it alive, were it 32 MiB. */
+export const cutText = (text: string, length: number): string =>
+  text.length <= length ? text : Buffer.from(text.slice(0, length), "utf16le").toString("utf16le")
+
+/** The same, and where it is cut, how long it was. */
+export const shortened = (text: string, length: number): string =>
+  text.length <= length ? text : `${cutText(text, length)}… (${text.length} characters)`
 
 /** The kernel's bytes as text, or undefined where they are not UTF-8. */
 export const toText = (bytes: string): string | undefined => {
@@ -88,7 +99,14 @@ export const asText = (bytes: string): string => toText(bytes) ?? bytes
 /** The kernel's bytes as text; where they are not UTF-8, with a replacement character for each fault. */
 export const lossyText = (bytes: string): string => toText(bytes) ?? Buffer.from(bytes, "latin1").toString("utf8")
 
-/** A copy of `input` as the kernel keeps it: frozen, so that nobody who holds the original can change the entry. */
+/**
+ * A copy of `input` as the kernel keeps it: frozen, so that nobody who holds the original can change the entry.
+ * O(size).
+ *
+ * @example
+ * const value = toValue({ name: "ada" })
+ * if (value instanceof InvalidValue) throw value
+ */
 export const toValue = (input: unknown): Value | InvalidValue => {
   if (typeof input === "string") return toBytes(input)
   if (input instanceof Uint8Array)
@@ -167,11 +185,22 @@ export const valueAsBytes = (value: Value): string => (typeof value === "string"
 /** A value as bytes for who is not us, as a message or a reason: structured values are in the plain form of JSON. */
 export const messageBytes = (value: Value): string => (typeof value === "string" ? value : toBytes(plainJson(value)))
 
-/** A value in the exact form of JSON; bytes on top are a string where they are UTF-8, else `{"$bytes":…}`. */
+/**
+ * A value in the exact form of JSON; bytes on top are a string where they are UTF-8, else `{"$bytes":…}`. O(size).
+ *
+ * @example
+ * toExactJson(toFloat(1)) // "1.0"
+ */
 export const toExactJson = (value: Value): string =>
   exactJson(typeof value === "string" ? (toText(value) ?? Buffer.from(value, "latin1")) : value)
 
-/** The value that the exact form, or any ordinary JSON, stands for; a string on top is its bytes. */
+/**
+ * The value that the exact form, or any ordinary JSON, stands for; a string on top is its bytes. O(length).
+ *
+ * @example
+ * const value = fromJson('{"scores":{"$map":[[10,1.5]]}}')
+ * if (value instanceof InvalidJson) throw value
+ */
 export const fromJson = (text: string): Value | InvalidJson => {
   const value = parseJson(text)
   return value instanceof InvalidJson ? value : fromNested(value)

@@ -37,7 +37,7 @@ export {
   Wakeups
 } from "./Keyspaces.ts"
 export { Scheduler } from "./Scheduler.ts"
-export { Tenant, type TenantLimits, tenantLimitRanges, tenantLimitsDefault } from "./Tenant.ts"
+export { isEnvName, Tenant, type TenantLimits, tenantLimitRanges, tenantLimitsDefault } from "./Tenant.ts"
 export type { CreationError, NewTenant, TenantListener } from "./TenantRegistry.ts"
 export { TenantStore } from "./TenantStore.ts"
 export { Tenants, type TenantsService, type TenantsSettings, tenantsMaxDefault } from "./Tenants.ts"
@@ -47,6 +47,7 @@ export { codecVersion, decodeValue, encodeValue } from "./ValueCodec.ts"
 export {
   appendBytes,
   asText,
+  cutText,
   fromJson,
   fromNested,
   fromValue,
@@ -55,6 +56,7 @@ export {
   messageBytes,
   type Output,
   onePiece,
+  shortened,
   toBytes,
   toExactJson,
   toJson,

@@ -5,7 +5,7 @@
  * rest of `mimosa ping`.
  */
 import { connect as connectSocket, type Socket } from "node:net"
-import { type Address, unreachable } from "./Address.ts"
+import { type Address, Unreachable, unreachable } from "./Address.ts"
 import { CliError } from "./CliError.ts"
 import { type ReadReply, RespReader } from "./RespReader.ts"
 
@@ -24,7 +24,7 @@ export class RespClient {
   ) {
     socket.on("data", (bytes: Buffer) => this.onData(bytes))
     socket.on("error", (error) => this.fail(unreachable(address, error)))
-    socket.on("close", () => this.fail(new CliError(`${shown(address)} closed the connection`)))
+    socket.on("close", () => this.fail(new Unreachable(`${shown(address)} closed the connection`)))
   }
 
   /** Connects, and says the password where there is one. Fails with how to start a server, or find it, when there is none. */

@@ -11,7 +11,7 @@ import { Cause, Effect, Exit, Logger, LogLevel, Option } from "effect"
 import { layer } from "../App.ts"
 import { fromJson, fromValue, type Input, InvalidJson, lossyText, toBytes, toExactJson } from "../cache/index.ts"
 import type { Value } from "../kernel/index.ts"
-import { Run, type RunError, ScriptEngine } from "../scripting/index.ts"
+import { resultOf, ScriptEngine } from "../scripting/index.ts"
 import type { Address } from "./Address.ts"
 import { CliError } from "./CliError.ts"
 import { recordsOf } from "./Fields.ts"
@@ -83,7 +83,7 @@ const here = async (
           print: (line) => void process.stderr.write(`${lossyText(line)}\n`),
           ...(seed === undefined ? {} : { seed })
         })
-      const value = yield* ended(begin)
+      const value = yield* resultOf(begin)
       process.stdout.write(`${toExactJson(value)}\n`)
     }
   })
@@ -97,16 +97,6 @@ const here = async (
   const traceback = "traceback" in failure && failure.traceback !== "" ? `\n${failure.traceback}` : ""
   throw new CliError(`${failure.message}${traceback}`)
 }
-
-/** What the run gives. A program that is ended by a signal needs no interruption: the process goes. */
-const ended = (begin: () => Run | RunError): Effect.Effect<Value, RunError> =>
-  Effect.async((resume) => {
-    const run = begin()
-    if (!(run instanceof Run)) return resume(Effect.fail(run))
-    const end = () => resume(run.error === null ? Effect.succeed(run.value as Value) : Effect.fail(run.error))
-    if (run.isEnded) end()
-    else run.onEnd = end
-  })
 
 const sourceOf = async (file: string): Promise<string> => {
   try {

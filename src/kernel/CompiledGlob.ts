@@ -8,11 +8,13 @@
  * twice there either: O(length · pattern / 32), however the two are made. Before all that come the length of the key
  * and the longest literal, which most keys do not hold.
  *
- * Memory: 32 bytes for each byte of a glob that is walked, 1 KB at least.
+ * To compile a glob is O(length), at most 256 steps for an element; so even one that is asked of a few keys alone is to be
+ * compiled where it comes from somebody who may mean harm. Memory: 32 bytes for each byte of a glob that is walked, 1 KB
+ * at least.
  *
  * [1] Baeza-Yates and Gonnet, A New Approach to Text Searching, CACM 35(10), 1992: shift-and. A star is a state that stays.
  */
-import { step } from "./Glob.ts"
+import { type ByteClass, parseClass, step } from "./Glob.ts"
 
 export class CompiledGlob {
   /** What the last `matches` took at most, in bytes that were looked through and words that were moved. */
@@ -37,13 +39,13 @@ export class CompiledGlob {
       if (kind === "*" || kind === "?" || kind === "[") {
         literals.push("")
         if (kind !== "*") isPlain = false
-        p = kind === "[" ? endOf(step(pattern, p, 0)) : p + 1
+        p = kind === "[" ? parseClass(pattern, p + 1).after : p + 1
       } else {
         if (kind === "\\" && p + 1 < pattern.length) p++
         literals.push(`${literals.pop()}${pattern[p++]}`)
       }
     }
-    this.lengthMin = Math.max(1, elements.length)
+    this.lengthMin = pattern === "" ? 0 : Math.max(1, elements.length) // the empty text matches the empty pattern alone
     this.start = literals[0] as string
     this.middle = literals.slice(1, -1).filter((each) => each !== "")
     this.longest = literals.reduce((a, b) => (b.length > a.length ? b : a)).slice(0, soughtMax)
@@ -61,6 +63,11 @@ export class CompiledGlob {
     const isMatch = this.automaton.accepts(text)
     this.steps += this.automaton.steps
     return isMatch
+  }
+
+  /** What `matches` takes at most for a text of this length. */
+  stepsMax(length: number): number {
+    return 1 + length * (1 + (this.automaton?.words ?? 1))
   }
 
   private finds(text: string): boolean {
@@ -83,7 +90,7 @@ export class CompiledGlob {
 
 class Automaton {
   steps = 0
-  private readonly words: number
+  readonly words: number
   /** For each byte the states that it leads on from; the last row is for characters that are none. */
   private readonly rows: Int32Array
   /** The states that any byte leads back to: those before a star. */
@@ -102,13 +109,16 @@ class Automaton {
     this.states = new Int32Array(this.words)
     this.accepted = 1 << elements.length
     for (const at of stars) this.stays[at >> 5] = (this.stays[at >> 5] as number) | (1 << at)
+    const members = new Uint8Array(256)
     for (let i = 0; i < elements.length; i++) {
       const at = elements[i] as number
       const kind = pattern[at]
-      if (kind === "?" || kind === "[") for (let byte = 0; byte < 256; byte++) this.put(byte, i, byte)
-      else {
+      if (kind === "?" || kind === "[") {
+        this.fill(members, kind === "?" ? undefined : parseClass(pattern, at + 1))
+        for (let byte = 0; byte < 256; byte++) if (members[byte] === 1) this.put(byte, i)
+      } else {
         const code = pattern.charCodeAt(kind === "\\" && at + 1 < pattern.length ? at + 1 : at)
-        if (code < 256) this.put(code, i, code)
+        if (code < 256) this.put(code, i)
       }
     }
   }
@@ -125,7 +135,9 @@ class Automaton {
       const row = Math.min(code, 256) * words
       if (code >= 256) {
         rows.fill(0, row)
-        for (let each = 0; each < this.elements.length; each++) this.put(256, each, code)
+        this.elements.forEach((at, i) => {
+          if (step(this.pattern, at, code) >= 0) this.put(256, i)
+        })
       }
       let carry = 0
       let alive = 0
@@ -144,14 +156,21 @@ class Automaton {
     return ((states[last] as number) & accepted) !== 0
   }
 
-  /** Notes in a row whether the element lets a character pass. */
-  private put(row: number, element: number, code: number): void {
-    if (step(this.pattern, this.elements[element] as number, code) < 0) return
+  /** Ones for the bytes of a class; for every byte where there is none. */
+  private fill(members: Uint8Array, of: ByteClass | undefined): void {
+    const { bounds, isNegated } = of ?? everyByte
+    members.fill(isNegated ? 1 : 0)
+    for (let i = 0; i < bounds.length; i += 2) {
+      members.fill(isNegated ? 0 : 1, bounds[i], (bounds[i + 1] as number) + 1)
+    }
+  }
+
+  /** Notes in a row that the element lets its character pass. */
+  private put(row: number, element: number): void {
     const at = row * this.words + (element >> 5)
     this.rows[at] = (this.rows[at] as number) | (1 << element)
   }
 }
 
-const endOf = (after: number): number => (after < 0 ? ~after : after)
-
+const everyByte = { bounds: [], isNegated: true }
 const soughtMax = 250 // bytes; of longer literals V8's search knows only the end, and may look at a byte once for each

@@ -49,32 +49,49 @@ export const isLiteral = (pattern: string): boolean => !/[*?[\\]/.test(pattern)
 export const step = (pattern: string, p: number, byte: number): number => {
   const code = pattern.charCodeAt(p)
   if (code === question) return p + 1
-  if (code === open) return stepClass(pattern, p + 1, byte)
+  if (code === open) return stepClass(parseClass(pattern, p + 1), byte)
   if (code === backslash && p + 1 < pattern.length) return pattern.charCodeAt(p + 1) === byte ? p + 2 : ~(p + 2)
   return code === byte ? p + 1 : ~(p + 1)
 }
 
-const stepClass = (pattern: string, from: number, byte: number): number => {
+export interface ByteClass {
+  /** The first and the last byte of each of its ranges, one behind the other. */
+  readonly bounds: readonly number[]
+  /** It is of the bytes that are in no range. */
+  readonly isNegated: boolean
+  /** Where the next element starts. */
+  readonly after: number
+}
+
+/** The class whose bracket stands before `from`. O(length of the class). */
+export const parseClass = (pattern: string, from: number): ByteClass => {
   const end = pattern.length
   const isNegated = pattern.charCodeAt(from) === caret
+  const bounds: number[] = []
   let p = isNegated ? from + 1 : from
-  let isFound = false
-  for (;;) {
-    if (p + 1 < end && pattern.charCodeAt(p) === backslash) {
-      p++
-      if (pattern.charCodeAt(p) === byte) isFound = true
-    } else if (pattern.charCodeAt(p) === close) break
+  for (; ; p++) {
+    if (p + 1 < end && pattern.charCodeAt(p) === backslash) p++
+    else if (pattern.charCodeAt(p) === close) break
     else if (p >= end) {
       p--
       break
     } else if (p + 2 < end && pattern.charCodeAt(p + 1) === dash) {
       const [a, b] = [pattern.charCodeAt(p), pattern.charCodeAt(p + 2)]
-      if (byte >= Math.min(a, b) && byte <= Math.max(a, b)) isFound = true
+      bounds.push(Math.min(a, b), Math.max(a, b))
       p += 2
-    } else if (pattern.charCodeAt(p) === byte) isFound = true
-    p++
+      continue
+    }
+    bounds.push(pattern.charCodeAt(p), pattern.charCodeAt(p))
   }
-  return isFound !== isNegated ? p + 1 : ~(p + 1)
+  return { bounds, isNegated, after: p + 1 }
+}
+
+const stepClass = ({ bounds, isNegated, after }: ByteClass, byte: number): number => {
+  let isFound = false
+  for (let i = 0; i < bounds.length; i += 2) {
+    if (byte >= (bounds[i] as number) && byte <= (bounds[i + 1] as number)) isFound = true
+  }
+  return isFound !== isNegated ? after : ~after
 }
 
 const star = 0x2a

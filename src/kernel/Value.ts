@@ -28,7 +28,12 @@ export type Structured =
 // biome-ignore lint/complexity/noBannedTypes: the object is meant, not the primitive
 export type WholeFloat = Number
 
-/** The Lua float of this value: a number where no integer looks like it, else the object that tells 1.0 from 1. */
+/**
+ * The Lua float of this value: a number where no integer looks like it, else the object that tells 1.0 from 1.
+ *
+ * @example
+ * const price = toFloat(3) // Lua's math.type says "float"
+ */
 export const toFloat = (value: number): number | WholeFloat =>
   Number.isSafeInteger(value) && !Object.is(value, -0) ? Object.freeze(Object(value)) : value
 

@@ -156,6 +156,8 @@ export class ScriptVm {
   private elapsedMs = 0
   /** `elapsedMs` at the end of the slice. */
   private lateMs = 0
+  /** ms since then that host functions have asked for: at most `callMs`. */
+  private calledMs = 0
   private startMs = 0
   private readMs = 0
   private isClockRead = false
@@ -179,7 +181,7 @@ export class ScriptVm {
     }
     this.machine = makeMachine(
       {
-        exhausted: () => this.exhausted(0),
+        exhausted: () => this.exhausted(0, false),
         call: (L, id, count, at, length) =>
           this.hostCall.perform(this.machine.functions[id] as HostFunction, L, count, at, length)
       },
@@ -477,8 +479,8 @@ export class ScriptVm {
     return ScriptStep.killed
   }
 
-  /** The fuel at hand is spent, and `aheadMs` of work beyond it that is still to be done. */
-  private exhausted(aheadMs: number): void {
+  /** The fuel at hand is spent; in a call of the host (`isCall`) `aheadMs` of work beyond it are still to be done. */
+  private exhausted(aheadMs: number, isCall: boolean): void {
     const { shim } = this.machine
     if (this.activity !== "script") {
       if (this.activity === "compiler") throw new Killed("it takes too long to compile")
@@ -489,21 +491,27 @@ export class ScriptVm {
     // First of all: what is called below has loops too.
     const spent = this.granted - shim.refuel(hardFuel)
     this.granted = spent + hardFuel
-    if (sliceMs > 0) this.look(aheadMs)
+    if (sliceMs > 0) this.look(aheadMs, isCall)
     const isFree = this.stage === Stage.free
     if (this.stage === Stage.over) {
       if (sliceMs <= 0 || this.elapsedMs - this.lateMs > hardMs) {
         shim.note()
         throw new Killed(`killed: no error could stop it; ${this.overMessage()}`)
       }
-    } else if (spent >= fuelMax || (!isFree && (sliceMs <= 0 || this.elapsedMs - this.lateMs > heldMs))) {
+    } else if (
+      spent >= fuelMax ||
+      (!isFree && (sliceMs <= 0 || this.elapsedMs - this.lateMs > heldMs + this.calledMs))
+    ) {
       this.isHeld = spent < fuelMax
       this.stage = Stage.over
       this.lateMs = Math.max(this.lateMs, this.elapsedMs - heldMs) // hardMs is counted from the slice's end
       this.cells[cell.mode] = hookMode.raise
       shim.arm()
     } else if (!isFree || sliceMs <= 0 || this.readMs - this.startMs >= sliceMs) {
-      if (isFree) this.lateMs = this.elapsedMs
+      if (isFree) {
+        this.lateMs = this.elapsedMs
+        this.calledMs = 0
+      }
       this.stage = Stage.held
       this.cells[cell.mode] = hookMode.pause
       shim.arm() // once more where it is held: it may be in a coroutine that was not there before
@@ -520,12 +528,15 @@ export class ScriptVm {
     this.machine.shim.refuel(portion)
   }
 
-  private look(aheadMs: number): void {
+  private look(aheadMs: number, isCall: boolean): void {
     const nowMs = this.clock.elapsedMs()
     // What the first portion took is known as work only; of a later one so much counts as a slow machine would need.
     if (!this.isClockRead) this.startMs = nowMs - usualMs
-    const tookMs = this.isClockRead ? nowMs - this.readMs - this.aheadMs : usualMs
-    this.elapsedMs += Math.max(0, Math.min(tookMs, usualMs * stallFactor)) + aheadMs
+    // The work of host functions has its price, which is what counts.
+    const tookMs = this.isClockRead && !isCall ? nowMs - this.readMs - this.aheadMs : usualMs
+    const countedMs = Math.max(0, Math.min(tookMs, usualMs * stallFactor)) + aheadMs
+    this.elapsedMs += countedMs
+    if (isCall) this.calledMs = Math.min(callMs, this.calledMs + countedMs)
     this.aheadMs = aheadMs
     this.readMs = nowMs
     this.isClockRead = true
@@ -539,7 +550,7 @@ export class ScriptVm {
     }
     const left = this.machine.shim.charge(units)
     // What it overdraws is work that the host has yet to do, and that the clock will see with the next portion.
-    if (left < 0) this.exhausted(-left / fuelPerMs)
+    if (left < 0) this.exhausted(-left / fuelPerMs, true)
     if (this.stage !== Stage.over) return true
     this.granted -= units // it is not done
     return false
@@ -626,6 +637,10 @@ const stallFactor = 4
 // keys; so that a slice of 1 ms is 4 at the worst.
 const heldMs = 2
 const hardMs = 3
+
+// ms; what calls of host functions may take beyond that. Each has limits of its own, and cannot be left half done; JSON of
+// 500 KiB takes the most.
+const callMs = 6
 
 // Units; where fuel is the limit. Four times what the milliseconds would be, for what Lua does at once are loops of a
 // nanosecond a unit: one collection of a world with a deep stack takes 800,000.

@@ -306,7 +306,21 @@
   ;; Keeps the line of the first blow.
   (func $note (param $L i32)
     (if (i32.eqz (i32.load (i32.const 0xC00030)))
-      (then (i32.store (i32.const 0xC00030) (call $lineof (local.get $L))))))
+      (then (i32.store (i32.const 0xC00030) (call $standing (local.get $L))))))
+
+  ;; The line that runs in $L, or in the nearest of the coroutines around it that has one.
+  (func $standing (param $L i32) (result i32)
+    (local $line i32) (local $index i32)
+    (local.set $index (i32.load (i32.const 0xC00028)))
+    (local.set $line (call $lineof (local.get $L)))
+    (block $found
+      (loop $out
+        (br_if $found (i32.or (local.get $line) (i32.eqz (local.get $index))))
+        (local.set $index (i32.sub (local.get $index) (i32.const 1)))
+        (local.set $line (call $lineof
+          (i32.load (i32.add (i32.const 0xC00080) (i32.shl (local.get $index) (i32.const 2))))))
+        (br $out)))
+    (local.get $line))
 
   ;; The line that runs in $L: of the innermost function that has lines; 0 when there is none.
   (func $lineof (param $L i32) (result i32)
@@ -421,7 +435,7 @@
 
   (func $pause (param $L i32) (param $why i32) (param $continuation i32) (result i32)
     (i32.store (i32.const 0xC00048) (local.get $why))
-    (i32.store (i32.const 0xC00030) (call $lineof (local.get $L)))
+    (i32.store (i32.const 0xC00030) (call $standing (local.get $L)))
     (call $hook (i32.const 0))
     (call $yieldk (local.get $L) (i32.const 0) (i32.const 0) (local.get $continuation)))
 

@@ -2,12 +2,14 @@
  * What one tenant's scripts take, and what they may take: runs at once, and fuel a second.
  *
  * The fuel is a bucket of one second's worth that fills as time passes. A run is let in while there is any, and pays
- * for each step after it: so a step may overdraw the bucket by a slice, which is made up for before the next one.
+ * for each step after it: so a step may overdraw the bucket by a slice, which is made up for before the next one. What
+ * moving its worlds out of the machines and in again has taken is paid for with the next look at the bucket.
  */
 import type { Tenant, TenantLimits } from "../cache/index.ts"
 import type { Value } from "../kernel/index.ts"
 import { ImageAccount, type LuaValue } from "../sandbox/index.ts"
 import { Line, type Linked } from "./Line.ts"
+import { asPart } from "./LuaData.ts"
 import { ScriptLog, type ScriptLogBytes } from "./ScriptLog.ts"
 
 /** How a run has ended, for the counters. */
@@ -76,7 +78,8 @@ export class Account<R extends Payer<R>> {
     const { tenant } = this
     if (tenant === null || tenant.env === this.knownEnv) return this.env
     this.knownEnv = tenant.env
-    this.env = tenant.env.size === 0 ? null : (Object.fromEntries(tenant.env) as { [name: string]: LuaValue })
+    const values = Array.from(tenant.env, ([name, value]) => [name, asPart(value)] as const)
+    this.env = values.length === 0 ? null : Object.fromEntries(values)
     return this.env
   }
 
@@ -91,6 +94,11 @@ export class Account<R extends Payer<R>> {
 
   hasFuel(nowMs: number): boolean {
     const { fuelPerSecond } = this.limits
+    const { images } = this
+    if (images.moveFuel > 0) {
+      this.spend(images.moveFuel)
+      images.moveFuel = 0
+    }
     if (nowMs > this.filledMs) {
       this.fuel = Math.min(fuelPerSecond, this.fuel + ((nowMs - this.filledMs) * fuelPerSecond) / 1000)
       this.filledMs = nowMs
@@ -103,14 +111,23 @@ export class Account<R extends Payer<R>> {
     this.counters.fuel += units
   }
 
+  /** Whole ms until there is fuel again, if nobody spends any; from when it was asked for last. */
+  get admissionMs(): number {
+    const { fuelPerSecond } = this.limits
+    return fuelPerSecond === 0 ? neverMs : Math.max(1, Math.floor((-this.fuel * 1000) / fuelPerSecond) + 1)
+  }
+
   /** ms until there is fuel for a slice again; from when it was asked for last. */
   get refillMs(): number {
     const { fuelPerSecond } = this.limits
+    if (fuelPerSecond === 0) return neverMs
     const wanted = Math.min(refillFuel, fuelPerSecond / 10)
     return Math.max(1, Math.ceil(((wanted - this.fuel) * 1000) / fuelPerSecond))
   }
 }
 
 const refillFuel = 250_000 // units; a millisecond of computing: who is held for lack of fuel gets a whole slice next
+
+const neverMs = 3_600_000 // who has no fuel at all asks again in an hour: the limit may be another one by then
 
 const imageBytesMax = 64 << 20 // of a tenant's suspended worlds: thousands of small ones, a quarter of all

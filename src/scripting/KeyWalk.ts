@@ -1,11 +1,11 @@
 /**
- * The first keys, in the order of their bytes, of those that begin with a prefix: found in portions, each short enough to
- * be one call from Lua, so that a keyspace of any size holds the thread no longer.
+ * The first keys, in the order of their bytes, of those that begin with a prefix: found in portions, each short enough
+ * to be one call from Lua, so that a keyspace of any size holds the thread no longer.
  *
- * The slots are walked once. What a portion finds is sorted and merged into the best so far, which are never more than the
- * limit; what comes after the last of these, once they are that many, is left out at once. A key that is there during the
- * whole walk is found; one that comes or goes meanwhile may be. A key that goes and comes again in another slot is met
- * twice, and counts once.
+ * The slots are walked once. What a portion finds is sorted and merged into the best so far, which are never more than
+ * the limit; what comes after the last of these, once they are that many, is left out at once. A key that is there
+ * during the whole walk is found; one that comes or goes meanwhile may be. A key that goes and comes again in another
+ * slot is met twice, and counts once.
  *
  * Cost: O(slots + found × log limit + portions × limit). Portions are bounded by bytes too, since keys may be long and
  * share their beginnings, so that a comparison takes as long as they are.

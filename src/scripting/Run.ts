@@ -46,6 +46,8 @@ export interface World {
   readonly failure: ScriptFailure
   /** Units of the run so far. */
   readonly fuelSpent: number
+  /** Where the run that is suspended stands in the source; 0 where that is not known. */
+  readonly line: number
   /** Nothing has run in it: its next run executes the chunk first, and finds no globals from outside. */
   readonly isFresh: boolean
   seed(seed: number): void
@@ -200,7 +202,7 @@ export class Run implements RunningScript, Task<Run> {
   /** Ends it: at once, or after the step at hand. Does nothing when it has ended. */
   interrupt(reason: string): void {
     if (this.isStepping) this.interruption ??= reason
-    else this.end("interrupted", null, new ScriptInterrupted({ script: this.name, reason }))
+    else this.end("interrupted", null, new ScriptInterrupted({ script: this.name, line: this.sourceLine, reason }))
   }
 
   /** Has it end when the signal fires. */
@@ -217,14 +219,17 @@ export class Run implements RunningScript, Task<Run> {
 
   private readonly onAbort = (): void => this.interrupt(signalFired)
 
+  /** Ends it when it has waited for its turn longer than it may wait. */
+  expire(nowMs: number): void {
+    if (this.waitedMs(nowMs) > this.order.limits.waitMs) this.timeOut("waiting", this.suspension())
+  }
+
   // ---- a step
 
   step(sliceMs: number): boolean {
     const { host, world, limits, order } = this
-    if (this.waitedMs(host.scheduler.nowMs) > order.limits.waitMs) {
-      this.timeOut("waiting", noFailure)
-      return false
-    }
+    this.expire(host.scheduler.nowMs)
+    if (this.isEnded) return false
     if (host.fuelPerSliceMs > 0) limits.sliceFuel = Math.max(1, Math.round(sliceMs * host.fuelPerSliceMs))
     else limits.sliceMs = sliceMs
     const { current } = host
@@ -281,7 +286,7 @@ export class Run implements RunningScript, Task<Run> {
         return false
       }
       if (this.fuelSpent <= this.limits.fuelMax) return true
-      this.timeOut("computing", noFailure)
+      this.timeOut("computing", this.suspension())
       return false
     }
     const { failure } = world
@@ -299,7 +304,7 @@ export class Run implements RunningScript, Task<Run> {
     const start = this.toStart
     this.toStart = null
     const leftMs = order.limits.waitMs - this.waitedMs(host.clock.elapsedMs())
-    const wait = new Wait(host.clock.after(Math.max(0, leftMs), () => this.timeOut("waiting", noFailure)))
+    const wait = new Wait(host.clock.after(Math.max(0, leftMs), () => this.timeOut("waiting", this.suspension())))
     this.waiting = wait
     this.account.suspended.push(this)
     const answer = (value: LuaValue | AnswerError): void => this.resume(wait, value)
@@ -315,6 +320,15 @@ export class Run implements RunningScript, Task<Run> {
     this.account.suspended.remove(this)
     this.answer = answer
     this.host.scheduler.wake(this)
+  }
+
+  /** Where it stands between two steps. */
+  private get sourceLine(): number {
+    return this.hasBegun ? this.world.line : 0
+  }
+
+  private suspension(): ScriptFailure {
+    return { message: "", line: this.sourceLine, traceback: "" }
   }
 
   /** ms since its start in which it has not computed. */
@@ -411,8 +425,6 @@ const started = (start: (signal: AbortSignal) => Promise<LuaValue>, signal: Abor
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 const fuelPerMs = fuelPerMicro * 1000
-
-const noFailure: ScriptFailure = { message: "", line: 0, traceback: "" }
 
 export const signalFired = "its signal was aborted"
 

@@ -125,7 +125,7 @@ export class Runs implements RunHost {
 
   /** A world that is kept from run to run, until it is closed. */
   keep(script: Runnable, account: Account<Run>, request: RunRequest): KeptState | RunRefused {
-    if (account.isClosed) return new ScriptInterrupted({ script: script.name, reason: tenantGone })
+    if (account.isClosed) return new ScriptInterrupted({ script: script.name, line: 0, reason: tenantGone })
     if (this.states >= this.statesMax) return this.quota(script.name, account, "states", this.statesMax, laterMs)
     const state = new KeptState(this, script, account, request)
     const others = this.statesOf.get(account)
@@ -160,13 +160,13 @@ export class Runs implements RunHost {
   // ---- for runs and states
 
   refusal(script: string, account: Account<Run>, signal: AbortSignal | undefined): RunRefused | null {
-    if (account.isClosed) return new ScriptInterrupted({ script, reason: tenantGone })
-    if (signal?.aborted === true) return new ScriptInterrupted({ script, reason: signalFired })
+    if (account.isClosed) return new ScriptInterrupted({ script, line: 0, reason: tenantGone })
+    if (signal?.aborted === true) return new ScriptInterrupted({ script, line: 0, reason: signalFired })
     const { limits } = account
     if (account.runs >= limits.runsMax) return this.quota(script, account, "runs", limits.runsMax, laterMs)
     if (this.size >= this.runsMax) return this.quota(script, account, "engine", this.runsMax, laterMs)
     if (!account.hasFuel(this.scheduler.nowMs)) {
-      return this.quota(script, account, "fuel", limits.fuelPerSecond, account.refillMs)
+      return this.quota(script, account, "fuel", limits.fuelPerSecond, account.admissionMs)
     }
     return null
   }
@@ -284,7 +284,7 @@ export class KeptState implements RunState {
   /** Starts a run in this world, or puts it behind those that are there. */
   start(entry: string, args: readonly LuaValue[], request: RunRequest): Run | RunRefused {
     const { runs, script, account } = this
-    if (this.isClosed) return new ScriptInterrupted({ script: script.name, reason: stateClosed })
+    if (this.isClosed) return new ScriptInterrupted({ script: script.name, line: 0, reason: stateClosed })
     const refused = runs.refusal(script.name, account, request.signal)
     if (refused !== null) return refused
     if (this.waiting.size >= waitingMax) return runs.quota(script.name, account, "state", waitingMax, laterMs)

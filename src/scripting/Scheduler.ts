@@ -14,7 +14,8 @@
  * millisecond is counted by the clock as well, since a step may cost more than its Lua: a world that has to be moved,
  * what its writes set off.
  *
- * A tenant whose second of fuel is spent is held, with all its runs, until it has some again.
+ * A tenant whose second of fuel is spent is held, with all its runs, until it has some again. Runs that may not wait
+ * for so long end in the meantime.
  *
  * Cost: O(1) for each start, step and removal; nothing is allocated.
  */
@@ -31,6 +32,8 @@ export interface Task<R extends Task<R>> extends Payer<R> {
    * throws.
    */
   step(sliceMs: number): boolean
+  /** Ends it when it has waited for its turn longer than it may. Never throws. */
+  expire(nowMs: number): void
 }
 
 /** What the scheduler knows of the world outside. */
@@ -159,12 +162,33 @@ export class Scheduler<R extends Task<R>> {
     this.counters.held++
     this.quick.remove(account.quick)
     this.slow.remove(account.slow)
-    account.stopHolding = this.clock.after(account.refillMs, () => {
-      account.stopHolding = null
+    this.wait(account, account.refillMs)
+  }
+
+  private wait(account: Account<R>, leftMs: number): void {
+    const portionMs = Math.min(leftMs, holdMs)
+    account.stopHolding = this.clock.after(portionMs, () => {
       this.begin()
+      if (leftMs > portionMs) {
+        this.wait(account, leftMs - portionMs)
+        this.expire(account.quick.runs)
+        this.expire(account.slow.runs)
+        return
+      }
+      account.stopHolding = null
       if (account.quick.runs.size > 0) this.quick.push(account.quick)
       if (account.slow.runs.size > 0) this.slow.push(account.slow)
     })
+  }
+
+  /** Goes once around the line: the end of one run may well end others in it, or begin new ones. */
+  private expire(runs: Line<R>): void {
+    for (let left = runs.size; left > 0; left--) {
+      const run = runs.shift()
+      if (run === null) return
+      runs.push(run)
+      run.expire(this.now)
+    }
   }
 
   private release(account: Account<R>): void {
@@ -177,6 +201,8 @@ const aloneMs = 1 // ms of a slice when no other run waits for the thread
 const sharedMs = 0.25 // ms of a slice when others do
 
 const quickMs = 0.75 // ms for short runs between two turns of the event loop; with a slice of a long one it is one
+
+const holdMs = 100 // ms; how late a run that is held hears that it has waited for too long
 
 const fuelPerMs = fuelPerMicro * 1000
 

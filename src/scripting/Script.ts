@@ -11,17 +11,20 @@ import {
   type Input,
   type InvalidTenant,
   InvalidValue,
+  isEnvName,
   lossyText,
   type Output,
   type PrefixTaken,
   type TenantExists,
   type TenantsService,
   type TooManyTenants,
+  tenantLimitRanges,
   toValue
 } from "../cache/index.ts"
 import type { Value } from "../kernel/index.ts"
 import { type LuaValue, parseLua, type ScriptProgram } from "../sandbox/index.ts"
 import type { Account } from "./Account.ts"
+import { asPart } from "./LuaData.ts"
 import { type HostFunctions, Run, type RunLimits } from "./Run.ts"
 import { KeptState, type Runnable, type RunRequest, type Runs } from "./Runs.ts"
 import { InvalidArgument, type ScriptError } from "./ScriptError.ts"
@@ -251,9 +254,9 @@ const wrongLimit = (script: string, limits: Partial<RunLimits>): InvalidArgument
 }
 
 const limitRanges: { readonly [Name in keyof RunLimits]: readonly [number, number] } = {
-  computeMs: [0.01, 60_000],
-  waitMs: [0, 3_600_000],
-  memoryBytes: [128 << 10, 9 << 20] // Lua's libraries take 70 KiB; a machine has 10 MiB for all that is in it
+  computeMs: [0.01, tenantLimitRanges.computeMs[1]],
+  waitMs: tenantLimitRanges.waitMs,
+  memoryBytes: [128 << 10, tenantLimitRanges.memoryBytes[1]] // Lua's libraries take 70 KiB
 }
 
 const envOf = (
@@ -266,7 +269,7 @@ const envOf = (
     if (refused !== undefined) return refused
     const value = toValue(input)
     if (value instanceof InvalidValue) return invalid(script, `env.${name}`, value)
-    values[name] = value
+    values[name] = asPart(value)
   }
   return values
 }
@@ -285,13 +288,14 @@ const functionsFrom = (
     }
     made.set(name, (args) => {
       const answer = callee(...args.map((arg) => fromValue(arg as Value)))
-      return isPromise(answer) ? answer.then(answered) : answered(answer)
+      return isThenable(answer) ? Promise.resolve(answer).then(answered) : answered(answer)
     })
   }
   return made
 }
 
-const isPromise = (value: unknown): value is Promise<Input | undefined> =>
+/** A promise of anybody's: a query of a database library is none of Node's. */
+const isThenable = (value: unknown): value is PromiseLike<Input | undefined> =>
   typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function"
 
 const answered = (answer: Input | undefined): LuaValue => {
@@ -302,7 +306,7 @@ const answered = (answer: Input | undefined): LuaValue => {
 }
 
 const refusedName = (script: string, path: string, name: string): InvalidArgument | undefined => {
-  if (!/^[A-Za-z_][A-Za-z0-9_]{0,63}$/.test(name)) {
+  if (!isEnvName(name)) {
     return new InvalidArgument({ script, path, reason: "is no name: up to 64 letters, digits or '_', no digit first" })
   }
   if (!takenNames.has(name)) return undefined

@@ -6,7 +6,7 @@
  * (Runs, Scheduler). The hot path is synchronous and passes no mailbox: the process `scripts` owns the runs, and ends
  * them when it ends.
  */
-import { Context, Effect, Layer, Runtime, type Scope } from "effect"
+import { Context, Effect, Layer, type Scope } from "effect"
 import { GenServer, type Process, type Supervisor } from "../actor/index.ts"
 import { Bus, CacheClock, type TenantLimits, Tenants, tenantLimitsDefault, toBytes } from "../cache/index.ts"
 import {
@@ -17,7 +17,7 @@ import {
   ScriptProgram,
   ScriptVm
 } from "../sandbox/index.ts"
-import { logAnnotation, type MetricReader, metric } from "../telemetry/index.ts"
+import { logAnnotation, type MetricReader, metric, repeatedError } from "../telemetry/index.ts"
 import { runOutcomes } from "./Account.ts"
 import { makeCacheModule } from "./cacheModule.ts"
 import { HttpRequester, type HttpSettings } from "./HttpRequester.ts"
@@ -100,10 +100,10 @@ const make = (
     const tenants = yield* Tenants
     const cacheClock = yield* CacheClock
     const bus = yield* Bus
-    const runtime = yield* Effect.runtime()
+    const logDefect = yield* repeatedError("a function of the host has failed")
     const { clock = systemClock, machinesMax, imageBytesMax, runsMax, statesMax, fuelPerSliceMs } = settings
+    const limits = { ...tenantLimitsDefault, ...nobodysLimits, ...settings.limits }
     const nowMs = () => cacheClock.nowMs()
-    let defects = 0
     const runs = new Runs({
       clock: {
         elapsedMs: () => clock.elapsedMs(),
@@ -112,27 +112,19 @@ const make = (
         nowMs
       },
       bus,
-      limits: { ...tenantLimitsDefault, ...nobodysLimits, ...settings.limits },
+      limits,
       random: settings.random ?? (() => Math.floor(Math.random() * 2 ** 31)),
       ...(runsMax === undefined ? {} : { runsMax }),
       ...(statesMax === undefined ? {} : { statesMax }),
       ...(fuelPerSliceMs === undefined ? {} : { fuelPerSliceMs }),
-      onDefect: (script, error) => {
-        // Told when it has doubled: what always fails would fill the log. The metric counts all.
-        if ((++defects & (defects - 1)) !== 0) return
-        Runtime.runSync(runtime)(
-          Effect.logError("a function of the host has failed", { defects, error }).pipe(
-            Effect.annotateLogs(logAnnotation.script, script)
-          )
-        )
-      }
+      onDefect: (script, error) => logDefect(error, { [logAnnotation.script]: script })
     })
     const { current } = runs
     const http = settings.http === undefined ? undefined : yield* HttpRequester.make(settings.http)
     const hostTables = {
       cache: makeCacheModule(current),
       json: makeJsonModule(),
-      ...(http === undefined ? {} : { http: makeHttpModule(current, http) })
+      ...(http === undefined ? {} : { http: makeHttpModule(current, http, limits.requestsMax) })
     }
     const invoke = makeInvoke(runs)
     const machines = new ScriptMachines({

@@ -34,6 +34,7 @@ export class ScriptRuntimeError extends Data.TaggedError("ScriptRuntimeError")<{
 /** The run computed, or waited, longer than it may. What it has written to the cache stays written. */
 export class ScriptTimeout extends Data.TaggedError("ScriptTimeout")<{
   readonly script: string
+  /** Where it was stopped, or where it stood and waited; 0 where it had not begun. */
   readonly line: number
   readonly kind: "computing" | "waiting"
   readonly limitMs: number
@@ -91,10 +92,12 @@ export class ScriptQuotaExceeded extends Data.TaggedError("ScriptQuotaExceeded")
 /** Its run was ended from outside: the caller's fiber or signal, the state's close, or the tenant's end. */
 export class ScriptInterrupted extends Data.TaggedError("ScriptInterrupted")<{
   readonly script: string
+  /** Where it stood, from 1; 0 where it had not begun, or that is not known. */
+  readonly line: number
   readonly reason: string
 }> {
   override get message(): string {
-    return `${this.script}: ended because ${this.reason}`
+    return `${place(this)}: ended because ${this.reason}`
   }
 }
 

@@ -2,16 +2,17 @@
  * Where tenants' scripts outlive the process: one file a script, `scripts/<tenant>/<name>.lua` in the data directory,
  * so that an editor and a version control can read them. (Capital letters: storage/Folder.ts.)
  *
- * They are written one by one and as a whole. What is there and is no such file, or no UTF-8, is left alone and told
- * of. Nothing here knows which tenants there are, or whether a script compiles.
+ * Sources are bytes, as the kernel has them (latin1, a character each): the file holds the very bytes that were given,
+ * whether or not they are UTF-8. They are written one by one and as a whole. What is there and is no such file is left
+ * alone and told of. Nothing here knows which tenants there are, or whether a script compiles.
  */
-import { isUtf8 } from "node:buffer"
 import { Context, Data, Effect, Layer } from "effect"
 import { DataDirectory, Folder, type StorageIo } from "../storage/index.ts"
 
 export interface SavedScript {
   readonly tenant: string
   readonly name: string
+  /** Bytes, as latin1. */
   readonly source: string
 }
 
@@ -54,14 +55,14 @@ export class ScriptStore extends Context.Tag("mimosa-cache/scripting/ScriptStore
       const unknown = [...strangers]
       for (const [file, content] of files) {
         const [, tenant, name] = scriptFile.exec(file) ?? []
-        if (tenant === undefined || name === undefined || !isUtf8(content)) unknown.push(Folder.pathOf(folder, file))
-        else saved.push({ tenant, name, source: Buffer.from(content).toString("utf8") })
+        if (tenant === undefined || name === undefined) unknown.push(Folder.pathOf(folder, file))
+        else saved.push({ tenant, name, source: Buffer.from(content).toString("latin1") })
       }
       if (unknown.length > 0) yield* Effect.logWarning("files among the scripts are none of ours", { unknown })
       const change = (changes: ReadonlyMap<string, Uint8Array | null>) => notSaved(folder.change(changes))
       return {
         saved,
-        save: (tenant, name, source) => change(new Map([[fileOf(tenant, name), Buffer.from(source)]])),
+        save: (tenant, name, source) => change(new Map([[fileOf(tenant, name), Buffer.from(source, "latin1")]])),
         remove: (tenant, name) => change(new Map([[fileOf(tenant, name), null]])),
         removeAll: (tenant) => notSaved(folder.removeBelow(tenant))
       }

@@ -83,6 +83,10 @@ export type ScriptSetError =
 export interface ScriptsService {
   /**
    * Compiles a script and keeps it, in the place of the one that has its name. Runs under way go on with the old one.
+   *
+   * @example
+   * yield* scripts.set("tenant_123", "count", "function main() return cache.incr('visits') end")
+   * const visits = yield* scripts.run("tenant_123", "count", "main", [])
    */
   readonly set: (tenant: string, name: string, source: string) => Effect.Effect<ScriptInfo, ScriptSetError>
   /** Whether there was such a script. */
@@ -374,7 +378,7 @@ class Shelf {
   ): { readonly script: Runnable; readonly bytes: number } | ScriptSyntaxError | ScriptQuotaExceeded {
     const { runs, core } = this
     if (!account.hasFuel(runs.scheduler.nowMs)) {
-      return runs.quota(name, account, "fuel", account.limits.fuelPerSecond, account.refillMs)
+      return runs.quota(name, account, "fuel", account.limits.fuelPerSecond, account.admissionMs)
     }
     account.spend(compileFuelMin + source.length * compileFuelPerByte)
     return core.compile(name, source)

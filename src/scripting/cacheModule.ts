@@ -1,13 +1,13 @@
 /**
  * `cache` as tenants' scripts see it: what Cachex's Lua module gives, over the tenant's own keyspace.
  *
- * Keys are bare, and the keyspace that they are looked up in is the run's: no key, whatever its bytes, names an entry of
- * anybody else. Each call is a client's operation of its own (law 4): it fires triggers, counts as use, and is done when
- * the call returns, whatever becomes of the run.
+ * Keys are bare, and the keyspace that they are looked up in is the run's: no key, whatever its bytes, names an entry
+ * of anybody else. Each call is a client's operation of its own (law 4): it fires triggers, counts as use, and is done
+ * when the call returns, whatever becomes of the run.
  *
- * What is wrong in the program is a Lua error at its line: a key that is no string, a number that is none. What is wrong
- * with the data is an answer (false, or nil from `incr`), and the reason is in the script's log: a value that cannot be
- * stored or does not fit, a TTL that is not above zero, the refusal of a BEFORE_ trigger.
+ * What is wrong in the program is a Lua error at its line: a key that is no string, a number that is none. What is
+ * wrong with the data is an answer (false, or nil from `incr`), and the reason is in the script's log: a value that
+ * cannot be stored or does not fit, a TTL that is not above zero, the refusal of a BEFORE_ trigger.
  *
  * Cost: get and put of a short string are one crossing each, without an allocation but for a new entry's.
  */
@@ -208,8 +208,8 @@ const rejected = (reason: string): string => `rejected by a trigger: ${reason}`
 const shown = (key: string): string => lossyText(key.slice(0, 80))
 
 /**
- * The argument, a number of seconds from now, as a deadline; 0 where that is none, for which the reason is told. Undefined
- * where it is no number, which fails the call.
+ * The argument, a number of seconds from now, as a deadline; 0 where that is none, for which the reason is told.
+ * Undefined where it is no number, which fails the call.
  */
 const deadlineOf = (call: HostCall, index: number, run: RunningScript, name: string): number | undefined => {
   const seconds = call.number(index)
@@ -223,7 +223,9 @@ const deadlineOf = (call: HostCall, index: number, run: RunningScript, name: str
   return 0
 }
 
-/** What `incr` adds: 1, or its second argument; null where that is a number but no integer. Undefined fails the call. */
+/**
+ * What `incr` adds: 1, or its second argument; null where that is a number but no integer. Undefined fails the call.
+ */
 const stepOf = (call: HostCall): Int64 | null | undefined => {
   if (!isGiven(call, 2)) return 1
   const number = call.number(2)

@@ -10,6 +10,7 @@ export {
   type HostFunctionInput,
   type RunError,
   type RunOptions,
+  resultOf,
   type Script,
   type ScriptState,
   type StateOptions,

@@ -1,9 +1,10 @@
 /**
  * `json` as scripts see it: plain JSON, as other programs write and read it, and Lua's values.
  *
- * What JSON cannot say is an error, not a loss: bytes that are no UTF-8, infinities and NaN, tables that are neither list
- * nor object. Integers and floats stay apart both ways: 1 is `1`, 1.0 is `1.0`. A table holds no nil, so `json.null` stands
- * for null within tables; by itself null is nil. An empty table is an object; `json.empty_array` is `[]`.
+ * What JSON cannot say is an error, not a loss: bytes that are no UTF-8, infinities and NaN, tables that are neither
+ * list nor object. Integers and floats stay apart both ways: 1 is `1`, 1.0 is `1.0`. A table holds no nil, so
+ * `json.null` stands for null within tables; by itself null is nil. An empty table is an object; `json.empty_array` is
+ * `[]`.
  *
  * A text has at most 512 KiB, and 10,000 values nested 16 deep, as all that crosses into Lua has: so one call holds the
  * thread for 4 ms at worst, and it is paid for before the work is done.
@@ -49,7 +50,7 @@ const valuesMax = 10_000 // the codec's limit, which counts the names of members
 // Units of fuel, 250 a µs.
 const textFuel = 1 // a byte, to walk it or to quote it
 const wideFuel = 1 // a byte where some are not ASCII: to decode it, and to encode it again
-const encodeFuel = 2 // a byte that `byteSize` counts
+const encodeFuel = 1 // a byte that `byteSize` counts; names cost half of it, floats a little more
 const valueFuel = 16 // a byte of text, as long as all of it may be short values
 
 /** Bytes as text, charged for; undefined where the run cannot pay, or where they are none, which fails the call. */

@@ -13,7 +13,7 @@ import type { Running, RunOutcome } from "./commands/ScriptPort.ts"
 import type { TriggerPort } from "./commands/TriggerPort.ts"
 import { RespError } from "./RespError.ts"
 import { RespWriter } from "./RespWriter.ts"
-import type { ServerState } from "./ServerState.ts"
+import { type ServerState, tenantShare } from "./ServerState.ts"
 import { escapeGlob, runForOwner } from "./TenantRoutes.ts"
 import { reactionWork, workPerLook } from "./Turns.ts"
 
@@ -411,7 +411,7 @@ export class Client implements Subscriber {
     const listeners = server.patterns.get(name) ?? 0
     if (listeners === 0) {
       const { patternBytesMax } = server.settings
-      const ownMax = Math.floor(patternBytesMax / tenantPatternShare)
+      const ownMax = Math.floor(patternBytesMax / tenantShare)
       if (this.tenant !== null && patternBytesOf(server, this.patternScope) + name.length > ownMax) {
         return RespError.tooManyPatterns(ownMax)
       }
@@ -502,7 +502,6 @@ export interface QueuedCommand {
 
 const argumentBytes = 16 // what a string's head and its place in the array cost at least
 const subscriptionBytes = 100 // what a subscription costs beside its name: places in a map and two sets
-const tenantPatternShare = 8 // a tenant's patterns may take so much less than those of all: each is tried on every message
 
 /** Bytes of the distinct patterns that begin so. */
 const patternBytesOf = ({ patterns }: ServerState, scope: string): number => {

@@ -134,12 +134,18 @@ export class Command {
 
   /** The keys among the arguments. */
   keysOf(args: readonly string[]): string[] {
-    const [first, last, step] = this.keys
+    const [first, , step] = this.keys
     if (first === 0) return []
-    const end = last < 0 ? args.length + last : last
+    const end = this.lastKeyAt(args)
     const keys: string[] = []
-    for (let i = first; i <= end && i < args.length; i += step) keys.push(args[i] as string)
+    for (let i = first; i <= end; i += step) keys.push(args[i] as string)
     return keys
+  }
+
+  /** Where the last key stands at the latest, of a command that has keys. */
+  lastKeyAt(args: readonly string[]): number {
+    const last = this.keys[1]
+    return Math.min(last < 0 ? args.length + last : last, args.length - 1)
   }
 }
 

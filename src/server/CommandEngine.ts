@@ -1,7 +1,7 @@
 /**
  * The process in whose name commands use an engine: a connection is synchronous code, and the engine's methods are
- * effects. What answers at once runs in the connection's turn. What has to be saved first, or waits, runs in a process of
- * its own, linked to this one, so that many who register at once are saved together, and none waits for another.
+ * effects. What answers at once runs in the connection's turn. What has to be saved first, or waits, runs in a process
+ * of its own, linked to this one, so that many who register at once are saved together, and none waits for another.
  *
  * Whatever becomes of the process, every command is answered: those whose work it had are told when it ends.
  */
@@ -28,7 +28,10 @@ interface Protocol extends GenServer.Protocol {
 
 const waitingMax = 10_000 // as many as there may be connections, each of which waits for one command at most
 
-/** `label` is what a single work's process is called, this one its plural; `restarting` is told to who waited when it ended. */
+/**
+ * `label` is what a single work's process is called, this one its plural; `restarting` is told to who waited when it
+ * ended.
+ */
 export const make = (label: string, restarting: string): CommandEngine => {
   const name = Registry.via<GenServer.RefOf<Protocol>>(Registry.unsafeMake({ keys: "unique" }), `${label}s`)
   const waiting = new Set<() => void>()

@@ -1,6 +1,6 @@
 /**
- * How the errors of tenants and scripts are said on the wire: the code that begins a RESP error, and the HTTP status. One
- * table for all of them; what is not in it is a defect.
+ * How the errors of tenants and scripts are said on the wire: the code that begins a RESP error, and the HTTP status.
+ * One table for all of them; what is not in it is a defect.
  */
 import { toBytes } from "../cache/Values.ts"
 import type { Client } from "./Client.ts"

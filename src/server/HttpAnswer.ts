@@ -12,8 +12,8 @@ export const jsonText = (text: string, status = 200): Response =>
   HttpServerResponse.text(text, { status, contentType: "application/json" })
 
 /** A refused request's connection is closed: whoever asks like that is not worth holding one for. */
-export const refusal = (status: number, error: string): Response =>
-  HttpServerResponse.unsafeJson({ error }, { status, headers: Headers.fromInput({ connection: "close" }) })
+export const refusal = (status: number, error: string, details: object = {}): Response =>
+  HttpServerResponse.unsafeJson({ error, ...details }, { status, headers: Headers.fromInput({ connection: "close" }) })
 
 /**
  * What an engine has refused, or failed with, as JSON: `error` its message, `code` its tag, and what it tells of the

@@ -3,7 +3,7 @@
  * doing, what would a trigger do; tenants, scripts and keys (HttpTenants.ts). The rows below and there are the whole of it;
  * `/docs` shows them to people, and `/v1/openapi.json` to machines.
  *
- * Where there is a password, all but `/healthz` ask for it, as `Authorization: Bearer <password>` or as Basic with any
+ * Where there is a password, all but `/healthz` and `/readyz`, which health checks ask, ask for it, as `Authorization: Bearer <password>` or as Basic with any
  * user: who says it is an operator. A tenant says its token, `Authorization: Bearer mt_…`, and may ask what names it in its
  * path; of any other path it hears the same whether there is such a tenant or not. What is shown is handed in
  * (`HttpViews`), so that this knows nothing of the program around it.
@@ -13,10 +13,12 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { Cause, Context, Effect } from "effect"
 import { Supervisor } from "../actor/index.ts"
+import { tokenHead } from "../cache/TenantRegistry.ts"
 import type { Tenant } from "../cache/Tenants.ts"
 import { MetricRegistry } from "../telemetry/index.ts"
-import { json, jsonText, refusal } from "./HttpAnswer.ts"
+import { json, refusal } from "./HttpAnswer.ts"
 import * as HttpDocs from "./HttpDocs.ts"
+import { brief } from "./HttpInput.ts"
 import * as HttpRoute from "./HttpRoute.ts"
 import { type TenantViews, tenantRoutes } from "./HttpTenants.ts"
 import * as HttpTriggers from "./HttpTriggers.ts"
@@ -37,10 +39,14 @@ type Request = HttpServerRequest.HttpServerRequest
 type Response = HttpRoute.Response
 type Route = HttpRoute.Route<HttpViews>
 
-/** The body of the request that is being answered, for whoever takes one; the listener supplies it. */
-export class RequestBody extends Context.Tag("mimosa-cache/server/HttpApi/RequestBody")<
-  RequestBody,
-  { readonly read: (bytesMax: number) => Effect.Effect<Uint8Array, "too long" | "broken off"> }
+/** What the listener has of the request that is being answered. */
+export class Exchange extends Context.Tag("mimosa-cache/server/HttpApi/Exchange")<
+  Exchange,
+  {
+    readonly readBody: (bytesMax: number) => Effect.Effect<Uint8Array, "too long" | "broken off">
+    /** Counts it as the tenant's; or says why that is one too many. */
+    readonly admit: (tenant: Tenant) => string | undefined
+  }
 >() {}
 
 const forOperators = { method: "GET", access: "operator" } as const
@@ -54,14 +60,13 @@ const routes: readonly Route[] = [
     run: () => Effect.succeed(json({ status: "ok" }))
   },
   {
-    ...{ ...forOperators, path: "/readyz" },
+    ...{ method: "GET", path: "/readyz", access: "everybody" },
     summary: "Whether every listener accepts connections.",
-    answers: "that they do; else 503, and which do not.",
+    answers: "that they do; else 503, and that not all do.",
     run: ({ readiness }) =>
-      Effect.sync(() => {
-        const missing = readiness.missing()
-        return missing.length === 0 ? json({ status: "ready" }) : json({ status: "not ready", missing }, 503)
-      })
+      Effect.sync(() =>
+        readiness.missing().length === 0 ? json({ status: "ready" }) : json({ status: "not ready" }, 503)
+      )
   },
   {
     ...{ ...forOperators, path: "/metrics" },
@@ -82,26 +87,26 @@ const routes: readonly Route[] = [
     ...{ ...forOperators, path: "/v1/triggers" },
     summary: "The triggers with their figures.",
     answers: "a list.",
-    run: ({ triggers }) => Effect.map(HttpTriggers.list(triggers), answered)
+    run: ({ triggers }) => HttpTriggers.list(triggers)
   },
   {
     ...{ ...forOperators, path: "/v1/triggers/graph" },
     summary: "What triggers watch, read and write, and where they go round in circles.",
     answers: "nodes, edges and cycles.",
-    run: ({ triggers }) => Effect.sync(() => answered(HttpTriggers.graph(triggers)))
+    run: ({ triggers }) => Effect.sync(() => HttpTriggers.graph(triggers))
   },
   {
     ...{ method: "POST", path: "/v1/triggers/test", access: "operator" },
     summary: "What a trigger or a source would do, on a made-up event or on the last ones. Nothing happens.",
     body: { type: "json", example: testExample },
     answers: "its writes, deletes, emits, webhooks and logs.",
-    run: ({ triggers }, { body }) => Effect.sync(() => answered(HttpTriggers.test(triggers, body)))
+    run: ({ triggers }, { body }) => Effect.sync(() => HttpTriggers.test(triggers, body))
   },
   {
     ...{ ...forOperators, path: "/v1/logs" },
     summary: "The streams into which triggers have logged.",
     answers: "a list.",
-    run: ({ triggers }) => Effect.sync(() => answered(HttpTriggers.streams(triggers)))
+    run: ({ triggers }) => Effect.sync(() => HttpTriggers.streams(triggers))
   },
   {
     ...{ ...forOperators, path: "/v1/logs/:stream" },
@@ -109,7 +114,7 @@ const routes: readonly Route[] = [
     query: { after: "the number behind which to begin", count: "lines at most" },
     answers: "the lines.",
     run: ({ triggers }, { params, search }) =>
-      Effect.sync(() => answered(HttpTriggers.lines(triggers, params.stream as string, search)))
+      Effect.sync(() => HttpTriggers.lines(triggers, params.stream as string, search))
   },
   ...tenantRoutes,
   {
@@ -130,7 +135,7 @@ const routes: readonly Route[] = [
 const thereFor = (views: HttpViews): readonly Route[] => routes.filter(({ isThere = () => true }) => isThere(views))
 
 /** The application over these views: answers every request, never fails. */
-export const make = (views: HttpViews): Effect.Effect<Response, never, Request | RequestBody> => {
+export const make = (views: HttpViews): Effect.Effect<Response, never, Request | Exchange> => {
   const served = thereFor(views)
   const paths = [...new Set(served.map(({ path }) => path.replace(/:(\w+)/g, "<$1>")))]
   const whoAsks = identityOf(views)
@@ -146,14 +151,25 @@ export const make = (views: HttpViews): Effect.Effect<Response, never, Request |
     if (chosen === undefined) return Effect.succeed(wrongMethod(request, found))
     const { route, params } = chosen
     if (identity !== null && !mayAsk(identity, route, params)) return Effect.succeed(forbidden)
-    return show(views, route, params, request, identity)
+    const answering = show(views, route, params, request, identity)
+    return identity === null ? answering : withinShare(identity, answering)
   })
   return Effect.catchAllCause(response, (cause) =>
     Effect.as(Effect.logError("an HTTP request failed", Cause.pretty(cause)), refusal(500, "an internal error"))
   )
 }
 
-type Answering = Effect.Effect<Response, never, RequestBody>
+type Answering = Effect.Effect<Response, never, Exchange>
+
+/** Answers as long as the tenant has not too much that is being answered. */
+const withinShare = (tenant: Tenant, answering: Answering): Answering =>
+  Effect.flatMap(Exchange, ({ admit }) => {
+    const why = admit(tenant)
+    if (why === undefined) return answering
+    return Effect.succeed(
+      HttpServerResponse.setHeader(refusal(429, why, { code: "TooManyRequests" }), "retry-after", "1")
+    )
+  })
 
 /** The bytes that the body of such a request may have. */
 export const bodyBytesMaxOf = (method: string, path: string): number => HttpRoute.bodyBytesMaxOf(routes, method, path)
@@ -186,8 +202,8 @@ const show = (
 const notJson: Response = refusal(415, "the body is JSON: send it with content-type: application/json")
 
 /** The body as text. */
-const readBody: Effect.Effect<string, Response, RequestBody> = Effect.flatMap(RequestBody, ({ read }) =>
-  read(HttpRoute.bodyBytesMax)
+const readBody: Effect.Effect<string, Response, Exchange> = Effect.flatMap(Exchange, ({ readBody }) =>
+  readBody(HttpRoute.bodyBytesMax)
 ).pipe(
   Effect.mapError((problem) =>
     problem === "too long"
@@ -226,7 +242,7 @@ const docs = (page: string): Response =>
 const utf8 = new TextDecoder("utf-8", { fatal: true })
 
 const processes = (tree: Supervisor.TreeNode | null, format: string): Response => {
-  if (format !== "json" && format !== "text") return refusal(400, `format is json or text, not ${format.slice(0, 40)}`)
+  if (format !== "json" && format !== "text") return refusal(400, `format is json or text, not ${brief(format)}`)
   if (tree === null) return refusal(503, "no process is running")
   return format === "json"
     ? json(tree)
@@ -246,11 +262,9 @@ const identityOf = ({ password, tenants }: HttpViews): ((request: Request) => Te
     if (tenant !== undefined) return tenant
     if (wanted !== undefined) return said !== undefined && timingSafeEqual(digest(said), wanted) ? null : undefined
     // Who says a token that is void is no operator, though all others are.
-    return tenants !== undefined && said?.toString("latin1", 0, tokenMark.length) === tokenMark ? undefined : null
+    return tenants !== undefined && said?.toString("latin1", 0, tokenHead.length) === tokenHead ? undefined : null
   }
 }
-
-const tokenMark = "mt_"
 
 /** The bytes of the password that the header says. */
 const saidBy = (scheme: string, credentials: string): Buffer | undefined => {
@@ -261,11 +275,6 @@ const saidBy = (scheme: string, credentials: string): Buffer | undefined => {
 }
 
 const digest = (bytes: Buffer): Buffer => createHash("sha256").update(bytes).digest()
-
-const answered = ({ status, json }: HttpTriggers.Answer): Response => {
-  const response = jsonText(json, status)
-  return status === 200 ? response : HttpServerResponse.setHeader(response, "connection", "close")
-}
 
 const unauthorized: Response = HttpServerResponse.setHeader(
   refusal(

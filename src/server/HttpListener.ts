@@ -16,6 +16,7 @@ import { ExitReason, GenServer, type Pid, Process } from "../actor/index.ts"
 import * as HttpApi from "./HttpApi.ts"
 import { HttpConnections } from "./HttpConnections.ts"
 import type { Readiness } from "./Readiness.ts"
+import { TenantRequests } from "./TenantRequests.ts"
 
 export interface HttpListenerOptions {
   readonly host: string
@@ -37,6 +38,7 @@ interface State {
   readonly app: ReturnType<typeof HttpApi.make>
   readonly connections: HttpConnections
   readonly requests: Set<Pid.Pid>
+  readonly ofTenants: TenantRequests
   readonly host: string
   readonly port: number
   answered: number
@@ -78,6 +80,7 @@ export const HttpListener = GenServer.define<{ readonly info: ListenerMessage }>
         app: HttpApi.make(views),
         connections,
         requests: new Set(),
+        ofTenants: new TenantRequests({ requestsMax, waitingBytesMax }),
         host,
         port: bound,
         answered: 0
@@ -97,11 +100,12 @@ export const HttpListener = GenServer.define<{ readonly info: ListenerMessage }>
         return GenServer.NoReply(state)
     }
   },
-  inspect: ({ host, port, connections, answered }) => ({
+  inspect: ({ host, port, connections, ofTenants, answered }) => ({
     host,
     port,
     connected: connections.open,
     evicted: connections.evicted,
+    tenantsRefused: ofTenants.refused,
     answered
   })
 })
@@ -149,7 +153,10 @@ const answer = (state: State, request: IncomingMessage, response: ServerResponse
   if (HttpApi.mayWait(request.method ?? "", wholePathOf(request))) request.socket.setTimeout(0)
   const program = state.app.pipe(
     Effect.provideService(HttpServerRequest.HttpServerRequest, HttpServerRequest.fromWeb(toWeb(request))),
-    Effect.provideService(HttpApi.RequestBody, bodyOf(request)),
+    Effect.provideService(HttpApi.Exchange, {
+      readBody: bodyOf(request),
+      admit: (tenant) => state.ofTenants.admit(tenant, response)
+    }),
     Effect.flatMap((answered) => send(answered, response)),
     Effect.ensuring(Effect.sync(() => response.writableEnded || response.destroy()))
   )
@@ -184,8 +191,9 @@ const toWeb = ({ method = "GET", url, headers }: IncomingMessage): Request => {
 }
 
 /** In one piece of memory, whose size is known before: a body in chunks of a byte each is no more than any other. */
-const bodyOf = (request: IncomingMessage): HttpApi.RequestBody["Type"] => ({
-  read: (bytesMax) =>
+const bodyOf =
+  (request: IncomingMessage): HttpApi.Exchange["Type"]["readBody"] =>
+  (bytesMax) =>
     Effect.async((resume) => {
       const body = Buffer.allocUnsafe(bytesMax)
       let bytes = 0
@@ -198,7 +206,6 @@ const bodyOf = (request: IncomingMessage): HttpApi.RequestBody["Type"] => ({
       request.once("end", () => resume(Effect.succeed(body.subarray(0, bytes))))
       request.once("close", () => resume(Effect.fail("broken off")))
     })
-})
 
 type Refusal = readonly [status: number, why: string]
 

@@ -62,7 +62,9 @@ export interface Found<Views> {
   readonly params: Readonly<Record<string, string>>
 }
 
-/** The routes of a path, one a method. Parameters are not empty, and may hold anything that can be escaped. O(routes). */
+/**
+ * The routes of a path, one a method. Parameters are not empty, and may hold anything that can be escaped. O(routes).
+ */
 export const routesOf = <Views>(routes: readonly Route<Views>[], path: string): Found<Views>[] => {
   const segments = path.split("/")
   const found: Found<Views>[] = []

@@ -1,6 +1,6 @@
 /**
- * Tenants and their scripts over HTTP. Whoever has the server's password may ask all of it; a tenant, by its token, what
- * is its own.
+ * Tenants and their scripts over HTTP. Whoever has the server's password may ask all of it; a tenant, by its token,
+ * what is its own.
  *
  * Values are JSON in the exact form (cache/Json.ts): what a script returns comes back as it is. A run ends when its
  * client goes.
@@ -16,6 +16,7 @@ import type { ScriptInfo } from "../scripting/index.ts"
 import { isRunning, type Running, type RunOutcome, type ScriptPort } from "./commands/ScriptPort.ts"
 import { type TenantPort, tenantLimitNames } from "./commands/TenantPort.ts"
 import { failure, json, jsonText, refusal } from "./HttpAnswer.ts"
+import { brief, fieldsOf, linesAskedFor, objectOf } from "./HttpInput.ts"
 import type { Asked, Response, Route } from "./HttpRoute.ts"
 import { RespError } from "./RespError.ts"
 
@@ -111,7 +112,9 @@ const getKey: TenantRoute["run"] = (views, asked) =>
     if (value === undefined) return refused(404, `there is no key '${brief(key)}'`)
     const expiresAtMs = keyspace.peek(toBytes(key))?.expiresAtMs ?? 0
     const deadline = expiresAtMs === 0 ? "null" : String(expiresAtMs)
-    return Effect.succeed(jsonText(`{"key":${JSON.stringify(key)},"value":${toExactJson(value)},"expiresAtMs":${deadline}}`))
+    return Effect.succeed(
+      jsonText(`{"key":${JSON.stringify(key)},"value":${toExactJson(value)},"expiresAtMs":${deadline}}`)
+    )
   })
 
 const putKey: TenantRoute["run"] = (views, asked) =>
@@ -228,17 +231,8 @@ const ended = (begin: () => RunOutcome | Running): Effect.Effect<Value, unknown>
 
 const getLog: TenantRoute["run"] = (views, asked) =>
   withScripts(views, asked, ({ scripts, tenant }) => {
-    const which: { after?: number; count?: number } = {}
-    for (const [name, text] of asked.search) {
-      if (name !== "after" && name !== "count") {
-        return refused(400, `'${brief(name)}' is no parameter here; there are after and count`)
-      }
-      if (!/^\d{1,15}$/.test(text)) {
-        return refused(400, `${name} is a whole number of zero or more, not '${brief(text)}'`)
-      }
-      which[name] = Number(text)
-    }
-    return done({ lines: scripts.log(tenant.id, which) })
+    const which = linesAskedFor(asked.search)
+    return typeof which === "string" ? refused(400, which) : done({ lines: scripts.log(tenant.id, which) })
   })
 
 // What they share
@@ -294,35 +288,11 @@ const outcome = <A>(
     }
   })
 
-/** The fields of a JSON object, in which `known` may be; or what is wrong with it. */
-const objectOf = (body: string, known: readonly string[]): Readonly<Record<string, unknown>> | string => {
-  try {
-    return fieldsOf(JSON.parse(body), known)
-  } catch (error) {
-    return `the body is no JSON: ${(error as Error).message}`
-  }
-}
-
-/** The same in the exact form. */
+/** The fields of a body in the exact form, in which `known` may be; or what is wrong with it. */
 const exactObjectOf = (body: string, known: readonly string[]): ValueObject | string => {
-  const value = parseJson(body)
+  const value = parseJson(body, 2) // arguments stand in a list in an object, and may be as deep as any value
   return value instanceof InvalidJson ? value.message : (fieldsOf(value, known) as ValueObject | string)
 }
-
-const fieldsOf = (value: unknown, known: readonly string[]): Readonly<Record<string, unknown>> | string => {
-  if (typeof value !== "object" || value === null || !isPlain(value)) return "the body is no JSON object"
-  const unknown = Object.keys(value).find((name) => !known.includes(name))
-  if (unknown !== undefined) return `'${brief(unknown)}' is no field here; there are ${known.join(", ")}`
-  return value as Readonly<Record<string, unknown>>
-}
-
-const isPlain = (value: object): boolean => {
-  const prototype: unknown = Object.getPrototypeOf(value)
-  return prototype === null || prototype === Object.prototype
-}
-
-/** As much of what somebody sent as an answer repeats. */
-const brief = (text: string): string => text.slice(0, 40)
 
 const isThere = ({ tenants }: TenantViews): boolean => tenants !== undefined
 
@@ -427,6 +397,6 @@ export const tenantRoutes: readonly TenantRoute[] = [
     ...{ method: "GET", path: "/v1/tenants/:tenant/log", ...forTenants, run: getLog },
     summary: "What the tenant's scripts have printed and failed with, oldest first.",
     query: { after: "the number behind which to begin", count: "lines at most" },
-    answers: "lines, each with number, atMs, script and text."
+    answers: "lines, each with number, atMs, script, kind and text."
   }
 ]

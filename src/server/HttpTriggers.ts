@@ -1,10 +1,10 @@
 /**
  * Triggers and what they log, as JSON for the HTTP API. Field names are those of the library (`timeoutUs`, `atMs`).
  *
- * What is tried by `POST /v1/triggers/test` is a JSON object: `name` of a trigger, or `source`, or both for another source
- * in a trigger's place; and either the event (`event`, `key`, `value`, `oldValue`, `metadata`, `tags`, `cost`) or
- * `history`, the number of the last events that happened, of which as many are tried as 50 ms of computing suffice for: the
- * answer's `cut` says what was left out. A value that is a string is the bytes that SET stores, any other is
+ * What is tried by `POST /v1/triggers/test` is a JSON object: `name` of a trigger, or `source`, or both for another
+ * source in a trigger's place; and either the event (`event`, `key`, `value`, `oldValue`, `metadata`, `tags`, `cost`)
+ * or `history`, the number of the last events that happened, of which as many are tried as 50 ms of computing suffice
+ * for: the answer's `cut` says what was left out. A value that is a string is the bytes that SET stores, any other is
  * structured data.
  */
 import { Effect } from "effect"
@@ -14,34 +14,29 @@ import { asText, toBytes, toJson, toMetadata, toValue } from "../cache/Values.ts
 import type { Nested, ValueObject } from "../kernel/index.ts"
 import type { DryRunReport, TestEvent } from "../triggers/DryRun.ts"
 import { historyMax } from "../triggers/History.ts"
-import { linesReadDefault } from "../triggers/LogStreams.ts"
 import { type RegisteredTrigger, type TriggerEventName, triggerEventNames } from "../triggers/Trigger.ts"
 import { HistoryOff, TriggerNotFound, type TriggerSyntaxError } from "../triggers/TriggerError.ts"
 import type { TestSubject } from "../triggers/Triggers.ts"
 import type { TriggerPort } from "./commands/TriggerPort.ts"
+import { jsonText, refusal } from "./HttpAnswer.ts"
+import { linesAskedFor, objectOf } from "./HttpInput.ts"
+import type { Response } from "./HttpRoute.ts"
 
 /** What the API asks of the engine. */
 export type HttpTriggers = Pick<TriggerPort, "list" | "graph" | "test" | "testHistory" | "logs">
-
-/** JSON text and its status; where it is not 200 the text is an object with an `error`. */
-export interface Answer {
-  readonly status: number
-  readonly json: string
-}
 
 /**
  * All triggers with their figures; their sources are in TRIGGER INFO alone, for together they may have 32 MiB. It is
  * written over as many rounds of the event loop as it takes: ten thousand triggers are a tenth of a second.
  */
-export const list = (triggers: HttpTriggers): Effect.Effect<Answer> =>
+export const list = (triggers: HttpTriggers): Effect.Effect<Response> =>
   Effect.gen(function* () {
-    const all = triggers.list()
     const texts: string[] = []
-    for (const trigger of all) {
+    for (const trigger of triggers.list()) {
       if (texts.length > 0 && texts.length % listedPerRound === 0) yield* Process.nextTurn
       texts.push(textOf(shown(trigger)))
     }
-    return { status: 200, json: `[${texts.join(",")}]` }
+    return jsonText(`[${texts.join(",")}]`)
   })
 
 const listedPerRound = 100 // triggers; 2 ms, as long as a client's turn
@@ -52,22 +47,19 @@ const shown = ({ source: _, shadow, ...trigger }: RegisteredTrigger) => {
   return { ...trigger, shadow: figures }
 }
 
-export const graph = (triggers: HttpTriggers): Answer => ok(triggers.graph())
+export const graph = (triggers: HttpTriggers): Response => ok(triggers.graph())
 
 /** The log streams by name. */
-export const streams = ({ logs }: HttpTriggers): Answer => ok(logs.list())
+export const streams = ({ logs }: HttpTriggers): Response => ok(logs.list())
 
 /**
- * Lines of a stream, oldest first: the first `count` behind number `after`, or the last `count`. A stream in which nothing
- * has been logged has none, so whoever asks again and again may begin before the first line.
+ * Lines of a stream, oldest first: the first `count` behind number `after`, or the last `count`. A stream in which
+ * nothing has been logged has none, so whoever asks again and again may begin before the first line.
  */
-export const lines = ({ logs }: HttpTriggers, stream: string, search: URLSearchParams): Answer => {
-  const unknown = [...search.keys()].find((name) => name !== "after" && name !== "count")
-  if (unknown !== undefined) return refusal(400, `'${brief(unknown)}' is no parameter here; there are after and count`)
-  const [after, count] = [numberOf(search, "after"), numberOf(search, "count")]
-  if (typeof after === "string") return refusal(400, after)
-  if (typeof count === "string") return refusal(400, count)
-  const read = logs.read(stream, { ...(after === undefined ? {} : { after }), count: count ?? linesReadDefault })
+export const lines = ({ logs }: HttpTriggers, stream: string, search: URLSearchParams): Response => {
+  const which = linesAskedFor(search)
+  if (typeof which === "string") return refusal(400, which)
+  const read = logs.read(stream, which)
   const info = logs.list().find((each) => each.stream === stream)
   return ok({
     stream,
@@ -82,15 +74,8 @@ export const lines = ({ logs }: HttpTriggers, stream: string, search: URLSearchP
   })
 }
 
-const numberOf = (search: URLSearchParams, name: string): number | undefined | string => {
-  const text = search.get(name)
-  if (text === null) return undefined
-  const value = /^\d{1,15}$/.test(text) ? Number(text) : undefined
-  return value ?? `${name} is a whole number of zero or more, not '${brief(text)}'`
-}
-
 /** A dry run, of what `body` says. Changes nothing. */
-export const test = (triggers: HttpTriggers, body: string): Answer => {
+export const test = (triggers: HttpTriggers, body: string): Response => {
   const question = questionOf(body)
   if (typeof question === "string") return refusal(400, question)
   const { subject, event, history } = question
@@ -128,16 +113,8 @@ type Question = { readonly subject: TestSubject } & (
 
 /** What a body asks; or what is wrong with it. */
 const questionOf = (body: string): Question | string => {
-  let asked: unknown
-  try {
-    asked = JSON.parse(body)
-  } catch (error) {
-    return `the body is no JSON: ${(error as Error).message}`
-  }
-  if (typeof asked !== "object" || asked === null || Array.isArray(asked)) return "the body is no JSON object"
-  const fields = asked as Readonly<Record<string, unknown>>
-  const unknown = Object.keys(fields).find((name) => !known.includes(name))
-  if (unknown !== undefined) return `'${brief(unknown)}' is no field here; there are ${known.join(", ")}`
+  const fields = objectOf(body, known)
+  if (typeof fields === "string") return fields
   const { name, source, history } = fields
   if (name === undefined && source === undefined) return "give name, the trigger's, or source, or both"
   for (const [field, value] of Object.entries({ name, source })) {
@@ -187,19 +164,16 @@ const eventOf = (fields: Readonly<Record<string, unknown>>): TestEvent | string 
 const ofEvent = ["event", "key", "value", "oldValue", "metadata", "tags", "cost"]
 const known = ["name", "source", "history", ...ofEvent]
 
-const refused = (error: TriggerNotFound | TriggerSyntaxError | HistoryOff): Answer => {
+const refused = (error: TriggerNotFound | TriggerSyntaxError | HistoryOff): Response => {
   if (error instanceof TriggerNotFound) return refusal(404, error.message)
   if (error instanceof HistoryOff) return refusal(409, error.message)
   const { message, line, column } = error
-  return { status: 400, json: JSON.stringify({ error: message, line, column }) }
+  return refusal(400, message, { line, column })
 }
 
-const refusal = (status: number, error: string): Answer => ({ status, json: JSON.stringify({ error }) })
-
-/** Plain data that may have the kernel's values in it, which JSON.stringify does not know (big integers, maps, bytes). */
+/**
+ * Plain data that may have the kernel's values in it, which JSON.stringify does not know (big integers, maps, bytes).
+ */
 const textOf = (value: object): string => toJson(value as Nested | ValueObject as Nested)
 
-const ok = (value: object): Answer => ({ status: 200, json: textOf(value) })
-
-/** As much of what somebody sent as an answer repeats. */
-const brief = (text: string): string => text.slice(0, 40)
+const ok = (value: object): Response => jsonText(textOf(value))

@@ -6,15 +6,17 @@
  * its socket, what it sent stays unparsed and nothing more is read, until the socket has drained. So what one connection
  * can hold of our memory is that limit, the replies of one command (`replyBytesMax`), one portion of input, and what it
  * has us keep (an unfinished command, a transaction, the names of its channels); all of it is counted, and together the
- * clients may hold `clientBytesMax`.
+ * clients may hold `clientBytesMax`, those of one tenant a share of it.
  *
  * A client may be done sending before it is answered (`printf … | nc`): what it sent is run and answered, then we close.
  */
 import type { Socket } from "node:net"
+import type { Tenant } from "../cache/Tenants.ts"
 import type { TurnClock } from "../cache/TurnClock.ts"
 import { Client, ClientMode, type Wire } from "./Client.ts"
+import { RespError } from "./RespError.ts"
 import { RespParser } from "./RespParser.ts"
-import type { ServerState } from "./ServerState.ts"
+import { type ServerState, tenantShare } from "./ServerState.ts"
 import { reactionWork, type TurnTaker } from "./Turns.ts"
 
 /** What a connection needs of the server that it belongs to. */
@@ -63,6 +65,8 @@ export class RespConnection implements Wire, TurnTaker {
   private softSinceMs = 0
   /** What it held of our memory when that was last counted. */
   private heldBytes = 0
+  /** The same, as it was counted for its tenant. */
+  private heldForTenant = 0
 
   constructor(
     id: number,
@@ -267,8 +271,31 @@ export class RespConnection implements Wire, TurnTaker {
     const isMore = bytes > this.heldBytes
     host.state.clientBytes += bytes - this.heldBytes
     this.heldBytes = bytes
-    if (!isMore || host.state.clientBytes <= settings.clientBytesMax || bytes <= heldBytesSpared || this.isEnded) return
-    stats.memoryDisconnections++
+    const tenantBytes = client.isBound ? this.countFor(client.tenant as Tenant) : 0
+    if (!isMore || bytes <= heldBytesSpared || this.isEnded) return
+    const shareBytes = Math.floor(settings.clientBytesMax / tenantShare)
+    if (tenantBytes > shareBytes) {
+      stats.tenantMemoryDisconnections++
+      this.dismiss(RespError.tenantMemory(shareBytes))
+    } else if (host.state.clientBytes > settings.clientBytesMax) {
+      stats.memoryDisconnections++
+      this.dismiss(RespError.clientMemory(settings.clientBytesMax))
+    }
+  }
+
+  /** Tells what it holds on behalf of the tenant that it is logged in as; returns what all who are logged in as it do. */
+  private countFor(tenant: Tenant): number {
+    const { tenantBytes } = this.host.state
+    const bytes = (tenantBytes.get(tenant) ?? 0) + this.heldBytes - this.heldForTenant
+    this.heldForTenant = this.heldBytes
+    if (bytes === 0) tenantBytes.delete(tenant)
+    else tenantBytes.set(tenant, bytes)
+    return bytes
+  }
+
+  /** Cuts the connection. Why, the client hears where no replies wait, which it would have to take first. */
+  private dismiss(why: string): void {
+    if (this.waitingBytes === 0) this.socket.write(`-${why}\r\n`, "latin1")
     this.cut()
   }
 

@@ -62,6 +62,10 @@ export const RespError = {
   tenantGone: "NOTENANT the tenant that this connection acts as has been removed",
   boundToTenant: "NOPERM this connection is logged in as its tenant for good; open another one",
   actAsInMiddle: "ERR end the subscriptions and the transaction of this connection before it acts as a tenant",
+  clientMemory: (max: number) =>
+    `OOM all clients together hold ${max} bytes already: input, transactions, subscriptions, replies; send less at once`,
+  tenantMemory: (max: number) =>
+    `OOM the connections of this tenant hold ${max} bytes already: input, transactions, subscriptions, replies; send less at once`,
   tenantClients: (max: number) => `ERR ${max} connections are logged in as this tenant already`,
   notForTenants: (command: string) => `NOPERM '${command}' is for operators, not for tenants`,
   notAsTenant: (command: string) =>

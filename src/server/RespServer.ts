@@ -16,7 +16,7 @@ import type { Keyspace } from "../kernel/index.ts"
 import { CommandTable } from "./Command.ts"
 import { families } from "./commands/index.ts"
 import type { ScriptPort } from "./commands/ScriptPort.ts"
-import { noRoutes, type TenantPort } from "./commands/TenantPort.ts"
+import type { TenantPort } from "./commands/TenantPort.ts"
 import type { TriggerPort } from "./commands/TriggerPort.ts"
 import type { DebugPort } from "./DebugPort.ts"
 import { type ConnectionHost, RespConnection } from "./RespConnection.ts"
@@ -67,7 +67,7 @@ export class RespServer implements ConnectionHost {
       triggers,
       tenants,
       scripts,
-      routes: tenants ?? noRoutes,
+      routes: { size: 0, route: tenants?.route ?? (() => undefined) },
       debug,
       commands: new CommandTable(families),
       settings,
@@ -77,12 +77,19 @@ export class RespServer implements ConnectionHost {
       patterns: new Map(),
       patternBytes: 0,
       clientBytes: 0,
+      tenantBytes: new Map(),
       startedAtMs: clock.nowMs(),
       port: 0
     }
     this.server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => this.accept(socket))
     this.server.on("error", (error) => this.options.onError?.(error))
-    this.unwatch = tenants?.watch({ onOpen: () => {}, onClose: (tenant) => this.cutClientsOf(tenant) })
+    this.unwatch = tenants?.watch({
+      onOpen: () => this.state.routes.size++,
+      onClose: (tenant) => {
+        this.state.routes.size--
+        this.cutClientsOf(tenant)
+      }
+    })
   }
 
   /** Starts to listen and returns the port (a free one for 0). Rejects with Node's error when the port cannot be had. */

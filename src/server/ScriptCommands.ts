@@ -1,6 +1,6 @@
 /**
- * SCRIPT.… of the server, over tenants' scripts: the port that commands and the HTTP API ask. Runs belong to the engine,
- * which ends them when it ends; what changes a script is saved first, in a process of its own.
+ * SCRIPT.… of the server, over tenants' scripts: the port that commands and the HTTP API ask. Runs belong to the
+ * engine, which ends them when it ends; what changes a script is saved first, in a process of its own.
  */
 import { Cause, Effect, Exit, Fiber } from "effect"
 import type { Process, Supervisor } from "../actor/index.ts"

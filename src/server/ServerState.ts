@@ -3,6 +3,7 @@
  * itself. Commands reach it through their client.
  */
 import type { EventBus } from "../cache/EventBus.ts"
+import type { Tenant } from "../cache/Tenants.ts"
 import type { Clock, Keyspace } from "../kernel/index.ts"
 import { type MetricReader, metric } from "../telemetry/index.ts"
 import type { Client } from "./Client.ts"
@@ -38,6 +39,8 @@ export interface ServerState {
   patternBytes: number
   /** Bytes that we hold for all clients. */
   clientBytes: number
+  /** The part of them that is for connections that are logged in as a tenant. */
+  readonly tenantBytes: Map<Tenant, number>
   readonly startedAtMs: number
   /** The port on which the server listens; 0 before it does. */
   port: number
@@ -60,7 +63,10 @@ export interface ServerSettings {
   /** Bytes that the replies of one command may have; whose pass it is disconnected, or refused where that can be known. */
   readonly replyBytesMax: number
   readonly subscriberLimit: SubscriberLimit
-  /** Bytes that all clients together may have us hold; above, who asks for more is disconnected. */
+  /**
+   * Bytes that all clients together may have us hold; above, who asks for more is disconnected. Those that are logged in as
+   * one tenant may have a share of it (`tenantShare`).
+   */
   readonly clientBytesMax: number
   /** Milliseconds after which a client with more to do lets others have their turn. */
   readonly turnMs: number
@@ -110,6 +116,9 @@ export const defaultSettings: ServerSettings = {
   closeTimeoutMs: 5_000
 }
 
+/** One tenant may have so much less of what there is for all: of memory, patterns, and answers at once. */
+export const tenantShare = 8
+
 export class ServerStats {
   connections = 0
   /** Connections refused because of `clientsMax`. */
@@ -126,6 +135,8 @@ export class ServerStats {
   replyOverflows = 0
   /** Connections cut because all clients together held `clientBytesMax`. */
   memoryDisconnections = 0
+  /** Connections of tenants that held their tenant's share of it. */
+  tenantMemoryDisconnections = 0
   /** Connections that ended because a command crashed. */
   crashes = 0
   inputBytes = 0
@@ -159,6 +170,7 @@ export const metricsOf = (stats: ServerStats): readonly MetricReader[] => [
       [{ reason: "slow_subscriber" }, stats.slowSubscribers] as const,
       [{ reason: "idle" }, stats.idleDisconnections] as const,
       [{ reason: "memory" }, stats.memoryDisconnections] as const,
+      [{ reason: "tenant_memory" }, stats.tenantMemoryDisconnections] as const,
       [{ reason: "protocol_error" }, stats.protocolErrors] as const,
       [{ reason: "crash" }, stats.crashes] as const
     ]

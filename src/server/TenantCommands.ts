@@ -14,9 +14,6 @@ export const make = (tenants: TenantsService): TenantCommands => {
   return {
     childSpec,
     port: {
-      get size() {
-        return tenants.size
-      },
       route: tenants.route,
       get: tenants.get,
       list: tenants.list,

@@ -1,9 +1,9 @@
 /**
  * How an operator reaches the keys of tenants: by their displayed form, `tenant_123:user_count`.
  *
- * A tenant's keys are bare in a keyspace of their own; the displayed form exists here only, on the way in. A command that
- * names keys runs in the keyspace of whoever owns them, and owns all of them: what is one change cannot be one in two
- * keyspaces. Without tenants none of this is asked (`Client.run`).
+ * A tenant's keys are bare in a keyspace of their own; the displayed form exists here only, on the way in. A command
+ * that names keys runs in the keyspace of whoever owns them, and owns all of them: what is one change cannot be one in
+ * two keyspaces. Without tenants none of this is asked (`Client.run`).
  */
 import type { Tenant } from "../cache/Tenants.ts"
 import type { Client } from "./Client.ts"
@@ -14,9 +14,9 @@ import { workPerLook } from "./Turns.ts"
 /** Runs an operator's command, which names keys, where they live. The reply is what it is for their owner. */
 export const runForOwner = (client: Client, command: Command, args: readonly string[]): Promise<void> | void => {
   const { routes } = client.server
-  const [first, last, step] = command.keys
+  const [first, , step] = command.keys
   const owner = routes.route(args[first] as string)
-  const end = Math.min(last < 0 ? args.length + last : last, args.length - 1)
+  const end = command.lastKeyAt(args)
   if (end <= first) return runIn(client, command, args, owner)
   let at = first + step
   let isOfOne = true
@@ -43,20 +43,24 @@ const runIn = (
   owner: Tenant | undefined
 ): Promise<void> | void => {
   if (owner === undefined) return command.run(client, args)
-  const [first, last, step] = command.keys
+  const [first, , step] = command.keys
   const bare = args.slice()
-  const end = Math.min(last < 0 ? args.length + last : last, args.length - 1)
+  const end = command.lastKeyAt(args)
   for (let at = first; at <= end; at += step) bare[at] = (args[at] as string).slice(owner.prefix.length + 1)
   return client.runIn(owner.keyspace, command, bare)
 }
 
-/** Keys that a glob finds, where its literal head names them: the tenant's, and what is left of the glob for bare keys. */
+/**
+ * Keys that a glob finds, where its literal head names them: the tenant's, and what is left of the glob for bare keys.
+ */
 export interface Walked {
   readonly tenant: Tenant
   readonly pattern: string
 }
 
-/** The tenant among whose keys alone a glob of displayed keys can match; undefined where it is about the operators' own. */
+/**
+ * The tenant among whose keys alone a glob of displayed keys can match; undefined where it is about the operators' own.
+ */
 export const walkedTenant = (client: Client, pattern: string): Walked | undefined => {
   const { routes } = client.server
   if (routes.size === 0 || client.tenant !== null) return undefined

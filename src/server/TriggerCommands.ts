@@ -30,7 +30,7 @@ export const make = (all: TriggersService): TriggerCommands => {
     shadow: (name, input) => run(triggers.shadow(name, input)),
     dropShadow: (name) => run(triggers.dropShadow(name)),
     promote: (name) => run(triggers.promote(name)),
-    list: () => now(triggers.list),
+    list: triggers.each,
     info: (name) => now(Effect.orElseSucceed(triggers.info(name), () => undefined)),
     warnings: (name) => now(triggers.warnings(name)),
     graph: () => now(triggers.graph),

@@ -13,6 +13,8 @@ export const logAnnotation = {
   key: "key",
   /** An event's registered name: `ON_EXPIRE`. */
   event: "event",
+  /** Of messages. */
+  channel: "channel",
   trigger: "trigger",
   script: "script",
   /** The registered name or path of a process. */

@@ -17,7 +17,7 @@ import {
   type ValueObject
 } from "../kernel/index.ts"
 import { type HostCall, type HostFunction, type LuaValue, Refusal } from "../sandbox/index.ts"
-import { freeze, freezeFuel, pays } from "../scripting/LuaData.ts"
+import { freeze, freezeFuel, kindOf, pays } from "../scripting/LuaData.ts"
 import { changedPaths } from "./changedPaths.ts"
 import { Overlay, overlayBytesMax, overlayOperationsMax } from "./Overlay.ts"
 import type { BeforeChange } from "./TriggerGate.ts"
@@ -42,8 +42,8 @@ export class Run {
   ) {}
 
   /**
-   * Names a tenant's keyspace in ids, where its events have numbers of their own: `boot:acme:7` beside `boot-7`. A tenant's
-   * id has no colon, so whatever triggers are called, no two calls have one id.
+   * Names a tenant's keyspace in ids, where its events have numbers of their own: `boot:acme:7` beside `boot-7`. A
+   * tenant's id has no colon, so whatever triggers are called, no two calls have one id.
    */
   name(keyspace: Keyspace, tenant: string): void {
     this.origins.set(keyspace, `${this.origin}:${tenant}:`)
@@ -77,7 +77,9 @@ export class Run {
     return `${this.originOf(keyspace)}${isBefore ? "b" : ""}${sequence}`
   }
 
-  /** The id of the webhook that is sent next: the same for the same call of the same event, whatever happens (law 12). */
+  /**
+   * The id of the webhook that is sent next: the same for the same call of the same event, whatever happens (law 12).
+   */
   webhookId(): string {
     return `${this.eventId()}-${this.trigger}-${this.overlay.webhooks.length + 1}`
   }
@@ -247,10 +249,7 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
 
 const keyOf = (call: HostCall, name: string): string | undefined => {
   const key = call.string(1)
-  if (key === undefined) {
-    const kind = call.kind(1)
-    call.fail(`cache.${name} takes a key (a string) first, not ${kind === "none" ? "nothing" : `a ${kind}`}`)
-  }
+  if (key === undefined) call.fail(`cache.${name} takes a key (a string) first, not ${kindOf(call, 1)}`)
   return key
 }
 
@@ -262,8 +261,8 @@ const dataOf = (call: HostCall, index: number): LuaValue | undefined => {
   return undefined
 }
 
-// Units of fuel (250 a µs) for each byte that `byteSize` counts: measured on arrays, objects, maps and nested ones, each
-// the dearest of them.
+// Units of fuel (250 a µs) for each byte that `byteSize` counts: measured on arrays, objects, maps and nested ones,
+// each the dearest of them.
 const jsonFuel = 1.5
 const diffFuel = 2.5
 
@@ -367,7 +366,9 @@ const isChangeTable = (value: LuaValue): value is ValueObject & { [key: string]:
 
 const changeKeys: ReadonlySet<string> = new Set(["value", "ttl", "metadata", "tags", "cost"])
 
-/** A value that came out of Lua as the keyspace holds it: bytes that are no text inside a table are bytes outside of it. */
+/**
+ * A value that came out of Lua as the keyspace holds it: bytes that are no text inside a table are bytes outside of it.
+ */
 const stored = (value: LuaValue): Value =>
   value instanceof Uint8Array ? Buffer.from(value).toString("latin1") : (freeze(value as Value) as Value)
 

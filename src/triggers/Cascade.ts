@@ -1,9 +1,9 @@
 /**
  * What one operation of a client sets off: the runs that came of it, breadth first, within one budget (law 7).
  *
- * An operation may begin several cascades: a MSET of ten keys has ten events, a SET may evict hundreds. Each event has a
- * cascade of its own, with an id and the (trigger, key) pairs that have run; all of them share the operation's budget.
- * A `Cascade` exists only once a run has changed something; most runs do not, and cost nothing here.
+ * An operation may begin several cascades: a MSET of ten keys has ten events, a SET may evict hundreds. Each event has
+ * a cascade of its own, with an id and the (trigger, key) pairs that have run; all of them share the operation's
+ * budget. A `Cascade` exists only once a run has changed something; most runs do not, and cost nothing here.
  */
 import type { EventOrigin } from "../kernel/index.ts"
 import type { Trigger } from "./Trigger.ts"
@@ -12,11 +12,13 @@ import type { Trigger } from "./Trigger.ts"
 export interface CascadeLimits {
   /** Triggers fired by triggers fired by triggers …: at most so many in a row. */
   readonly depth: number
-  /** Runs that triggers set off, and as many of shadows. Those of what the client itself did are bounded by fuel alone. */
+  /**
+   * Runs that triggers set off, and as many of shadows. Those of what the client itself did are bounded by fuel alone.
+   */
   readonly runs: number
   /**
-   * Fuel of all runs together, with what is done for them beside: 2 ms of computing at about 4 ns a step, but the same on
-   * every machine.
+   * Fuel of all runs together, with what is done for them beside: 2 ms of computing at about 4 ns a step, but the same
+   * on every machine.
    */
   readonly fuel: number
   /** Messages that `cache.emit` may hand to subscribers: an emit counts once for each of them. */
@@ -37,7 +39,9 @@ export const skipRecordFuel = 1_000
 /** Fuel of each change that a run commits: 1 µs in the keyspace. */
 export const changeFuel = 250
 
-/** Fuel of a program that is loaded to run: beside its bytes, and for each of them. Dense code takes 35 to 80 a byte. */
+/**
+ * Fuel of a program that is loaded to run: beside its bytes, and for each of them. Dense code takes 35 to 80 a byte.
+ */
 export const compileFuelMin = 500
 export const compileFuelPerByte = 40
 

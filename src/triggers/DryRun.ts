@@ -6,7 +6,7 @@
  * One machine serves all dry runs, those of all tenants, since making one takes longer than most of them; it is rewound
  * before each, so that nothing of one is left for the next, and replaced when a hostile source has worn it out.
  */
-import { asText, fromValue, type Output, toBytes } from "../cache/index.ts"
+import { asText, cutText, fromValue, type Output, toBytes } from "../cache/index.ts"
 import {
   byteSize,
   KeyEvent,
@@ -22,7 +22,6 @@ import {
 } from "../kernel/index.ts"
 import { fuelPerMicro, type LuaValue, LuaVm, type Program, Refusal, RunStatus } from "../sandbox/index.ts"
 import { beforeChangeOf, Run } from "./CacheApi.ts"
-import { cutText } from "./cutText.ts"
 import { eventFields, writeFields } from "./EventFields.ts"
 import { machineParts } from "./Machines.ts"
 import { Overlay, type OverlayChange, type OverlayEmit, type OverlayLog, type OverlayWebhook } from "./Overlay.ts"

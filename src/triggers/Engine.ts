@@ -3,9 +3,9 @@
  *
  * They share what a thread has one of: the run at hand, the memory of the machines and a few spares, a machine that
  * compiles and one for dry runs, the ports to what is outside, and counters. Everything else is a keyspace's own: its
- * triggers, the machines that they run in, its records and lines, and the budget of its operations. A budget could not be
- * shared: each keyspace settles by itself, and operations of two may overlap, as when one EXEC writes to several tenants,
- * or somebody who hears of one tenant's message writes to another's keys.
+ * triggers, the machines that they run in, its records and lines, and the budget of its operations. A budget could not
+ * be shared: each keyspace settles by itself, and operations of two may overlap, as when one EXEC writes to several
+ * tenants, or somebody who hears of one tenant's message writes to another's keys.
  *
  * This is what the keyspaces are given as their sink and gate; each word goes to the runner of the keyspace that it is
  * about. What a tenant has is made when it is first asked for: one without triggers costs nothing here.

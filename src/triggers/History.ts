@@ -8,9 +8,8 @@
  * All of it happens in one go, and so within bounds, of fuel and not of time: the same question has the same answer on
  * every machine. The newest events come first; those that the fuel did not suffice for are the oldest.
  */
-import { asText, toBytes } from "../cache/index.ts"
+import { asText, cutText, toBytes } from "../cache/index.ts"
 import { type KeyEvent, type Keyspace, type Pattern, parsePattern, patternMatches } from "../kernel/index.ts"
-import { cutText } from "./cutText.ts"
 import {
   type DryRunner,
   type DryRunReport,

@@ -1,15 +1,14 @@
 /**
  * The process that writes what triggers log: one structured record a line, through Effect's Logger, after the operation
- * that logged it has returned. Its mailbox is the buffer: when triggers log faster than lines can be written, the oldest
- * lines are dropped and counted. A line that is very long is cut, so what waits is bounded in bytes as well. What waits when
- * it is asked to end is written first.
+ * that logged it has returned. Its mailbox is the buffer: when triggers log faster than lines can be written, the
+ * oldest lines are dropped and counted. A line that is very long is cut, so what waits is bounded in bytes as well.
+ * What waits when it is asked to end is written first.
  */
 import { Context, Effect, Layer } from "effect"
 import { GenServer, type Pid, Process, Registry, type Supervisor } from "../actor/index.ts"
-import { asText } from "../cache/index.ts"
+import { asText, cutText } from "../cache/index.ts"
 import { byteSize, type Nested } from "../kernel/index.ts"
 import { logAnnotation } from "../telemetry/index.ts"
-import { cutText } from "./cutText.ts"
 import type { TriggerLine } from "./Effects.ts"
 
 export interface JournalService {

@@ -1,4 +1,6 @@
-/** The triggers of one keyspace with all that is theirs alone, put together; whatever they share comes from the Engine. */
+/**
+ * The triggers of one keyspace with all that is theirs alone, put together; whatever they share comes from the Engine.
+ */
 import { type Tenant, toBytes } from "../cache/index.ts"
 import type { Keyspace } from "../kernel/index.ts"
 import { type DryMachine, DryRunner, type DryRunReport, type TestEvent } from "./DryRun.ts"

@@ -1,8 +1,8 @@
 /**
  * What is different between two texts, line by line, as people read it: `- was`, `+ is`, with a few lines around.
  *
- * The common beginning and end are taken off first; between them, the longest common subsequence of lines [1]. That costs
- * O(lines of one × lines of the other), so beyond `cellsMax` the middle is shown as replaced whole.
+ * The common beginning and end are taken off first; between them, the longest common subsequence of lines [1]. That
+ * costs O(lines of one × lines of the other), so beyond `cellsMax` the middle is shown as replaced whole.
  *
  * [1] Hunt and McIlroy, An Algorithm for Differential File Comparison, 1976.
  */

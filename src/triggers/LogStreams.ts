@@ -1,17 +1,17 @@
 /**
  * What triggers have logged, to be read again: streams of numbered lines, for LOGS and `mimosa logs`.
  *
- * `cache.log("orders", {…})` goes to the stream "orders", `print` and `cache.log("text")` to "default". A stream numbers
- * its lines from 1 without a gap, so a reader that asks `AFTER` the last number it saw misses nothing unnoticed: where
- * the first line it gets has a higher number than the next, the lines between have been dropped.
+ * `cache.log("orders", {…})` goes to the stream "orders", `print` and `cache.log("text")` to "default". Each stream
+ * numbers its lines (scripting/LineRing.ts).
  *
- * Everything is bounded (law 15): lines and bytes a stream, bytes a line, and streams. The oldest lines of a stream make
- * room for new ones. When there are as many streams as there may be, the one that has been silent longest is given up if
- * that is at least `idleMsMin`; else lines for new streams go to "default", which says where they wanted to go.
- * A name made from keys can therefore not push out the streams that are in use.
+ * Everything is bounded (law 15): lines and bytes a stream, bytes a line, and streams. The oldest lines of a stream
+ * make room for new ones. When there are as many streams as there may be, the one that has been silent longest is given
+ * up if that is at least `idleMsMin`; else lines for new streams go to "default", which says where they wanted to go. A
+ * name made from keys can therefore not push out the streams that are in use.
  */
 
-import { cutText } from "./cutText.ts"
+import { cutText, shortened } from "../cache/index.ts"
+import { LineRing, type LinesAsked } from "../scripting/LineRing.ts"
 import type { TriggerLine } from "./Effects.ts"
 import type { TriggerEventName } from "./Trigger.ts"
 
@@ -86,9 +86,6 @@ export class LogCounters {
 /** Where lines go that name no stream, or one that there is no room for. */
 export const streamDefault = "default"
 
-/** How many lines are read when nobody says how many. */
-export const linesReadDefault = 100
-
 export class LogStreams {
   /** In the order of their last line, the longest silent first. */
   private readonly streams = new Map<string, LogStream>()
@@ -111,14 +108,15 @@ export class LogStreams {
     const text = line.fields === null ? (line.message ?? "") : JSON.stringify(line.fields)
     const isCut = text.length * bytesPerCharacter > this.limits.lineBytesMax
     const { atMs, trigger, event, cascade = null } = line
-    const number = stream.last + 1
+    const number = stream.nextNumber
     this.counters.lines++
     if (isCut) this.counters.linesCut++
     this.counters.linesDropped += stream.append({
       number,
       atMs,
       stream: wanted,
-      message: isCut ? this.beginningOf(text) : line.fields === null ? text : null,
+      // Fields become a message then: half an object is no JSON.
+      message: isCut ? shortened(text, this.lineLengthMax) : line.fields === null ? text : null,
       fields: isCut || line.fields === null ? null : text,
       trigger,
       event,
@@ -132,8 +130,8 @@ export class LogStreams {
    * Lines of a stream, oldest first: the first `count` behind number `after`, or the last `count` where no number is
    * given. None for a stream that does not exist.
    */
-  read(name: string, { after, count = linesReadDefault }: { readonly after?: number; readonly count?: number } = {}) {
-    return this.streams.get(name)?.read(after, count) ?? []
+  read(name: string, asked: LinesAsked = {}): LogLine[] {
+    return this.streams.get(name)?.read(asked) ?? []
   }
 
   /** All streams by name. */
@@ -163,60 +161,40 @@ export class LogStreams {
     return undefined
   }
 
-  /** Of a line that is too long, with how long it was. Fields become a message then: half an object is no JSON. */
-  private beginningOf(text: string): string {
-    return `${cutText(text, Math.floor(this.limits.lineBytesMax / bytesPerCharacter))}… (${text.length} characters)`
+  private get lineLengthMax(): number {
+    return Math.floor(this.limits.lineBytesMax / bytesPerCharacter)
   }
 }
 
-/** The lines of one stream: a ring of places by number, of which fewer are taken when lines are long. */
+/** The lines of one stream. */
 class LogStream {
-  private readonly ring: Array<LogLine | undefined> = []
-  private bytes = 0
-  private lines = 0
-  private dropped = 0
-  last = 0
   lastAtMs = 0
+  private readonly kept = new LineRing<LogLine>(bytesOf)
 
   constructor(private readonly limits: LogStreamLimits) {}
 
-  /** Answers how many lines made room for it. */
-  append(line: LogLine): number {
-    const { linesMax, bytesMax } = this.limits
-    const bytes = bytesOf(line)
-    const droppedBefore = this.dropped
-    while (this.lines > 0 && (this.lines === linesMax || this.bytes + bytes > bytesMax)) this.dropOldest()
-    this.ring[line.number % linesMax] = line
-    this.bytes += bytes
-    this.lines++
-    this.last = line.number
-    this.lastAtMs = line.atMs
-    return this.dropped - droppedBefore
+  get nextNumber(): number {
+    return this.kept.last + 1
   }
 
-  read(after: number | undefined, count: number): LogLine[] {
-    const first = Math.max(after === undefined ? this.last - count + 1 : after + 1, this.first)
-    const last = Math.min(this.last, first + count - 1)
-    const lines: LogLine[] = []
-    for (let number = first; number <= last; number++) lines.push(this.ring[number % this.limits.linesMax] as LogLine)
-    return lines
+  /** Answers how many lines made room for it. */
+  append(line: LogLine): number {
+    const { kept } = this
+    const { linesMax, bytesMax } = this.limits
+    const droppedBefore = kept.dropped
+    kept.push(line)
+    while (kept.size > 1 && (kept.size > linesMax || kept.bytes > bytesMax)) kept.drop()
+    this.lastAtMs = line.atMs
+    return kept.dropped - droppedBefore
+  }
+
+  read(asked: LinesAsked): LogLine[] {
+    return this.kept.read(asked)
   }
 
   info(stream: string): LogStreamInfo {
-    const { lines, bytes, first, last, dropped, lastAtMs } = this
-    return { stream, lines, bytes, first, last, dropped, lastAtMs }
-  }
-
-  private get first(): number {
-    return this.last - this.lines + 1
-  }
-
-  private dropOldest(): void {
-    const place = this.first % this.limits.linesMax
-    this.bytes -= bytesOf(this.ring[place] as LogLine)
-    this.ring[place] = undefined
-    this.lines--
-    this.dropped++
+    const { size: lines, bytes, first, last, dropped } = this.kept
+    return { stream, lines, bytes, first, last, dropped, lastAtMs: this.lastAtMs }
   }
 }
 

@@ -1,14 +1,14 @@
 /**
  * The machines of tenants: a few, lent to whose triggers fire.
  *
- * A thousand tenants of which fifty are busy need fifty machines. So no more than `machinesMax` are lent at once; when one
- * more is wanted, one that has run nothing for a while is parked: what ran in it loses its globals, as after a kill, and its
- * programs are compiled into another machine when they next fire, on the fuel of that operation. Nothing of one tenant is
- * left for the next, who gets a machine that is as good as new; what goes from hand to hand is the process that looks
- * after it.
+ * A thousand tenants of which fifty are busy need fifty machines. So no more than `machinesMax` are lent at once; when
+ * one more is wanted, one that has run nothing for a while is parked: what ran in it loses its globals, as after a
+ * kill, and its programs are compiled into another machine when they next fire, on the fuel of that operation. Nothing
+ * of one tenant is left for the next, who gets a machine that is as good as new; what goes from hand to hand is the
+ * process that looks after it.
  *
- * Which one to park is found as a clock finds a page [1]: one bit a machine, set by a run, cleared by the hand that goes
- * round. A list in the order of use would cost every run more than that one bit.
+ * Which one to park is found as a clock finds a page [1]: one bit a machine, set by a run, cleared by the hand that
+ * goes round. A list in the order of use would cost every run more than that one bit.
  *
  * [1] Corbató, A Paging Experiment with the Multics System, 1968
  */

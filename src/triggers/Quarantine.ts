@@ -1,6 +1,6 @@
 /**
- * What a supervisor is to a process, this is to one trigger: it counts its failures against a restart intensity and takes
- * it out, alone, when there are more.
+ * What a supervisor is to a process, this is to one trigger: it counts its failures against a restart intensity and
+ * takes it out, alone, when there are more.
  *
  * A trigger that is out is not forgotten: after a while one event is let through as a probe. If that run ends well the
  * trigger is back, if not the next probe comes after twice the time. So a trigger that failed over what it found

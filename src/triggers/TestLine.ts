@@ -2,8 +2,8 @@
  * The lines of inline tests: what `given:` and `expect:` say, read into data.
  *
  * A line is a verb and its words. A word ends at a blank; one with blanks in it is a JSON string. A value is text as it
- * stands (`42`, `ada`: the bytes that SET stores), JSON where it begins with `{`, `[` or `"`, and after `json:` whatever
- * else JSON can say (`json:42` is a number, `json:null` nil).
+ * stands (`42`, `ada`: the bytes that SET stores), JSON where it begins with `{`, `[` or `"`, and after `json:`
+ * whatever else JSON can say (`json:42` is a number, `json:null` nil).
  *
  *     given:  ON_EXPIRE session:42 ada ttl 30 metadata {"hook": "https://shop.example"}
  *     expect: webhook https://shop.example {"user": "ada"}

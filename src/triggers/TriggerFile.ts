@@ -190,8 +190,8 @@ const fieldOf: Readonly<Record<string, string>> = { pattern: "match", events: "o
 const listOf = (text: string): string[] => text.split(",").map((item) => item.trim())
 
 /**
- * Reads the comments before the first line of Lua. In the first block of them every `word: …` has to be a field, so that
- * a slip of the pen is not taken for prose; behind a line of prose or a blank one, other words may be anything.
+ * Reads the comments before the first line of Lua. In the first block of them every `word: …` has to be a field, so
+ * that a slip of the pen is not taken for prose; behind a line of prose or a blank one, other words may be anything.
  */
 const readFront = (lines: readonly string[], problems: Problems): Front => {
   let values: FrontValues = {}

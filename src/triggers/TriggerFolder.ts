@@ -38,9 +38,9 @@ const fileBytesMax = 64 * 1024 // bytes; the largest source that can be register
 const depthMax = 8 // folders in folders
 
 /**
- * Reads every `.lua` file of the folder and of those in it, except what begins with a dot, and compiles each; or one file,
- * where a file is named. Rejects with `TriggerFolderError` when the folder cannot be read, has none, or has more than
- * 10,000.
+ * Reads every `.lua` file of the folder and of those in it, except what begins with a dot, and compiles each; or one
+ * file, where a file is named. Rejects with `TriggerFolderError` when the folder cannot be read, has none, or has more
+ * than 10,000.
  */
 export const read = async (folder: string): Promise<TriggerFolder> => {
   const unreadable = (error: Error): never => {

@@ -50,7 +50,9 @@ export class TriggerGate {
     private readonly nowMs: () => number
   ) {}
 
-  /** A refusal of what a trigger wanted to do, for its own record: the client that is refused reads the reason alone. */
+  /**
+   * A refusal of what a trigger wanted to do, for its own record: the client that is refused reads the reason alone.
+   */
   shown(refusal: string): string {
     return this.rejectedBy === null ? `refused: ${refusal}` : `refused by trigger '${this.rejectedBy.name}': ${refusal}`
   }
@@ -89,8 +91,8 @@ export class TriggerGate {
   }
 
   /**
-   * Whether those from `at` on need not be asked: there are none, or the budget is spent and none of them is FAILCLOSED.
-   * The record of what is cut names the first event, so that one is needed.
+   * Whether those from `at` on need not be asked: there are none, or the budget is spent and none of them is
+   * FAILCLOSED. The record of what is cut names the first event, so that one is needed.
    */
   private letsPass(watchers: readonly Trigger[], at: number, event: KeyEvent | null, keyspace: Keyspace): boolean {
     const { operation } = this.runner

@@ -1,17 +1,18 @@
 /**
- * What sets off what: which keys a trigger watches, reads and writes, and where triggers go round in circles, found from
- * their sources without running them.
+ * What sets off what: which keys a trigger watches, reads and writes, and where triggers go round in circles, found
+ * from their sources without running them.
  *
- * Keys are known as far as constants tell: `"page:" .. id` writes `page:*`, `event.key .. ":count"` what the trigger watches
- * with `:count` behind it. Patterns are globs (cache/Glob.ts), so that they read as those of TRIGGER SET do. Where the
- * source leaves any doubt (`cache` given away, `_ENV`, an unknown function) the answer is "unknown", never a guess: all that a
- * run can touch is covered by the patterns, or the node says that there may be more.
+ * Keys are known as far as constants tell: `"page:" .. id` writes `page:*`, `event.key .. ":count"` what the trigger
+ * watches with `:count` behind it. Patterns are globs (kernel/Glob.ts), so that they read as those of TRIGGER SET do.
+ * Where the source leaves any doubt (`cache` given away, `_ENV`, an unknown function) the answer is "unknown", never a
+ * guess: all that a run can touch is covered by the patterns, or the node says that there may be more.
  *
- * An edge is what one operation can set off: a write ON_WRITE, a delete or a warming ON_DELETE. A TTL that ends is an edge
- * that comes later: it begins a cascade of its own, so cycles do not go through it. An eviction is none, for any write may
- * bring any.
+ * An edge is what one operation can set off: a write ON_WRITE, a delete or a warming ON_DELETE. A TTL that ends is an
+ * edge that comes later: it begins a cascade of its own, so cycles do not go through it. An eviction is none, for any
+ * write may bring any.
  *
- * Cost: O(source) a trigger; edges by the literal heads of the patterns, near O(writes · log triggers) where these differ.
+ * Cost: O(source) a trigger; edges by the literal heads of the patterns, near O(writes · log triggers) where these
+ * differ.
  */
 import { type Expression, type ParsedLua, parseLua } from "../sandbox/index.ts"
 
@@ -569,7 +570,9 @@ const headOf = (glob: string): string => {
   return head
 }
 
-/** A glob's elements: a character, null for any one, "*" as `star`. A class counts as any one: more may overlap than do. */
+/**
+ * A glob's elements: a character, null for any one, "*" as `star`. A class counts as any one: more may overlap than do.
+ */
 const elementsOf = (glob: string): ReadonlyArray<string | null> => {
   const elements: Array<string | null> = []
   for (let i = 0; i < glob.length; i++) {

@@ -4,7 +4,7 @@
  * A trigger that is skipped again and again for one reason has one record a second, with a count: a quarantined or
  * sampled trigger on a busy key must not push out what others have to say.
  */
-import { cutText } from "./cutText.ts"
+import { cutText } from "../cache/index.ts"
 import type { TriggerEventName } from "./Trigger.ts"
 import type { FailureKind, SkipKind } from "./TriggerStats.ts"
 

@@ -1,9 +1,9 @@
 /**
  * The registered triggers of one keyspace, by name: what SET, LIST, INFO, DEL and the others work on.
  *
- * A definition is checked and compiled before anything changes, so a refusal leaves the old one in place. Setting a name
- * again swaps the trigger between two events and keeps its turn among equals. The last versions of each name are kept,
- * so that one can go back; the live one is one of them, and never given up.
+ * A definition is checked and compiled before anything changes, so a refusal leaves the old one in place. Setting a
+ * name again swaps the trigger between two events and keeps its turn among equals. The last versions of each name are
+ * kept, so that one can go back; the live one is one of them, and never given up.
  */
 import { toBytes } from "../cache/index.ts"
 import { type Keyspace, type Pattern, parsePattern } from "../kernel/index.ts"
@@ -86,8 +86,9 @@ export class TriggerRegistry {
   }
 
   /**
-   * Registers a trigger, in the place of the one that has its name. One that is the same in every field changes nothing,
-   * but is let out of quarantine: whoever says again what is to be there gets it, without a version for having said so.
+   * Registers a trigger, in the place of the one that has its name. One that is the same in every field changes
+   * nothing, but is let out of quarantine: whoever says again what is to be there gets it, without a version for having
+   * said so.
    */
   set(input: TriggerInput): Trigger | RegistrationError {
     const definition = defineTrigger(input)
@@ -171,7 +172,9 @@ export class TriggerRegistry {
     return next
   }
 
-  /** Has a version run beside the live one, with what it would do dropped, in the place of the shadow that was there. */
+  /**
+   * Has a version run beside the live one, with what it would do dropped, in the place of the shadow that was there.
+   */
   shadow(name: string, input: ShadowInput): Trigger | TriggerNotFound | RegistrationError {
     const registered = this.registered.get(name)
     if (registered === undefined) return new TriggerNotFound({ trigger: name })

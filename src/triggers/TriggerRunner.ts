@@ -4,8 +4,8 @@
  * Everything here happens within the client's operation. An event finds its watchers ready in its match; each runs in
  * turn (law 8) on a machine, writes into an overlay, and the overlay is committed when it returns or dropped when it
  * fails (law 6). What the commit changes comes back as events with a `CascadeStep` as origin, behind those that wait
- * already: cascades are breadth first, and all of one operation share a budget (law 7). What leaves the cache (emits, log
- * lines, webhooks) is kept until the whole operation has settled (Effects.ts).
+ * already: cascades are breadth first, and all of one operation share a budget (law 7). What leaves the cache (emits,
+ * log lines, webhooks) is kept until the whole operation has settled (Effects.ts).
  *
  * BEFORE_ triggers are asked by TriggerGate.ts, which runs them through here; an overlay passes the gate as a whole
  * before any of it is committed (law 9).
@@ -127,8 +127,8 @@ export class TriggerRunner implements EventSink, Gate {
   }
 
   /**
-   * Counts the skip of a trigger in quarantine to the record that there is of it; false where it needs one of its own. The
-   * others on its keys are to feel as little of it as can be.
+   * Counts the skip of a trigger in quarantine to the record that there is of it; false where it needs one of its own.
+   * The others on its keys are to feel as little of it as can be.
    */
   private isOutOnRecord({ quarantine, definition, skipped, stats }: Trigger, atMs: number): boolean {
     if (definition.sample !== 1 || quarantine.admits(atMs)) return false
@@ -178,8 +178,8 @@ export class TriggerRunner implements EventSink, Gate {
   }
 
   /**
-   * One run from its fields to its end, with what it wants in `overlay`; `notRun` when there was no machine for it. What
-   * fails is recorded here.
+   * One run from its fields to its end, with what it wants in `overlay`; `notRun` when there was no machine for it.
+   * What fails is recorded here.
    */
   perform(
     trigger: Trigger,
@@ -360,7 +360,9 @@ export class TriggerRunner implements EventSink, Gate {
 
 const beforeBits = causeBit(Cause.beforeWrite) | causeBit(Cause.beforeDelete)
 
-/** Asks for all changes before any is made; why one of them is refused, or null. What a gate rewrites is rewritten here. */
+/**
+ * Asks for all changes before any is made; why one of them is refused, or null. What a gate rewrites is rewritten here.
+ */
 const passGate = ({ changes }: Overlay, keyspace: Keyspace, gate: TriggerGate): string | null => {
   for (const [key, change] of changes) {
     if (change === null) {

@@ -1,6 +1,6 @@
 /**
- * Where the registered triggers outlive the process, with their versions: two documents in the data directory, until the
- * durable log comes.
+ * Where the registered triggers outlive the process, with their versions: two documents in the data directory, until
+ * the durable log comes.
  *
  * `triggers.json` holds all of them as they once were, `triggers-recent.json` those that changed since. A change writes
  * the small one; when that has grown to about the square root of the large one, the large one is written anew. So ten
@@ -9,7 +9,7 @@
  *
  * A process writes them. Those who ask while it is busy are answered by the next write together.
  */
-import { Context, Effect, Layer, Request, Schema } from "effect"
+import { Cause, Context, Effect, Layer, Request, Schema } from "effect"
 import { GenServer, type Process, Registry, type Supervisor } from "../actor/index.ts"
 import {
   DataDirectory,
@@ -292,7 +292,9 @@ const Writer = GenServer.define<WriterProtocol>()({
   inspect: ({ files, writes }) => ({ path: files.all.path, recent: files.changed.size, writes })
 })
 
-/** The write comes when the mailbox is empty, and answers all that were in it. They wait for it, so it does get empty. */
+/**
+ * The write comes when the mailbox is empty, and answers all that were in it. They wait for it, so it does get empty.
+ */
 const whenNobodyElseAsks = { timeout: 0 }
 
 function take({ changes, triggers }: Changed, state: WriterState) {
@@ -310,7 +312,7 @@ const write = (state: WriterState) =>
     state.writes++
     const failure = yield* writeFiles(files, changes, triggers).pipe(
       Effect.as(undefined),
-      Effect.catchAllCause((cause) => Effect.succeed(new TriggersNotSaved({ cause })))
+      Effect.catchAllCause((cause) => Effect.succeed(new TriggersNotSaved({ cause: Cause.squash(cause) })))
     )
     for (const from of waiting) {
       yield* failure === undefined ? GenServer.reply(from, undefined) : GenServer.replyFail(from, failure)

@@ -3,9 +3,9 @@
  * run. It runs in the engine itself, as a dry run over a keyspace of its own that holds nothing but what is given, at a
  * time that is given, and limited by fuel alone: the same answer on every machine and on every day.
  *
- * An event that the trigger is not for (another key, another event) is no run, and fails every test but one that expects
- * just that: `no run`. An object that is expected names the fields that matter; others may be there. Lists are expected whole. A run that
- * ends in another way than `ok` fails every test that does not expect just that.
+ * An event that the trigger is not for (another key, another event) is no run, and fails every test but one that
+ * expects just that: `no run`. An object that is expected names the fields that matter; others may be there. Lists are
+ * expected whole. A run that ends in another way than `ok` fails every test that does not expect just that.
  */
 import { asText, fromValue, type Output, toJson } from "../cache/index.ts"
 import { KeyEvent, Keyspace, type Nested, unmatched, type Value } from "../kernel/index.ts"

@@ -1,9 +1,9 @@
 /**
  * Triggers as an Effect service: register, list, try and remove Lua functions that run inside the cache's operations.
  *
- * Several layers, because a keyspace needs its event sink when it is made and a registry needs the keyspace: `layerRunner`
- * gives the sink (`Reactions`), `layer` the service over the keyspaces that were made with it, `layerTenants` what happens
- * to the triggers of tenants that come and go.
+ * Several layers, because a keyspace needs its event sink when it is made and a registry needs the keyspace:
+ * `layerRunner` gives the sink (`Reactions`), `layer` the service over the keyspaces that were made with it,
+ * `layerTenants` what happens to the triggers of tenants that come and go.
  */
 import { Context, Effect, Layer } from "effect"
 import type { Process, Supervisor } from "../actor/index.ts"
@@ -104,10 +104,12 @@ export interface TriggersOfKeyspace {
     name: string
   ) => Effect.Effect<RegisteredTrigger, TriggerNotFound | NoShadow | RegistrationError | TriggersNotSaved>
   readonly list: Effect.Effect<RegisteredTrigger[]>
+  /** The same one by one, each as it is when it is come to: to show ten thousand takes longer than others should wait. */
+  readonly each: () => Iterable<RegisteredTrigger>
   readonly info: (name: string) => Effect.Effect<RegisteredTrigger, TriggerNotFound>
   /**
-   * What can be said against a trigger that is enabled: that it sets itself off, or that its source does not tell what it
-   * writes. Empty where there is nothing to say, or no such trigger.
+   * What can be said against a trigger that is enabled: that it sets itself off, or that its source does not tell what
+   * it writes. Empty where there is nothing to say, or no such trigger.
    */
   readonly warnings: (name: string) => Effect.Effect<string[]>
   /** What the enabled triggers read, write and set off, as plain data. */
@@ -135,9 +137,9 @@ export interface TriggersOfKeyspace {
 /** Those of the main keyspace, and by `of` those of tenants. */
 export interface TriggersService extends TriggersOfKeyspace {
   /**
-   * The triggers of a tenant: they see its keys alone, bare, and run in machines of their own. Channels of `cache.emit` have
-   * its prefix outside. At most 1,000 triggers and 2 MiB of sources. Of a tenant that was removed there are none, and none
-   * can be registered (`TriggersClosed`). O(1), and costs something with the first call only.
+   * The triggers of a tenant: they see its keys alone, bare, and run in machines of their own. Channels of `cache.emit`
+   * have its prefix outside. At most 1,000 triggers and 2 MiB of sources. Of a tenant that was removed there are none,
+   * and none can be registered (`TriggersClosed`). O(1), and costs something with the first call only.
    */
   readonly of: (tenant: Tenant) => TriggersOfKeyspace
   /** Of all keyspaces together. */
@@ -306,6 +308,9 @@ const serviceOf = (triggers: KeyspaceTriggers, engine: Engine, store: TriggerSto
     dropShadow: (name) => Effect.sync(() => registry.dropShadow(name)),
     promote: Effect.fn("Triggers.promote")((name: string) => Effect.suspend(() => saved(name, registry.promote(name)))),
     list: Effect.sync(() => Array.from(registry.all(), describe)),
+    *each() {
+      for (const trigger of registry.all()) yield describe(trigger)
+    },
     info: (name) =>
       Effect.suspend(() => {
         const trigger = registry.get(name)

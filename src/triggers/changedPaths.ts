@@ -1,9 +1,9 @@
 /**
  * What is different between two structured values: `cache.diff`.
  *
- * A path is written as Lua would reach what it names: `lines[2].price`, `prices["a.b"]`, and the empty path for the whole.
- * Where both sides are tables only what differs within is named; where one is none, or is not there, the place itself.
- * O(size of both), and at most `pathsMax` paths: beyond, the last one is "…".
+ * A path is written as Lua would reach what it names: `lines[2].price`, `prices["a.b"]`, and the empty path for the
+ * whole. Where both sides are tables only what differs within is named; where one is none, or is not there, the place
+ * itself. O(size of both), and at most `pathsMax` paths: beyond, the last one is "…".
  */
 import { toJson } from "../cache/index.ts"
 import {

@@ -4,7 +4,7 @@
  *
  * Two checks, because a name says nothing about its address:
  * 1. `checkUrl`, synchronous, when a request is asked for: scheme, credentials, literal addresses, names of this host.
- * 2. `refusalOfAddress`, for every connection, on the very address that is connected to (EgressConnector.ts). It alone
+ * 2. `refusalOfAddress`, for every connection, on the very address that is connected to (EgressAgent.ts). It alone
  *    is what keeps the promise; the first gives an early and clear answer.
  *
  * Public addresses are open. Everything else (loopback, private, link-local, shared, mapped, tunnelled, multicast,

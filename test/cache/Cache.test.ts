@@ -1,15 +1,22 @@
 /** The doors of the cache over a keyspace whose time the tests hold. */
-import { Cause as Causes, Duration, Effect, Exit, Option } from "effect"
+import { Cause as Causes, Duration, Effect, Exit, Layer, Option } from "effect"
 import { describe, expect, it } from "vitest"
 import {
+  Cache,
+  CacheClock,
   type CacheError,
   EntryTooLarge,
   type Input,
   InvalidTtl,
   InvalidValue,
+  Keyspaces,
   make,
+  Reactions,
   Rejected,
-  type SetOptions
+  type SetOptions,
+  TenantStore,
+  Tenants,
+  Wakeups
 } from "../../src/cache/index.ts"
 import {
   Cause,
@@ -418,4 +425,28 @@ describe("keys and stats", () => {
     run(cache.clear)
     expect(run(cache.stats)).toMatchObject({ entries: 0, bytes: 0 })
   })
+})
+
+describe("the cache of a tenant", () => {
+  const ground = Layer.mergeAll(CacheClock.layer, Wakeups.layer, Reactions.layerNone, TenantStore.layerNone)
+  const layer = Layer.mergeAll(Cache.layer, Tenants.layer()).pipe(
+    Layer.provideMerge(Keyspaces.layer()),
+    Layer.provideMerge(ground)
+  )
+
+  it("has its entries alone, under bare keys, and none once the tenant was removed", () =>
+    Effect.gen(function* () {
+      const [main, tenants] = [yield* Cache, yield* Tenants]
+      const tenant = yield* tenants.create({ id: "acme" })
+      const cache = main.of(tenant)
+      expect(main.of(tenant)).toBe(cache)
+      yield* main.set("k", "main")
+      yield* cache.set("k", "acme", { ttl: "1 minute" })
+      expect([main.unsafeGet("k"), cache.unsafeGet("k"), tenant.keyspace.get("k")]).toEqual(["main", "acme", "acme"])
+      expect([yield* main.keys(), (yield* cache.stats).entries]).toEqual([["k"], 1])
+      expect(Option.isSome(yield* cache.ttl("k"))).toBe(true)
+      yield* tenants.remove("acme")
+      expect([cache.unsafeGet("k"), yield* cache.keys(), main.unsafeGet("k")]).toEqual([undefined, [], "main"])
+      expect(yield* Effect.flip(cache.set("k", "again"))).toBeInstanceOf(EntryTooLarge)
+    }).pipe(Effect.provide(layer), Effect.runPromise))
 })

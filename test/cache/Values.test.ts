@@ -1,10 +1,9 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { InvalidJson, InvalidValue } from "../../src/cache/CacheError.ts"
+import { InvalidValue } from "../../src/cache/CacheError.ts"
 import {
   appendBytes,
   fromJson,
-  fromPlainJson,
   fromValue,
   type Input,
   messageBytes,
@@ -255,7 +254,8 @@ describe("a value in the plain form of JSON", () => {
   it("is what JSON.parse gives back, for what JSON has words for", () => {
     fc.assert(
       fc.property(fc.jsonValue(), (it) => {
-        expect(JSON.parse(toJson(stored({ it }) as Nested))).toEqual({ it: JSON.parse(JSON.stringify(it)) })
+        // Written again by JSON.stringify, which has no -0; the plain form has.
+        expect(JSON.stringify(JSON.parse(toJson(stored({ it }) as Nested)))).toBe(JSON.stringify({ it }))
       })
     )
   })
@@ -317,13 +317,6 @@ describe("a value on top, in the exact form of JSON", () => {
       expect(toExactJson(value)).toBe(json)
       expect(fromJson(json)).toBe(value)
     }
-  })
-
-  it("is read from JSON by others without looking for our forms", () => {
-    expect(fromPlainJson('{"$bytes":"/w=="}')).toEqual(plain({ $bytes: "/w==" }))
-    expect(fromPlainJson('"é"')).toBe("\xc3\xa9")
-    expect(fromPlainJson("[1.0]")).toEqual([toFloat(1)])
-    expect(fromPlainJson("[")).toBeInstanceOf(InvalidJson)
   })
 })
 

@@ -7,7 +7,7 @@ describeBuilt("mimosa logs", () => {
   let served: Served
   beforeAll(async () => {
     folder = await temporaryFolder()
-    served = await serve(folder.path)
+    served = await serve(folder.path, ["--enable-debug-command"])
   })
   afterAll(async () => {
     await served.stop()
@@ -47,8 +47,40 @@ describeBuilt("mimosa logs", () => {
     await shell("SET user:4 d")
     await expect.poll(() => said, pollOptions).toContain('audit 4  {"who":"user:4"}')
     expect(said.trimEnd().split("\n")).toHaveLength(2)
+
+    // The listener crashes, with every connection; what is logged after that is shown by the connection that comes next.
+    let complained = ""
+    following.stderr.on("data", (chunk) => {
+      complained += chunk
+    })
+    await shell("DEBUG CRASH listeners/resp/listener")
+    await expect.poll(() => complained, pollOptions).toMatch(/^mimosa: .*; waiting for a server\n$/)
+    await expect.poll(async () => (await shell("SET user:5 e")).code, pollOptions).toBe(0)
+    await expect.poll(() => said, pollOptions).toContain('audit 5  {"who":"user:5"}')
+    expect(said.trimEnd().split("\n")).toHaveLength(3)
+
+    // So is what a server logs that was started anew, on the same port, and counts its lines from 1.
+    await served.stop()
+    const places = ["--port", String(served.port), "--http-port", "0", "--data-dir", folder.path]
+    const again = start(["serve", ...places], {})
+    await new Promise((resolve) => again.stdout.once("data", resolve))
+    await shell("SET user:6 f")
+    await expect.poll(() => said, pollOptions).toContain('audit 1  {"who":"user:6"}')
     following.kill("SIGINT")
     await following.ended
+    again.kill("SIGTERM")
+    await again.ended
+  })
+
+  it("does not wait for a server that was never there, or that wants a password", async () => {
+    const free = await mimosa(["logs", "-f", "--port", "1"])
+    expect([free.code, free.stderr]).toEqual([1, expect.stringContaining("no server is on 127.0.0.1:1; start one")])
+    const own = await temporaryFolder()
+    const guarded = await serve(own.path, [], { MIMOSA_PASSWORD: "secret" })
+    const { code, stderr } = await mimosa(["logs", "-f", "--port", String(guarded.port), "--password", "other"])
+    expect([code, stderr]).toEqual([1, expect.stringContaining("WRONGPASS")])
+    await guarded.stop()
+    await own.remove()
   })
 })
 

@@ -108,6 +108,6 @@ describeBuilt("mimosa run", () => {
       const { stdout, stderr } = await mimosa(["run", path, "--tenant", "acme", "--arg", "1.0", ...port])
       expect(stdout).toBe("false\n")
       expect(stderr).toBe("said\t1.0\ncache.put: argument 2 is a function\n")
-    })
+    }, 30_000) // six processes
   })
 })

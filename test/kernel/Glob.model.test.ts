@@ -63,8 +63,9 @@ describe("globMatches", () => {
 
 describe("CompiledGlob", () => {
   const agrees = (pattern: string, text: string): void => {
-    const expected = text !== "" && globMatches(pattern, text) // the empty pattern is none to compile
-    expect(new CompiledGlob(pattern).matches(text)).toBe(expected)
+    const glob = new CompiledGlob(pattern)
+    expect(glob.matches(text)).toBe(globMatches(pattern, text))
+    expect(glob.steps).toBeLessThanOrEqual(glob.stepsMax(text.length))
   }
 
   it("is what globMatches says of any pattern, those included that are never closed", () => {
@@ -95,6 +96,20 @@ describe("CompiledGlob", () => {
       }),
       { numRuns: scheduleCount(200) }
     )
+  })
+
+  it.each([
+    ["stars and single bytes", `*${"?".repeat(1_023)}`, 33],
+    ["classes between stars", "*[a-z]".repeat(170), 7],
+    ["literals between stars", "a*".repeat(512), 2],
+    ["a literal that is nearly there everywhere", `*${"a".repeat(1_021)}b*`, 33]
+  ])("takes no more than a few steps for each byte of a key, whatever the glob: %s", (_, pattern, stepsPerByte) => {
+    const glob = new CompiledGlob(pattern)
+    for (const text of ["a".repeat(65_536), "ab".repeat(32_768), "x".repeat(65_536)]) {
+      glob.matches(text)
+      expect(glob.steps).toBeLessThanOrEqual(glob.stepsMax(text.length))
+    }
+    expect(glob.stepsMax(65_536)).toBeLessThanOrEqual((1 + stepsPerByte) * 65_536 + 1)
   })
 
   it("answers the same again, whatever it was asked before", () => {

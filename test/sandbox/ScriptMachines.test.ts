@@ -347,9 +347,32 @@ describe("the images' limit", () => {
     expect(machines.stats).toMatchObject({ dropped: 1, refused: 0, images: 0 })
     expect(hoarder.resume(1)).toBe(ScriptStep.memory)
     expect(hoarder.failure.message).toContain("the 50000 bytes that they may hold together")
+    expect(hoarder.failure.line).toBe(1) // where it waited
     expect(hoarder.isFresh).toBe(true)
     expect(account.bytes).toBe(0)
     expect(other.resume(3)).toBe(ScriptStep.done)
+  })
+
+  it("of an account is paid for with the fuel of moving it, out and in again, and the more the larger it is", () => {
+    const machines = makeMachines({ machinesMax: 1 })
+    const [small, large, nobodys] = [new ImageAccount(1 << 20), new ImageAccount(1 << 20), undefined]
+    const kept = "function main() local kept = ('x'):rep(100000) return #kept + test.wait() end"
+    const worlds = [
+      open(machines, waiter, small),
+      open(machines, kept, large),
+      open(machines, waiter, nobodys),
+      open(machines, waiter, nobodys)
+    ]
+    for (const world of worlds) world.start("main", [], limits)
+    const [out, outLarge] = [small.moveFuel, large.moveFuel]
+    expect(out).toBeGreaterThan(5_000) // 20 µs
+    expect(outLarge).toBeGreaterThan(out + 100_000 / 32)
+    worlds[0]?.resume(1)
+    expect(small.moveFuel).toBeGreaterThan(out)
+    const { moveFuel } = small
+    worlds[0]?.start("main", [], limits) // it is where it was
+    expect(small.moveFuel).toBe(moveFuel)
+    expect(large.moveFuel).toBe(outLarge)
   })
 
   it("of an account is told to a state that was kept, once", () => {

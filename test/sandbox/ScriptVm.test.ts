@@ -252,6 +252,85 @@ describe("a limit", () => {
   })
 })
 
+describe("work that is long at once", () => {
+  /** Each look at the clock finds that a slow machine has had other things to do. */
+  const slowClock = () => {
+    let ms = 0
+    return {
+      epochMs: () => 0,
+      elapsedMs: () => {
+        ms += 10
+        return ms
+      }
+    }
+  }
+  const byClock = { sliceMs: 1, fuelMax: 1e9, bytesMax: 8 << 20 }
+
+  it("is done in pieces where Lua's own function would hold the thread for its size", () => {
+    const source = `
+      function rep() return #(("x"):rep(1 << 20)) + #(("ab"):rep((1 << 19) + 3, ",")) end
+      function cases() local s = ("x"):rep(1 << 20) return #s:upper():lower():reverse() end
+      function escape() local s = ("<b>"):rep(100000) return #(s:gsub("[<>]", { ["<"] = "&lt;", [">"] = "&gt;" })) end
+      function move() local t = {} for i = 1, 50000 do t[i] = i end return #table.move(t, 1, 50000, 2) end`
+    for (const [entry, result] of [
+      ["rep", 2621448],
+      ["cases", 1 << 20],
+      ["escape", 900_000],
+      ["move", 50_001]
+    ] as const) {
+      const limits = { fuelMax: 1e9, bytesMax: 8 << 20, sliceFuel: 20_000 }
+      const finished = finish(makeScript(source), entry, [], limits)
+      expect(finished).toMatchObject({ step: done, result })
+      expect(finished.steps).toBeGreaterThan(3)
+      expect(finish(makeScript(source, { clock: slowClock() }), entry, [], byClock)).toMatchObject({
+        step: done,
+        result
+      })
+    }
+  })
+
+  it("of one call of the host is not cut short, whatever else the machine is busy with", () => {
+    let calls = 0
+    const vm = makeScript("function main() for i = 1, 5 do host.work() end return 'done' end", {
+      clock: slowClock(),
+      hostTables: {
+        host: {
+          work: (call) => {
+            for (let i = 0; i < 40; i++) if (!call.charge(25_000)) return // 4 ms
+            calls++
+          }
+        }
+      }
+    })
+    expect(finish(vm, "main", [], byClock)).toMatchObject({ step: done, result: "done" })
+    expect(calls).toBe(5)
+  })
+
+  it("of call after call of the host, where the script cannot be suspended, ends the run", () => {
+    let calls = 0
+    const vm = makeScript(
+      `function main()
+        local t, meta = {}, { __lt = function() host.work() return true end }
+        for i = 1, 200 do t[i] = setmetatable({}, meta) end
+        table.sort(t)
+      end`,
+      {
+        clock: slowClock(),
+        hostTables: {
+          host: {
+            work: (call) => {
+              if (call.charge(250_000)) calls++
+            }
+          }
+        }
+      }
+    )
+    expect(finish(vm, "main", [], byClock).step).toBe(timeout)
+    expect(vm.failure.message).toMatch(/^held the thread/)
+    expect(calls).toBeLessThan(12)
+  })
+})
+
 describe("a wait", () => {
   it("suspends the script until it has its answer", () => {
     const vm = makeScript("function main() local t = {} for i = 1, 3 do t[i] = host.wait(i) end return t end")

@@ -140,7 +140,65 @@ const otherCall = (random: Random): string =>
     "return coroutine.wrap(5)"
   ])
 
+/** Strings and tables around the sizes from which on they are taken in pieces. */
+const longCall = (random: Random): string => {
+  const size = () => random.pick([0, 1, 7, 1023, 1365, 1366, 2048, 4096, 4097, 8191, 8192, 12_000])
+  switch (random.below(4)) {
+    case 0: {
+      const separator = random.pick(["", "", ", ','", ", ''", ", 'and'", ", nil"])
+      return `return (${random.pick(["''", "'a'", "'abc'", "'hello world'", "5"])}):rep(${size()}${separator})`
+    }
+    case 1:
+      return `local s = ('aB<c> %d&'):rep(${size()}) return s:${random.pick(["upper", "lower", "reverse"])}()`
+    case 2: {
+      const pattern = random.pick(["'a'", "'%a'", "'%p'", "'[<>&]'", "'[^%s<]'", "'.'", "'%%'", "'%f'", "'%b'", "'[a'"])
+      const replacement = random.pick([
+        "'<%0>'",
+        "''",
+        "'%1'",
+        "'%'",
+        "{ a = 1, ['<'] = '&lt;', c = false }",
+        "{ d = {} }"
+      ])
+      return `local s = ('aB<c> %d&'):rep(${Math.floor(size() / 4)}) return s:gsub(${pattern}, ${replacement})`
+    }
+    default: {
+      const first = random.between(1, 500)
+      const to = random.pick(["", ", {}", ", t"])
+      const [last, at] = [first + random.between(990, 2100), random.between(1, 2500)]
+      return `local t = {} for i = 1, ${random.pick([900, 3000])} do t[i] = i end
+        local moved = table.move(t, ${first}, ${last}, ${at}${to})
+        local all = {} for k, v in pairs(moved) do all[#all + 1] = k * 10000 + v end
+        table.sort(all) return table.concat(all, ' '), moved == t`
+    }
+  }
+}
+
+const roomy = { fuelMax: 50_000_000, bytesMax: 4 << 20 }
+
 describe("a function that scripts have from us", () => {
+  it(
+    "does in pieces what Lua's own does at once",
+    () =>
+      forAllSeeds(60, (random) => {
+        const call = `local function answer(isOk, value, more)
+          if isOk then return { value, tostring(more) } end
+          return { (value:gsub("%w+:%d+: ", "")) }
+        end
+        return answer(pcall(function() ${longCall(random)} end))`
+        const program = define(owned, call)
+        const status = owned.evaluate(program, { ...limits, ...roomy })
+        const expected = status === RunStatus.ok ? owned.lastResult : owned.lastError.message
+        owned.remove(program)
+        const { result } = finish(makeScript(`function main()\n${call}\nend`, { hostTables: quiet }), "main", [], {
+          sliceFuel: random.pick([5_000, 1e9]),
+          ...roomy
+        })
+        expect({ call, outcome: result }).toEqual({ call, outcome: expected })
+      }),
+    propertyTimeoutMs
+  )
+
   it(
     "answers what Lua's own answers, and refuses what it refuses, suspended or not",
     async () => {

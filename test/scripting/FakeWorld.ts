@@ -23,6 +23,7 @@ export class FakeWorld implements World {
   failure: ScriptFailure = { message: "", line: 0, traceback: "" }
   fuelSpent = 0
   isOpen = true
+  line = 0
   isFresh = true
   isSuspended = false
   seeds: number[] = []
@@ -87,6 +88,7 @@ export class FakeWorld implements World {
         if (act - ms > 1e-9) this.acts[0] = act - ms
         else this.acts.shift()
         if (sliceMs > 1e-9) continue
+        this.line = 7
         this.isSuspended = true
         return ScriptStep.computing
       }
@@ -98,6 +100,7 @@ export class FakeWorld implements World {
       }
       if (act === "throw") throw new Error("a defect")
       if (act === "suspend") {
+        this.line = 8
         this.isSuspended = true
         return ScriptStep.waiting
       }
@@ -110,6 +113,7 @@ export class FakeWorld implements World {
               signal.addEventListener("abort", () => reject(signal.reason))
             })
         )
+        this.line = 8
         this.isSuspended = true
         return ScriptStep.waiting
       }

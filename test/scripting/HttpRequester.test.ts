@@ -1,7 +1,6 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { ServerResponse } from "node:http"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Either, type Scope } from "effect"
+import { Effect, Either } from "effect"
 import {
   type HttpAnswer,
   HttpFailure,
@@ -10,32 +9,7 @@ import {
   refusalOfHeader
 } from "../../src/scripting/HttpRequester.ts"
 import { EgressPolicy, HostAllowList } from "../../src/webhooks/index.ts"
-
-/** A real server on a free port of the loopback. */
-const serve = (
-  answer: (request: IncomingMessage, response: ServerResponse, body: string) => void
-): Effect.Effect<number, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const server = createServer((request, response) => {
-        let body = ""
-        request.setEncoding("latin1").on("data", (text) => {
-          body += text
-        })
-        request.on("end", () => answer(request, response, body))
-      })
-      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-      return server
-    }),
-    (server) =>
-      Effect.promise(
-        () =>
-          new Promise<void>((resolve) => {
-            server.closeAllConnections()
-            server.close(() => resolve())
-          })
-      )
-  ).pipe(Effect.map((server) => (server.address() as AddressInfo).port))
+import { serve } from "./httpServer.ts"
 
 interface Asked {
   readonly hosts?: string
@@ -266,6 +240,23 @@ describe("HttpRequester", () => {
       const client = yield* requester({ limits: { bodyBytesMax: 1000 } })
       const failure = yield* Effect.flip(send(client, `http://127.0.0.1:${port}/`))
       expect(failure).toMatchObject({ reason: "size", message: "the answer has more than 1000 bytes" })
+      expect(client.stats).toMatchObject({ underWay: 0, bodyBytes: 0 })
+    })
+  )
+
+  it.scoped("cuts off an answer in too many small pieces, and takes a long one in pieces of a usual size", () =>
+    Effect.gen(function* () {
+      const sizes: Readonly<Record<string, number>> = { "/bytes": 1, "/lines": 80 }
+      const port = yield* serve((request, response) => {
+        const size = sizes[request.url ?? ""] as number
+        const chunk = `${size.toString(16)}\r\n${"x".repeat(size)}\r\n`
+        response.writeHead(200, { "transfer-encoding": "chunked", connection: "close" }).flushHeaders()
+        response.socket?.end(`${chunk.repeat(10_000)}0\r\n\r\n`)
+      })
+      const client = yield* requester()
+      const failure = yield* Effect.flip(send(client, `http://127.0.0.1:${port}/bytes`))
+      expect(failure).toMatchObject({ reason: "size", message: "the answer comes in too many small pieces" })
+      expect((yield* send(client, `http://127.0.0.1:${port}/lines`)).body.length).toBe(800_000)
       expect(client.stats).toMatchObject({ underWay: 0, bodyBytes: 0 })
     })
   )

@@ -95,7 +95,7 @@ describe("a run", () => {
     const run = start([1_000], null, { limits: { computeMs: 3 } })
     time.settle()
     expect(run.error).toBeInstanceOf(ScriptTimeout)
-    expect(run.error).toMatchObject({ kind: "computing", limitMs: 3, script: "fake" })
+    expect(run.error).toMatchObject({ kind: "computing", limitMs: 3, script: "fake", line: 3 })
     nothingIsLeft()
   })
 
@@ -119,7 +119,7 @@ describe("a run", () => {
     expect(run.isEnded).toBe(false)
     time.pass(2)
     expect(run.error).toBeInstanceOf(ScriptTimeout)
-    expect(run.error).toMatchObject({ kind: "waiting", limitMs: 100 })
+    expect(run.error).toMatchObject({ kind: "waiting", limitMs: 100, line: 8 })
     nothingIsLeft()
     script.answers[0]?.("too late")
     await promises()
@@ -221,7 +221,7 @@ describe("an interruption", () => {
     expect(run.isEnded).toBe(false)
     run.interrupt("nobody wants it")
     expect(run.error).toBeInstanceOf(ScriptInterrupted)
-    expect(run.error?.message).toBe("fake: ended because nobody wants it")
+    expect(run.error?.message).toBe("fake:8: ended because nobody wants it")
     expect(fired).toEqual([run.error])
     time.settle()
     nothingIsLeft()
@@ -234,6 +234,7 @@ describe("an interruption", () => {
     const second = start([5])
     second.interrupt("stop")
     expect(second.isEnded).toBe(true)
+    expect(second.error).toMatchObject({ line: 0 }) // it has not begun
     first.interrupt("stop")
     time.settle()
     nothingIsLeft()
@@ -259,7 +260,7 @@ describe("an interruption", () => {
     const during = new AbortController()
     const run = start(["wait"], null, { signal: during.signal })
     during.abort()
-    expect(run.error?.message).toBe("fake: ended because its signal was aborted")
+    expect(run.error?.message).toBe("fake:8: ended because its signal was aborted")
     const after = new AbortController()
     const done = start([0.1], null, { signal: after.signal })
     after.abort()
@@ -284,14 +285,52 @@ describe("a tenant", () => {
 
   it("whose fuel is spent is refused, with the time until there is some", () => {
     const { start, time, runs, script } = setUp()
-    const tenant = tenantNamed("t1", time, { fuelPerSecond: 250_000, computeMs: 10 })
-    start([1], tenant)
+    const tenant = tenantNamed("t1", time, { fuelPerSecond: 125_000, computeMs: 10 })
+    expect(start([0.8], tenant).value).toBe("done")
+    time.settle()
     const refused = runs.start(script, runs.account(tenant), plan([]), [], {})
-    expect(refused).toMatchObject({ what: "fuel", limit: 250_000 })
+    expect(refused).toMatchObject({ what: "fuel", limit: 125_000 })
     if (!(refused instanceof ScriptQuotaExceeded)) throw new Error("it was let in")
-    time.pass(refused.retryAfterMs + 1)
+    time.pass(refused.retryAfterMs - 1)
+    expect(runs.start(script, runs.account(tenant), plan([]), [], {})).toMatchObject({ what: "fuel", retryAfterMs: 1 })
+    time.pass(1)
     expect(start([], tenant).value).toBe("done")
-    expect(runs.counters.refused.fuel).toBe(1)
+    expect(runs.counters.refused.fuel).toBe(2)
+  })
+
+  it("that may spend no fuel at all is told of a time, too", () => {
+    const { time, runs, script } = setUp()
+    const tenant = tenantNamed("t1", time, { fuelPerSecond: 0 })
+    expect(runs.start(script, runs.account(tenant), plan([]), [], {})).toMatchObject({
+      what: "fuel",
+      retryAfterMs: 3_600_000
+    })
+  })
+
+  it("whose fuel is spent for minutes hears at once, and of its runs under way when they may not wait longer", () => {
+    const { start, time, runs, script, nothingIsLeft } = setUp()
+    const tenant = tenantNamed("t1", time, { fuelPerSecond: 1_000, computeMs: 10, waitMs: 500 })
+    const burners = [start([100], tenant)]
+    expect(runs.start(script, runs.account(tenant), plan([]), [], {})).toMatchObject({ what: "fuel" })
+    time.pass(499)
+    expect(burners[0]?.isEnded).toBe(false)
+    time.pass(102)
+    expect(burners[0]?.error).toMatchObject({ kind: "waiting", line: 7 })
+    expect(start([], tenantNamed("t2", time)).value).toBe("done")
+    time.settle()
+    nothingIsLeft()
+  })
+
+  it("pays for moving its worlds out of the machines and in again", () => {
+    const { start, time, runs, script } = setUp()
+    const tenant = tenantNamed("t1", time, { fuelPerSecond: 1_000_000 })
+    const account = runs.account(tenant)
+    account.images.moveFuel = 1_500_000
+    expect(runs.start(script, account, plan([]), [], {})).toMatchObject({ what: "fuel", retryAfterMs: 501 })
+    expect(account.images.moveFuel).toBe(0)
+    expect(account.counters.fuel).toBe(1_500_000)
+    time.pass(501)
+    expect(start([], tenant).value).toBe("done")
   })
 
   it("that is removed takes all of its runs and states along, wherever they are", () => {

@@ -16,6 +16,8 @@ class Work implements Task<Work> {
   next: Work | null = null
   previous: Work | null = null
   fuelSpent = 0
+  waitMs = Number.POSITIVE_INFINITY
+  onExpired: (work: Work) => void = () => {}
   endedMs: number | null = null
   endedTurn: number | null = null
   readonly startedMs: number
@@ -41,6 +43,10 @@ class Work implements Task<Work> {
     this.endedMs = this.time.ms
     this.endedTurn = this.turns()
     return false
+  }
+
+  expire(nowMs: number): void {
+    if (nowMs - this.startedMs > this.waitMs) this.onExpired(this)
   }
 }
 
@@ -159,6 +165,34 @@ describe("the scheduler", () => {
     expect(time.timerCount).toBe(0)
   })
 
+  it("looks in the meantime whether a run that is held may wait any longer, and keeps the order of the others", () => {
+    const time = new VirtualTime()
+    const scheduler = new Scheduler<Work>(time)
+    const poor = accountOf(time, { fuelPerSecond: fuelPerMs / 100 }) // a slice takes a hundred seconds to come back
+    const seen: string[] = []
+    const all = ["a", "b", "c", "d"].map((name) => new Work(name, poor, time, 1, seen))
+    const ended: string[] = []
+    for (const work of all) {
+      work.waitMs = work.name === "b" ? 300 : 1_000_000
+      work.onExpired = (expired) => {
+        ended.push(expired.name)
+        scheduler.remove(expired)
+      }
+      scheduler.start(work)
+    }
+    time.settle()
+    expect(scheduler.queued).toBe(3)
+    time.pass(299)
+    expect(ended).toEqual([])
+    time.pass(200)
+    expect(ended).toEqual(["b"])
+    expect(scheduler.queued).toBe(2)
+    time.pass(200_000)
+    expect(seen.filter((name, i) => seen.indexOf(name) === i)).toEqual(["a", "c", "d"])
+    for (const work of all) scheduler.remove(work)
+    expect(time.timerCount).toBe(0)
+  })
+
   it("forgets the wait for fuel with the last run that was held", () => {
     const time = new VirtualTime()
     const scheduler = new Scheduler<Work>(time)
@@ -172,6 +206,32 @@ describe("the scheduler", () => {
     expect(scheduler.queued).toBe(0)
   })
 })
+
+it(
+  "gives tenants that compute without end the fuel that they may have, no more and hardly less, beside one without limit",
+  () =>
+    forAllSeeds(40, (random: Random) => {
+      const time = new VirtualTime()
+      const scheduler = new Scheduler<Work>(time)
+      const ratesMs = Array.from({ length: random.between(1, 5) }, () => random.between(2, 90))
+      const accounts = ratesMs.map((ms) => accountOf(time, { fuelPerSecond: ms * fuelPerMs }))
+      const rich = accountOf(time)
+      for (const account of [...accounts, rich]) {
+        for (let i = random.between(1, 8); i > 0; i--) scheduler.start(new Work("burner", account, time, 1e9))
+      }
+      const endMs = 5_000
+      while (time.ms < endMs) time.turn()
+      for (const [i, { counters }] of accounts.entries()) {
+        const rate = (ratesMs[i] as number) * fuelPerMs
+        const most = rate + (rate * endMs) / 1000 // the full bucket at first, and what has come since
+        expect(counters.fuel).toBeLessThanOrEqual(most + 1.01 * fuelPerMs)
+        expect(counters.fuel).toBeGreaterThan(0.9 * most)
+      }
+      expect(scheduler.queued).toBeGreaterThan(0)
+      expect(rich.counters.fuel).toBeGreaterThan(endMs * fuelPerMs * 0.2)
+    }),
+  propertyTimeoutMs
+)
 
 /** The same rules, written as naively as they can be. */
 class PlainScheduler {

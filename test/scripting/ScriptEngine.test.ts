@@ -130,7 +130,42 @@ describe("a script", () => {
       const script = yield* engine.compile("function main() local t = {} for i = 1, 1e7 do t[i] = {} end end")
       const error = yield* outcomeOf(script.runMain([], { limits: { memoryBytes: 1 << 20 } }))
       expect(error).toBeInstanceOf(ScriptOutOfMemory)
-      expect(error).toMatchObject({ limitBytes: 1 << 20, script: "script" })
+      expect(error).toMatchObject({ limitBytes: 1 << 20, script: "script", line: 1 })
+    })
+  )
+
+  it.scoped("names the line where it stood, in whichever coroutine, when it waits or computes for too long", () =>
+    Effect.gen(function* () {
+      const { engine } = yield* engineWith({ machinesMax: 1 })
+      const script = yield* engine.compile(`
+        local function ask(co)
+          if co == "tail" then return coroutine.wrap(function() return later() end)() end -- line 3
+          if co then return (coroutine.wrap(function()
+            later() -- line 5
+          end)()) end
+          return (later()) -- line 7
+        end
+        function main(co) ask(co) ask() end
+        function burn()
+          coroutine.wrap(function()
+            while true do end -- line 12
+          end)()
+        end`)
+      const functions = { later: () => new Promise<null>(() => {}) }
+      const run = script.unsafeRun("main", [true], { functions })
+      if (!(run instanceof Run)) throw run
+      run.interrupt("enough")
+      expect(run.error?.message).toBe("script:5: ended because enough")
+      const waiting = (co: boolean | string) => script.runMain([co], { functions, limits: { waitMs: 5 } })
+      // Both wait at once, so one of them outside of the only machine.
+      const [inner, outer, tail] = yield* Effect.all([waiting(true), waiting(false), waiting("tail")].map(outcomeOf), {
+        concurrency: "unbounded"
+      })
+      expect(inner).toMatchObject({ _tag: "ScriptTimeout", kind: "waiting", line: 5 })
+      expect(outer).toMatchObject({ _tag: "ScriptTimeout", kind: "waiting", line: 7 })
+      expect(tail).toMatchObject({ _tag: "ScriptTimeout", kind: "waiting", line: 3 }) // the coroutine itself has none
+      const burnt = yield* outcomeOf(script.run("burn", [], { limits: { computeMs: 3 } }))
+      expect(burnt).toMatchObject({ _tag: "ScriptTimeout", kind: "computing", line: 12 })
     })
   )
 
@@ -193,6 +228,32 @@ describe("what a program gives its scripts", () => {
     })
   )
 
+  it.scoped("are stored, written as JSON and returned as what they stand for, also within a script's own tables", () =>
+    Effect.gen(function* () {
+      const { engine } = yield* engineWith()
+      const script = yield* engine.compile(`
+        function store() return cache.put("api", api) and cache.put("both", { mine = 1, given = api }) end
+        function load() return { cache.get("api"), cache.get("both") } end
+        function text() return json.encode(api.tags) .. json.encode({ api.deep }) end
+        function whole() return api end
+        function library() return { cache.put("library", string), cache.has("library") } end
+        function imitated()
+          local asked = 0
+          local meta = { __index = { secret = 1 }, __pairs = function() asked = asked + 1 end, [api] = { 1 } }
+          return { setmetatable({ own = 1 }, meta), asked }
+        end
+      `)
+      const api = { url: "u", tags: ["a", "b"], deep: { deeper: { deepest: [1, 1.5] } }, empty: {} }
+      const options = { cachePrefix: "t1", env: { api } }
+      expect(yield* script.run("store", [], options)).toBe(true)
+      expect(yield* script.run("load", [], options)).toEqual([api, { mine: 1, given: api }])
+      expect(yield* script.run("text", [], options)).toBe('["a","b"][{"deeper":{"deepest":[1,1.5]}}]')
+      expect(yield* script.run("whole", [], options)).toEqual(api)
+      expect(yield* script.run("library", [], options)).toEqual([false, false])
+      expect(yield* script.run("imitated", [], options)).toEqual([{ own: 1 }, 0])
+    })
+  )
+
   it.scoped("are functions: their results, their promises, and what they throw as Lua errors", () =>
     Effect.gen(function* () {
       const { engine } = yield* engineWith()
@@ -200,7 +261,7 @@ describe("what a program gives its scripts", () => {
         function main(x)
           local ok, why = pcall(refuse)
           local ok2, why2 = pcall(refuse_later)
-          return { double(x), later(x), ok, tostring(why), ok2, tostring(why2), nothing() == nil }
+          return { double(x), later(x), ok, tostring(why), ok2, tostring(why2), nothing() == nil, query(x) }
         end
       `)
       const functions = {
@@ -210,10 +271,12 @@ describe("what a program gives its scripts", () => {
           throw new Error("not today")
         },
         refuse_later: () => Promise.reject(new Error("not tomorrow")),
-        nothing: () => undefined
+        nothing: () => undefined,
+        // biome-ignore lint/suspicious/noThenProperty: what libraries return that make queries is no Promise, and has one
+        query: (x: unknown) => ({ then: (answer: (row: number) => void) => answer(x as number) }) as Promise<number>
       }
       const result = (yield* script.runMain([21], { functions })) as unknown[]
-      expect(result).toMatchObject([42, { got: 21 }, false, expect.any(String), false, expect.any(String), true])
+      expect(result).toMatchObject([42, { got: 21 }, false, expect.any(String), false, expect.any(String), true, 21])
       expect(result[3]).toContain("not today")
       expect(result[5]).toContain("not tomorrow")
       expect(engine.stats).toMatchObject({ runs: 0, suspended: 0 })

@@ -23,6 +23,14 @@ describe("a script log", () => {
     expect(log.dropped).toBe(7)
   })
 
+  it("keeps none where none may be kept, and goes on counting", () => {
+    const log = new ScriptLog(new ScriptLogBytes())
+    log.append("s", "print", "a", 0, 10)
+    expect(log.append("s", "print", "b", 0, 0).number).toBe(2)
+    expect(log.read()).toEqual([])
+    expect(log.dropped).toBe(2)
+  })
+
   it("cuts what is too long, and says how long it was", () => {
     const log = new ScriptLog(new ScriptLogBytes())
     const { text } = log.append("s", "print", "x".repeat(100_000), 0, 10)
@@ -30,16 +38,19 @@ describe("a script log", () => {
     expect(text).toMatch(/x… \(100000 characters\)$/)
   })
 
-  it("loses its own lines, never another's, when all logs together hold what they may", () => {
-    const shared = new ScriptLogBytes(10_000)
-    const [quiet, loud] = [new ScriptLog(shared), new ScriptLog(shared)]
+  it("loses its own lines, never another's, when all logs together hold what they may, and keeps a share", () => {
+    const shared = new ScriptLogBytes(100_000)
+    const [quiet, loud, late] = [new ScriptLog(shared), new ScriptLog(shared), new ScriptLog(shared)]
     quiet.append("s", "print", "here", 0, 1_000)
     for (let i = 0; i < 1_000; i++) loud.append("s", "print", "x".repeat(100), 0, 1_000)
     expect(textsOf(quiet)).toEqual(["here"])
-    expect(loud.dropped).toBeGreaterThan(900)
-    expect(shared.held).toBeLessThanOrEqual(10_000)
-    loud.close()
-    quiet.close()
+    expect(shared.held).toBeLessThanOrEqual(100_000)
+    const alone = loud.dropped
+    expect(alone).toBeGreaterThan(500)
+    for (let i = 0; i < 100; i++) late.append("s", "print", "y".repeat(100), 0, 1_000)
+    expect(late.read().length).toBe(27) // 8 KiB of lines of 301 bytes
+    expect(loud.dropped).toBe(alone)
+    for (const log of [loud, quiet, late]) log.close()
     expect(shared.held).toBe(0)
     expect(textsOf(loud)).toEqual([])
   })

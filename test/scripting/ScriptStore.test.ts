@@ -2,6 +2,7 @@ import * as fs from "node:fs/promises"
 import { join } from "node:path"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Layer, Logger } from "effect"
+import { toBytes } from "../../src/cache/index.ts"
 import { ScriptStore } from "../../src/scripting/ScriptStore.ts"
 import { DataDirectory } from "../../src/storage/index.ts"
 import { temporaryDirectory } from "../storage/TemporaryDirectory.ts"
@@ -25,14 +26,30 @@ describe("saved scripts", () => {
   it.scoped("come back after a restart, by tenant and name, as they were saved last", () =>
     Effect.gen(function* () {
       const path = yield* temporaryDirectory
-      yield* started(path, saving(["b", "main", "return 1"], ["a", "main", "-- Käse"], ["a", "Main", ""]))
+      yield* started(path, saving(["b", "main", "return 1"], ["a", "main", "-- text"], ["a", "Main", ""]))
       yield* started(path, saving(["b", "main", "return 2"]))
       expect(yield* started(path, saved)).toEqual([
         { tenant: "a", name: "Main", source: "" },
-        { tenant: "a", name: "main", source: "-- Käse" },
+        { tenant: "a", name: "main", source: "-- text" },
         { tenant: "b", name: "main", source: "return 2" }
       ])
       expect(yield* Effect.promise(() => fs.readFile(join(path, "scripts/b/main.lua"), "utf8"))).toBe("return 2")
+    })
+  )
+
+  it.scoped("are the very bytes that were given, UTF-8 or not, for an editor to read", () =>
+    Effect.gen(function* () {
+      const path = yield* temporaryDirectory
+      const text = toBytes("return 'Käse — 🧀'")
+      const binary = String.fromCharCode(...Array.from({ length: 256 }, (_, i) => i))
+      yield* started(path, saving(["a", "text", text], ["a", "binary", binary]))
+      const read = (name: string) => Effect.promise(() => fs.readFile(join(path, `scripts/a/${name}.lua`)))
+      expect((yield* read("text")).toString("utf8")).toBe("return 'Käse — 🧀'")
+      expect(yield* read("binary")).toEqual(Buffer.from(binary, "latin1"))
+      expect(yield* started(path, saved)).toEqual([
+        { tenant: "a", name: "binary", source: binary },
+        { tenant: "a", name: "text", source: text }
+      ])
     })
   )
 
@@ -60,7 +77,7 @@ describe("saved scripts", () => {
     Effect.gen(function* () {
       const path = yield* temporaryDirectory
       yield* started(path, saving(["a", "x", "1"]))
-      const strange = ["scripts/readme", "scripts/a/notes.txt", "scripts/a/latin.lua", "scripts/a/.x.lua.swp"]
+      const strange = ["scripts/readme", "scripts/a/notes.txt", "scripts/a/a b.lua", "scripts/a/.x.lua.swp"]
       for (const name of strange) yield* Effect.promise(() => fs.writeFile(join(path, name), Buffer.from([0xff])))
       const lines: string[] = []
       expect(yield* started(path, saved, lines)).toEqual([{ tenant: "a", name: "x", source: "1" }])

@@ -1,36 +1,10 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { ServerResponse } from "node:http"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, type Scope } from "effect"
+import { Effect } from "effect"
 import { layer } from "../../src/App.ts"
 import { type Input, Tenants } from "../../src/cache/index.ts"
-import { ScriptEngine } from "../../src/scripting/index.ts"
-
-/** A real server on a free port of the loopback. */
-const serve = (
-  answer: (request: IncomingMessage, response: ServerResponse, body: string) => void
-): Effect.Effect<number, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const server = createServer((request, response) => {
-        let body = ""
-        request.setEncoding("latin1").on("data", (text) => {
-          body += text
-        })
-        request.on("end", () => answer(request, response, body))
-      })
-      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-      return server
-    }),
-    (server) =>
-      Effect.promise(
-        () =>
-          new Promise<void>((resolve) => {
-            server.closeAllConnections()
-            server.close(() => resolve())
-          })
-      )
-  ).pipe(Effect.map((server) => (server.address() as AddressInfo).port))
+import { Run, ScriptEngine } from "../../src/scripting/index.ts"
+import { serve } from "./httpServer.ts"
 
 const allowed = { httpAllow: ["127.0.0.1"], egressAllow: ["127.0.0.1"] }
 
@@ -143,6 +117,19 @@ describe("http.request", () => {
       held[0]?.end("done")
       expect(yield* first).toBe("done")
     }).pipe(Effect.provide(layer(allowed)))
+  )
+
+  it.scopedLive("is refused past the requests at once that runs without a tenant may have", () =>
+    Effect.gen(function* () {
+      const port = yield* serve(() => {}) // never answers
+      const script = yield* (yield* ScriptEngine).compile("function main(url) return http.request { url = url } end")
+      const held = script.unsafeRun("main", [`http://127.0.0.1:${port}/`])
+      expect(yield* script.runMain([`http://127.0.0.1:${port}/`])).toMatchObject({
+        success: false,
+        error: expect.stringContaining("1 requests of this tenant are under way")
+      })
+      if (held instanceof Run) held.interrupt("it has held the place for long enough")
+    }).pipe(Effect.provide(layer({ ...allowed, scripts: { limits: { requestsMax: 1 } } })))
   )
 
   it.effect.each([

@@ -2,6 +2,8 @@
 import { readFileSync } from "node:fs"
 import { expect, it } from "vitest"
 import { makeCacheModule } from "../../src/scripting/cacheModule.ts"
+import type { HttpRequester } from "../../src/scripting/HttpRequester.ts"
+import { makeHttpModule } from "../../src/scripting/httpModule.ts"
 import { makeJsonModule } from "../../src/scripting/jsonModule.ts"
 import { makeModules, running } from "./hostModules.ts"
 
@@ -12,7 +14,8 @@ const all = (pattern: RegExp, block = text): string[] => [...block.matchAll(patt
 
 it.each([
   ["cache", makeCacheModule({ run: running(null, { ms: 0 }, []) })],
-  ["json", makeJsonModule()]
+  ["json", makeJsonModule()],
+  ["http", makeHttpModule({ run: running(null, { ms: 0 }, []) }, {} as HttpRequester, 0)] // it is not called
 ])("has every field of %s, and no other", (name, table) => {
   const block = text.slice(text.lastIndexOf("---@class", text.indexOf(`\n${name} = {}`)))
   const fields = all(/^---@field (\w+) /gm, block.slice(0, block.indexOf("\n\n")))

@@ -1,37 +1,18 @@
 /** The scripts of examples/lua/tenants, run as a host would run them. */
 import { readdirSync, readFileSync } from "node:fs"
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { ServerResponse } from "node:http"
 import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, type Scope, TestClock } from "effect"
+import { Effect, TestClock } from "effect"
 import { layer } from "../../src/App.ts"
 import { Tenants } from "../../src/cache/index.ts"
 import { ScriptEngine } from "../../src/scripting/index.ts"
+import { serve } from "./httpServer.ts"
 
 const folder = fileURLToPath(new URL("../../examples/lua/tenants/", import.meta.url))
 
 const load = (name: string) =>
   Effect.flatMap(ScriptEngine, (engine) => engine.compile(readFileSync(`${folder}${name}.lua`, "utf8"), { name }))
-
-const serve = (
-  answer: (request: IncomingMessage, response: ServerResponse) => void
-): Effect.Effect<string, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const server = createServer(answer)
-      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-      return server
-    }),
-    (server) =>
-      Effect.promise(
-        () =>
-          new Promise<void>((resolve) => {
-            server.closeAllConnections()
-            server.close(() => resolve())
-          })
-      )
-  ).pipe(Effect.map((server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`))
 
 const provided = Effect.provide(layer({ httpAllow: ["127.0.0.1"], egressAllow: ["127.0.0.1"] }))
 
@@ -90,13 +71,13 @@ describe("the examples for tenants", () => {
   it.scopedLive("api-cache: asks the API once in five minutes, and of each tenant's own", () =>
     Effect.gen(function* () {
       const asked: string[] = []
-      const api = yield* serve((request, response) => {
+      const port = yield* serve((request, response) => {
         asked.push(`${request.url} ${request.headers.authorization}`)
         if (request.url === "/users/404") response.writeHead(404).end()
         else response.end(JSON.stringify({ id: 7, name: "Alice", score: 1.5 }))
       })
       const script = yield* load("api-cache")
-      const env = { api_url: api, api_token: "secret" }
+      const env = { api_url: `http://127.0.0.1:${port}`, api_token: "secret" }
       const user = { id: 7, name: "Alice", score: 1.5 }
       const limits = { waitMs: 10_000 }
       const run = (id: number, whose: object) => script.runMain([id], { ...whose, env, limits })
@@ -152,13 +133,13 @@ describe("the examples for tenants", () => {
     Effect.gen(function* () {
       const count = 100
       const waiting: ServerResponse[] = []
-      const audit = yield* serve((_request, response) => {
+      const port = yield* serve((_request, response) => {
         waiting.push(response)
         if (waiting.length < count) return
         for (const each of waiting.splice(0)) each.end()
       })
       const script = yield* load("rate-limit")
-      const options = { ...tenant123, env: { audit_url: audit }, limits: { waitMs: 60_000 } }
+      const options = { ...tenant123, env: { audit_url: `http://127.0.0.1:${port}` }, limits: { waitMs: 60_000 } }
       const allowed = (name: string) =>
         Effect.map(
           Effect.all(

@@ -1,10 +1,10 @@
 /** Five thousand scripts that wait for an answer at once: all get one, or are told that none came. */
-import { createServer, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { ServerResponse } from "node:http"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { layer } from "../../src/App.ts"
 import { Run, ScriptEngine } from "../../src/scripting/index.ts"
+import { serve } from "./httpServer.ts"
 
 const count = 5_000
 const tenants = 50
@@ -17,26 +17,12 @@ describe("scripts that wait in http.request", () => {
       Effect.gen(function* () {
         const held: ServerResponse[] = []
         let isReleased = false
-        const server = yield* Effect.acquireRelease(
-          Effect.promise(async () => {
-            const made = createServer((request, response) => {
-              if (request.url === "/never") return
-              if (isReleased) response.end(request.url)
-              else held.push(response)
-            })
-            await new Promise<void>((resolve) => made.listen(0, "127.0.0.1", resolve))
-            return made
-          }),
-          (made) =>
-            Effect.promise(
-              () =>
-                new Promise<void>((resolve) => {
-                  made.closeAllConnections()
-                  made.close(() => resolve())
-                })
-            )
-        )
-        const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+        const port = yield* serve((request, response) => {
+          if (request.url === "/never") return
+          if (isReleased) response.end(request.url)
+          else held.push(response)
+        })
+        const url = `http://127.0.0.1:${port}`
         const engine = yield* ScriptEngine
         const script = yield* engine.compile(`
           function main(url)

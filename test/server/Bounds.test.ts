@@ -199,6 +199,8 @@ it("bounds the globs of KEYS and SCAN, and how far one SCAN looks", async () => 
   const tooLong = "-ERR the pattern is longer than 1024 bytes\r\n"
   expect(await each.send("KEYS", "*".repeat(1_025))).toBe(tooLong)
   expect(await each.send("SCAN", "0", "MATCH", "*".repeat(1_025))).toBe(tooLong)
+  expect(await each.send("COMMAND", "LIST", "FILTERBY", "PATTERN", "*".repeat(1_025))).toBe(tooLong)
+  expect(await each.send("CONFIG", "GET", "a", "*".repeat(1_024))).toBe(tooLong)
   const keys = Array.from({ length: 2_500 }, (_, i) => `k${i}`)
   await each.send("MSET", ...keys.flatMap((key) => [key, "v"]))
   const found = new Set<string>()
@@ -212,21 +214,34 @@ it("bounds the globs of KEYS and SCAN, and how far one SCAN looks", async () => 
   expect([found.size, calls]).toEqual([2_500, 3])
 })
 
+/** A kilobyte that makes the most of what a glob may take, and keys of 64 KB that it has to be tried on to their ends. */
+const slowGlob = `*${"?".repeat(1_018)}[0-9]`
+const slowKeys = (count: number) =>
+  Array.from({ length: count }, (_, i) => `${"a".repeat(65_535)}${i % 10}${"b".repeat(i)}0`)
+
 it("looks no further in one SCAN than a slow glob allows, and finds everything all the same", async () => {
   await start()
   const each = await client()
-  const keys = Array.from({ length: 40 }, (_, i) => `${"a".repeat(5_000)}${i}`)
-  await each.send("MSET", ...keys.flatMap((key) => [key, "v"]))
-  const glob = `*${"a".repeat(100)}[0-9]*`
+  await each.send("MSET", ...slowKeys(12).flatMap((key) => [key, "v"]))
   let [cursor, calls, found] = ["0", 0, 0]
   do {
-    const lines = (await each.send("SCAN", cursor, "COUNT", "1000", "MATCH", glob)).split("\r\n")
+    const lines = (await each.send("SCAN", cursor, "COUNT", "1000", "MATCH", slowGlob)).split("\r\n")
     cursor = lines[2] as string
     found += lines.slice(3).filter((line) => line.startsWith("a")).length
     calls++
   } while (cursor !== "0")
-  expect(found).toBe(40)
-  expect(calls).toBeGreaterThan(10)
+  expect([found, calls]).toEqual([12, 12])
+})
+
+it("gives others their turn after each key that keeps the glob of a KEYS busy", async () => {
+  let nowMs = 0
+  await start({ monotonicMs: () => nowMs++ })
+  const each = await client()
+  await each.send("MSET", ...slowKeys(12).flatMap((key) => [key, "v"]))
+  const before = server.server.state.turns.yields
+  expect(await each.send("KEYS", slowGlob)).toMatch(/^\*12\r\n/)
+  // A turn is over at its second look here, and there is one after each key but the last.
+  expect(server.server.state.turns.yields - before).toBeGreaterThanOrEqual(5)
 })
 
 it("tries no pattern on a key that is too long for it, and says so", async () => {
@@ -234,10 +249,23 @@ it("tries no pattern on a key that is too long for it, and says so", async () =>
   const each = await client()
   server.keyspace.set("k".repeat(8 * 1024 * 1024), "v")
   const tooLong = "-ERR a key of 8388608 bytes is too long to try this pattern on; give a shorter one\r\n"
-  expect(await each.send("KEYS", "*kkkkkk*x")).toBe(tooLong)
-  expect(await each.send("SCAN", "0", "MATCH", "*kkkkkk*x")).toBe(tooLong)
+  const slow = `*?${"k".repeat(64)}*x`
+  expect(await each.send("KEYS", slow)).toBe(tooLong)
+  expect(await each.send("SCAN", "0", "MATCH", slow)).toBe(tooLong)
   expect(await each.send("KEYS", "x*")).toBe("*0\r\n")
+  expect(await each.send("KEYS", "*k?kkk*x")).toBe("*0\r\n")
   expect(await each.send("KEYS", "*")).toMatch(/^\*1\r\n\$8388608\r\n/)
+})
+
+it("finds the empty key by '*' and by the empty pattern alone, as Redis does", async () => {
+  await start()
+  const each = await client()
+  await each.send("MSET", "", "v", "a", "v")
+  expect(await each.send("KEYS", "*")).toMatch(/^\*2\r\n/)
+  expect(await each.send("KEYS", "")).toBe("*1\r\n$0\r\n\r\n")
+  expect(await each.send("KEYS", "**")).toBe("*1\r\n$1\r\na\r\n")
+  expect(await each.send("SCAN", "0", "MATCH", "")).toBe("*2\r\n$1\r\n0\r\n*1\r\n$0\r\n\r\n")
+  expect(await each.send("SCAN", "0", "MATCH", "?*")).toBe("*2\r\n$1\r\n0\r\n*1\r\n$1\r\na\r\n")
 })
 
 it("bounds how many keys one MSET or MSETNX changes", async () => {

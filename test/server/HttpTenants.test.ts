@@ -172,6 +172,21 @@ describe("scripts over HTTP", () => {
     expect([answer.status, answer.body.error]).toEqual([status, expect.stringContaining(error)])
   })
 
+  it("take arguments that are as deep as any value, and none that are deeper", async () => {
+    server.plays.set("echo", ({ args }) => ({ value: args[0] as Value }))
+    const run = (args: string) =>
+      fetch(`${server.url}/v1/tenants/one/run`, {
+        method: "POST",
+        headers: { authorization: operator, "content-type": "application/json" },
+        body: `{"source":"echo","args":${args}}`
+      }).then((response) => response.text())
+    const [lists, maps] = [`${"[".repeat(16)}${"]".repeat(16)}`, `${'{"a":'.repeat(16)}1${"}".repeat(16)}`]
+    expect(await run(`[${lists}]`)).toBe(`{"result":${lists}}`)
+    expect(await run(`[${maps}]`)).toBe(`{"result":${maps}}`)
+    expect(await run(`[[${lists}]]`)).toContain("nested deeper than 16 levels")
+    expect(await run(`[{"a":${maps}}]`)).toContain("nested deeper than 16 levels")
+  })
+
   it("end when nobody waits for them any more", async () => {
     let begun = () => {}
     const isBegun = new Promise<void>((resolve) => {
@@ -207,16 +222,17 @@ const routes = async (): Promise<Array<readonly [method: string, path: string, s
 }
 
 describe("who may ask", () => {
+  const isOpen = (path: string) => path === "/healthz" || path === "/readyz"
   const fill = (path: string, tenant: string) => path.replace("{tenant}", tenant).replace(/\{\w+\}/g, "x")
   const bodyFor = (method: string) => (method === "GET" || method === "DELETE" ? undefined : {})
 
-  it("is nobody without a password or a token, of any route but /healthz", async () => {
+  it("is nobody without a password or a token, of any route but those that health checks ask", async () => {
     const old = tokens.one
     await server.token("one")
     for (const [method, path] of await routes()) {
       for (const who of ["", bearer("wrong"), bearer(old), "Basic eDp5", bearer("mt_one_x")]) {
         const { status } = await ask(method, fill(path, "one"), bodyFor(method), who)
-        expect([method, path, who, status]).toEqual([method, path, who, path === "/healthz" ? 200 : 401])
+        expect([method, path, who, status]).toEqual([method, path, who, isOpen(path) ? 200 : 401])
       }
     }
   })
@@ -226,7 +242,7 @@ describe("who may ask", () => {
     server.tenants.get("two")?.keyspace.set("x", "two's")
     for (const [method, path, security] of await routes()) {
       const isForTenants = security.length === 2
-      const allowed = isForTenants || path === "/healthz"
+      const allowed = isForTenants || isOpen(path)
       const there = await ask(method, fill(path, "one"), bodyFor(method), own)
       expect([method, path, there.status === 403]).toEqual([method, path, !allowed])
       expect([method, path, there.status === 401]).toEqual([method, path, false])

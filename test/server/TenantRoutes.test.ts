@@ -1,8 +1,9 @@
 /** Operators reach tenants' keys by their displayed form; a command is about keys of one owner. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
-import type { Tenant } from "../../src/cache/index.ts"
+import { type Tenant, TurnClock } from "../../src/cache/index.ts"
 import { CommandTable } from "../../src/server/Command.ts"
 import { families } from "../../src/server/commands/index.ts"
+import { RespServer } from "../../src/server/RespServer.ts"
 import { encode, type RawClient } from "./RawClient.ts"
 import { startTenantServer, type TenantServer } from "./TenantServer.ts"
 
@@ -28,6 +29,19 @@ const keysOf = ({ keyspace }: Pick<Tenant, "keyspace">): string[] => {
 const mainKeys = () => keysOf({ keyspace: server.main })
 
 describe("a displayed key", () => {
+  it("is looked for as long as there are tenants, those included that are older than the server", async () => {
+    const { routes, tenants } = server.server.state
+    expect(routes.size).toBe(2)
+    const later = new RespServer({ ...server.server.state, clock: new TurnClock() })
+    expect(later.state.routes.size).toBe(2)
+    for (const id of ["a", "b"]) await tenants?.remove(id)
+    expect([routes.size, later.state.routes.size]).toEqual([0, 0])
+    await server.create("c")
+    await later.close()
+    await server.create("d")
+    expect([routes.size, later.state.routes.size]).toEqual([2, 1])
+  })
+
   it("is a bare key of its tenant, and no key of the operators'", async () => {
     expect(await client.send("SET", "a:x:k", "1")).toBe("+OK\r\n")
     expect(await client.send("INCR", "b:n")).toBe(":1\r\n")

@@ -20,7 +20,7 @@ describe("a command that waits", () => {
 
   beforeEach(async () => {
     scope = Effect.runSync(Scope.make())
-    const engine = { set: () => Effect.suspend(() => setting), list: Effect.succeed([registered]) }
+    const engine = { set: () => Effect.suspend(() => setting), each: () => [registered] }
     commands = TriggerCommands.make(engine as unknown as TriggersService)
     const options = { label: "listeners", maxRestarts: 100, children: [commands.childSpec] }
     root = await run(Scope.extend(Supervisor.start(options), scope))
@@ -42,7 +42,7 @@ describe("a command that waits", () => {
     expect(await commands.port.set(input).catch((error: unknown) => error)).toBe(refused)
     setting = Effect.die(new Error("a defect"))
     expect(await why(commands.port.set(input))).toBe("a defect")
-    expect(commands.port.list()).toEqual([registered])
+    expect([...commands.port.list()]).toEqual([registered])
     expect(Supervisor.unsafeTree(root)?.children).toMatchObject([{ name: "trigger commands", restarts: 0 }])
   })
 

@@ -1,10 +1,10 @@
 /**
- * Random Lua programs of a tenant, and what they do, computed without Lua: a plain model of its keys, its triggers and all
- * that it says. Every value, line, message and error carries the tenant's mark, so that one that turns up with somebody
- * else is known by sight.
+ * Random Lua programs of a tenant, and what they do, computed without Lua: a plain model of its keys, its triggers and
+ * all that it says. Every value, line, message and error carries the tenant's mark, so that one that turns up with
+ * somebody else is known by sight.
  *
  * A function of a program is a list of steps; each is one line of Lua, and one move of the model. `pause` is where a run
- * waits for an answer: the model is a generator that stops there, so that runs of one tenant may be interleaved as well.
+ * waits for an answer: the model is a generator that stops there, so that runs of one tenant may be interleaved too.
  */
 import type { Nested, Value } from "../../src/kernel/index.ts"
 import type { Random } from "./Random.ts"
@@ -45,8 +45,9 @@ export interface ProgramFunction {
   /** It leaves its world in a state in which nothing works any more. */
   readonly isWild: boolean
   readonly end: "return" | "error" | "timeout" | "memory"
-  /** Of the statement that ends it. */
-  readonly line: number
+  /** Of the first step, and of the statement that ends it. */
+  readonly firstLine: number
+  readonly lastLine: number
 }
 
 export interface Program {
@@ -64,6 +65,8 @@ export interface ModelRun {
   readonly script: string
   /** It may wait, and has `me`. */
   readonly isOfLibrary: boolean
+  /** Where it stands. */
+  line: number
 }
 
 export type Ended =
@@ -73,8 +76,12 @@ export type Ended =
 
 const object = (fields: Readonly<Record<string, Nested>>): Nested => Object.assign(Object.create(null), fields)
 
-const luaText = (text: string): string =>
-  `"${[...Buffer.from(text)].map((byte) => (byte >= 32 && byte < 127 && byte !== 34 && byte !== 92 ? String.fromCharCode(byte) : `\\${String(byte).padStart(3, "0")}`)).join("")}"`
+const luaText = (text: string): string => `"${[...Buffer.from(text)].map(luaByte).join("")}"`
+
+const luaByte = (byte: number): string => {
+  const isPlain = byte >= 32 && byte < 127 && byte !== 34 && byte !== 92 // a quote, a backslash
+  return isPlain ? String.fromCharCode(byte) : `\\${String(byte).padStart(3, "0")}`
+}
 
 const luaOf = (value: Nested): string => {
   if (value === null) return "nil"
@@ -103,7 +110,8 @@ export const triggersOf = (own: OwnTriggers, mark: string) => [
           source: `
             cache.set("seen:" .. event.key, event.value == nil and "nil" or event.value)
             cache.emit("changed", "${mark} " .. event.key)
-            cache.log("audit", "${mark} saw " .. event.key)
+            local other = cache.get("a")
+            cache.log("audit", "${mark} saw " .. event.key .. " beside " .. (type(other) == "string" and other or type(other)))
             runs = (runs or "${mark}") .. "."
             print(runs:sub(1, ${mark.length + 1}))`
         }
@@ -144,11 +152,11 @@ export class TenantModel {
   /** Of TRIGGER LOG: the trigger, the event, the key, the message. */
   readonly records: Array<readonly [string, string, string, string]> = []
   readonly streams: Record<string, string[]> = { audit: [], default: [] }
-  nowMs = 0
 
   constructor(
     readonly mark: string,
-    readonly triggers: OwnTriggers
+    readonly triggers: OwnTriggers,
+    public nowMs: number
   ) {}
 
   /** What remains after so much time. */
@@ -172,7 +180,7 @@ export class TenantModel {
     if (this.triggers.onWrite && key.startsWith("user")) {
       this.entries.set(`seen:${key}`, { value: value ?? "nil", expiresAtMs: 0 })
       this.messages.push(`changed ${this.mark} ${key}`)
-      this.streams.audit?.push(`${this.mark} saw ${key}`)
+      this.streams.audit?.push(`${this.mark} saw ${key} beside ${shownOf(this.entries.get("a")?.value)}`)
       this.streams.default?.push(`${this.mark}.`)
     }
     return undefined
@@ -187,19 +195,28 @@ export class TenantModel {
   }
 
   /** Runs a function; stops where it waits. */
-  *run({ steps, isWild, end, name, line }: ProgramFunction, run: ModelRun): Generator<void, Ended, string> {
+  *run(
+    { steps, isWild, end, name, firstLine, lastLine }: ProgramFunction,
+    run: ModelRun
+  ): Generator<void, Ended, string> {
     const { world, script, isOfLibrary } = run
     const seen: Nested[] = [world.leak ?? "nil", "nil"]
     world.leak = this.mark
-    for (const step of steps) {
+    for (const [i, step] of steps.entries()) {
+      run.line = firstLine + i
       const noted = yield* step.act(this, run)
       if (noted !== undefined) seen.push(noted ?? "nil")
     }
     if (end === "timeout") return { tag: "ScriptTimeout" }
     if (end === "memory") return { tag: "ScriptOutOfMemory" }
-    if (end === "error") return { tag: "ScriptRuntimeError", message: `${script}:${line}: ${name} of ${this.mark}` }
+    if (end === "error") return { tag: "ScriptRuntimeError", message: `${script}:${lastLine}: ${name} of ${this.mark}` }
     return { value: [this.mark, isOfLibrary ? this.mark : "nil", isWild, seen] as unknown as Value }
   }
+}
+
+const shownOf = (value: Value | undefined): string => {
+  if (value === undefined || value === null) return "nil"
+  return typeof value === "object" ? "table" : typeof value === "string" ? value : typeof value
 }
 
 /** A program with so many functions. */
@@ -215,19 +232,20 @@ export const randomProgram = (random: Random, mark: string, count: number): Prog
     const steps = Array.from({ length: random.between(2, 8) }, (_, i) => randomStep(random, mark, `${f}.${i}`))
     const isWild = random.oneIn(4)
     const end = random.oneIn(8) ? "error" : random.oneIn(60) ? "timeout" : random.oneIn(60) ? "memory" : "return"
+    const firstLine = lines.length + 3
     lines.push(
       `function ${fn}()`,
       `  seen, n = {}, 0 note(leak) note(string.leak) leak = "${mark}"`,
       ...steps.map(({ lua }) => `  ${lua}`)
     )
     if (isWild) lines.push(`  ${random.pick(wild).replaceAll("MARK", mark)}`)
-    const line = lines.length + 1
+    const lastLine = lines.length + 1
     if (end === "error") lines.push(`  error("${fn} of " .. secret)`)
     else if (end === "timeout") lines.push(`  while true do leak = secret end`)
     else if (end === "memory") lines.push(`  local s = secret while true do s = s .. s end`)
     else lines.push(`  return { secret, me or "nil", ${isWild}, seen }`)
     lines.push("end")
-    functions.push({ name: fn, steps, isWild, end, line })
+    functions.push({ name: fn, steps, isWild, end, firstLine, lastLine })
   }
   return { source: lines.join("\n"), functions }
 }

@@ -119,7 +119,7 @@ describe("cache.get", () => {
 
   it.each([
     ["cache.get()", "cache.get takes a key (a string) first, not nothing"],
-    ["cache.get(nil)", "cache.get takes a key (a string) first, not a nil"],
+    ["cache.get(nil)", "cache.get takes a key (a string) first, not nil"],
     ["cache.get({})", "cache.get takes a key (a string) first, not a table"],
     ["cache.get(true)", "cache.get takes a key (a string) first, not a boolean"]
   ])("refuses %s", (source, words) => {

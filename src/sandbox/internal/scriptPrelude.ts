@@ -1,7 +1,8 @@
 /**
  * The Lua that a machine for scripts runs once: the libraries of every machine, and in Lua what calls a script's
  * functions back, since a C function that calls one cannot be suspended: table.sort, string.gsub, load, tostring, print.
- * table.concat and table.sort of many elements are taken in pieces for the same reason.
+ * What Lua's own functions do to long strings and large tables at once is done in pieces for the same reason, wherever
+ * the pieces give the same: concat, sort, move, rep, upper, lower, reverse, and gsub of single characters.
  *
  * They behave as Lua 5.4's do, which tests compare. Sources: manual §6.4 and §6.6; ltablib.c (sort: quicksort by the
  * median of three, the smaller part first), lstrlib.c (str_gsub), lbaselib.c (luaB_load), lauxlib.c (luaL_tolstring).
@@ -13,10 +14,14 @@ import { libraries } from "./prelude.ts"
 
 const sortedAtOnce = 256 // elements that Lua's own sort may have: 0.1 ms, or 0.5 with metamethods
 const joinedAtOnce = 1000 // elements that Lua's own concat may have: some 50 µs
+const movedAtOnce = 1000 // elements that Lua's own move may have: some 30 µs
+const copiedAtOnce = 32 << 10 // bytes of a string that Lua's own function may have: some 0.1 ms
+const replacedAtOnce = 4096 // bytes that Lua's own gsub may have, where it can be helped: some 0.4 ms if all are replaced
+const repeatedAtOnce = 4096 // bytes; a repetition of single bytes takes 10 ns each
 const listedMax = 20 // functions that a message names
 
 // Of the collector, which works while scripts run. Manual §2.5.1.
-const pause = 400 // % of what was in use that is in use when the next collection begins; of a small world
+const pause = 160 // % of what was in use that is in use when the next collection begins; of a small world: docs/decisions.md
 const stepMultiplier = 800 // % of the speed of allocation
 const stepSizeLog2 = 13 // a step each 8 KiB
 
@@ -71,7 +76,7 @@ end`
 export const scriptPrelude = `${libraries}
 local pcall, tonumber, kindOf = pcall, tonumber, math.type
 local find, sub = string.find, string.sub
-local cgsub, csort, cconcat = string.gsub, table.sort, table.concat
+local cgsub, csort, cconcat, cmove, crep = string.gsub, table.sort, table.concat, table.move, string.rep
 local running, isyieldable, yield = coroutine.running, coroutine.isyieldable, coroutine.yield
 
 -- What Lua's own function answered, or its error at the line of the script that called ours: for tail calls.
@@ -161,7 +166,21 @@ end
 
 local function gsub(s, pattern, replacement, max)
   local what = type(replacement)
-  if what ~= "function" and what ~= "table" then return relay(pcall(cgsub, s, pattern, replacement, max)) end
+  if what ~= "function" and (what ~= "table" or not rawmeta(replacement)) then
+    if type(s) == "string" and #s > ${replacedAtOnce} and type(pattern) == "string" and max == nil
+      and (find(pattern, "^[^%^%$%*%+%?%.%(%)%[%]%%%-]$") or find(pattern, "^%%[%a%p]$") and not find(pattern, "[bf]")
+      or find(pattern, "^%[%^?[^%]]+%]$")) then
+      -- One character each: the pieces do not know of one another.
+      local pieces, count = {}, 0
+      for at = 1, #s, ${replacedAtOnce} do
+        local isOk, piece, n = pcall(cgsub, sub(s, at, at + ${replacedAtOnce - 1}), pattern, replacement)
+        if not isOk then return relay(isOk, piece) end
+        pieces[#pieces + 1], count = piece, count + n
+      end
+      return cconcat(pieces), count
+    end
+    return relay(pcall(cgsub, s, pattern, replacement, max))
+  end
   if type(s) == "number" then s = tostring(s) end
   if type(s) ~= "string" then wanted(1, "gsub", "string", s) end
   if type(pattern) == "number" then pattern = tostring(pattern) end
@@ -194,10 +213,47 @@ end
 local stringLibrary = {}
 for name, f in next, string do stringLibrary[name] = f end
 stringLibrary.gsub = gsub
+
+-- ---- string.rep, upper, lower, reverse
+
+function stringLibrary.rep(s, n, separator)
+  if type(s) ~= "string" or kindOf(n) ~= "integer" or separator ~= nil and type(separator) ~= "string" then
+    return relay(pcall(crep, s, n, separator))
+  end
+  local width = #s + (separator and #separator or 0)
+  if width == 0 then return "" end
+  local atOnce = ${repeatedAtOnce} // width
+  if atOnce < 4 or n <= 2 * atOnce then return relay(pcall(crep, s, n, separator)) end
+  local piece = crep(s, atOnce, separator)
+  local rest = n % atOnce
+  if rest == 0 then return relay(pcall(crep, piece, n // atOnce, separator)) end
+  local isOk, whole = pcall(crep, piece, n // atOnce, separator)
+  if not isOk then return relay(isOk, whole) end
+  return whole .. (separator or "") .. crep(s, rest, separator)
+end
+
+local function inPieces(f, isReversed)
+  return function(s)
+    if type(s) ~= "string" then return relay(pcall(f, s)) end
+    local length = #s
+    if length <= ${copiedAtOnce} then
+      local answer = f(s)
+      return answer
+    end
+    local pieces, count = {}, (length - 1) // ${copiedAtOnce} + 1
+    for i = 1, count do
+      local at = (i - 1) * ${copiedAtOnce}
+      pieces[isReversed and count + 1 - i or i] = f(sub(s, at + 1, at + ${copiedAtOnce}))
+    end
+    return cconcat(pieces)
+  end
+end
+stringLibrary.upper, stringLibrary.lower = inPieces(string.upper), inPieces(string.lower)
+stringLibrary.reverse = inPieces(string.reverse, true)
 strings.__index = stringLibrary
 base.string = freeze(stringLibrary)
 
--- ---- table.sort, table.concat
+-- ---- table.sort, table.concat, table.move
 ${sorter("sortBy", (a, b) => `less(${a}, ${b})`)}
 ${sorter("sortPlain", (a, b) => `${a} < ${b}`)}
 local tables = {}
@@ -231,6 +287,25 @@ function tables.concat(t, separator, i, j)
     end
   end
   return relay(pcall(cconcat, t, separator, i, j))
+end
+
+function tables.move(from, first, last, at, to)
+  local target = to == nil and from or to
+  if type(from) ~= "table" or type(target) ~= "table" or kindOf(first) ~= "integer" or kindOf(last) ~= "integer"
+    or kindOf(at) ~= "integer" or first < 1 or at < 1 or last >= 0x7fffffff or at >= 0x7fffffff
+    or last - first < ${movedAtOnce} then
+    return relay(pcall(cmove, from, first, last, at, to))
+  end
+  local shift = at - first
+  local isUpward = at > last or at <= first or target ~= from -- as Lua decides, except that it asks __eq
+  local low, high, step = first, last, ${movedAtOnce}
+  if not isUpward then low, high, step = first + (last - first) // step * step, first, -step end
+  for i = low, high, step do
+    local stop = i + ${movedAtOnce - 1}
+    local isOk, message = pcall(cmove, from, i, stop < last and stop or last, i + shift, target)
+    if not isOk then return relay(isOk, message) end
+  end
+  return target
 end
 base.table = freeze(tables)
 

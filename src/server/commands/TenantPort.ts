@@ -7,10 +7,7 @@ import { tenantLimitsDefault } from "../../cache/Tenant.ts"
 import type { NewTenant, Tenant, TenantLimits, TenantsService } from "../../cache/Tenants.ts"
 import type { Value } from "../../kernel/index.ts"
 
-/** What finds the tenant of a key that an operator names in its displayed form (`tenant_123:user_count`). */
-export type KeyRoutes = Pick<TenantsService, "size" | "route">
-
-export interface TenantPort extends KeyRoutes, Pick<TenantsService, "get" | "list" | "byToken" | "watch"> {
+export interface TenantPort extends Pick<TenantsService, "route" | "get" | "list" | "byToken" | "watch"> {
   create(input: NewTenant): Promise<Tenant>
   setLimits(id: string, limits: Partial<TenantLimits>): Promise<Tenant>
   /** Gives the tenant's scripts a value by this name, or takes it away (undefined). */
@@ -21,8 +18,12 @@ export interface TenantPort extends KeyRoutes, Pick<TenantsService, "get" | "lis
   issueToken(id: string): Promise<string>
 }
 
-/** Where there are no tenants, every key is an operator's. */
-export const noRoutes: KeyRoutes = { size: 0, route: () => undefined }
+/** What finds the tenant of a key that an operator names in its displayed form (`tenant_123:user_count`). */
+export interface KeyRoutes {
+  /** How many tenants there are: a number that the server counts, since every command looks at it. */
+  size: number
+  readonly route: TenantsService["route"]
+}
 
 /** The limits of a tenant by name, in the order in which they are shown. */
 export const tenantLimitNames = Object.keys(tenantLimitsDefault) as ReadonlyArray<keyof TenantLimits>

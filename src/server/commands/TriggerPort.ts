@@ -29,7 +29,8 @@ export interface TriggerPort {
   /** Resolves to false when there was no shadow. */
   dropShadow(name: string): Promise<boolean>
   promote(name: string): Promise<RegisteredTrigger>
-  list(): readonly RegisteredTrigger[]
+  /** Each as it is when it is come to, which may be in a later turn. */
+  list(): Iterable<RegisteredTrigger>
   info(name: string): RegisteredTrigger | undefined
   /** What can be said against it: cycles, and what its source does not tell. */
   warnings(name: string): readonly string[]

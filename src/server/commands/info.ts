@@ -98,6 +98,7 @@ const trafficStats: Section = ({ server: { stats, bus, turns } }) => [
   ["pubsub_deliveries", bus.stats.delivered],
   ["client_output_buffer_limit_disconnections", stats.slowSubscribers + stats.replyOverflows],
   ["client_memory_disconnections", stats.memoryDisconnections],
+  ["tenant_memory_disconnections", stats.tenantMemoryDisconnections],
   ["client_turns_divided", turns.yields],
   ["client_output_pauses", stats.pauses],
   ["client_idle_disconnections", stats.idleDisconnections],

@@ -1,19 +1,10 @@
 /** Commands on keys whatever they hold: presence, time to live, walks over all of them. */
 import { parseInt64, parseNumber } from "../../cache/Int64.ts"
-import {
-  Cause,
-  causeBit,
-  type Entry,
-  entrySize,
-  globMatches,
-  isLiteral,
-  type Keyspace,
-  SetFlag
-} from "../../kernel/index.ts"
+import { Cause, causeBit, type Entry, entrySize, isLiteral, type Keyspace, SetFlag } from "../../kernel/index.ts"
 import { asOne, type CommandFamily, type Handler } from "../Command.ts"
+import { GlobWalk, stepsPerWork } from "../GlobWalk.ts"
 import { type ExpiryUnit, toInstant } from "../Options.ts"
 import { RespError } from "../RespError.ts"
-import { walkedTenant } from "../TenantRoutes.ts"
 
 const del: Handler = (client, args) => {
   const { keyspace, reply } = client
@@ -115,45 +106,33 @@ const persist: Handler = ({ keyspace, reply }, args) => {
 const type: Handler = ({ keyspace, reply }, args) =>
   reply.simple(keyspace.peek(args[1] as string) === undefined ? "none" : "string")
 
-/**
- * KEYS glob, in as many turns as it takes: a key that is there from its beginning to its end is found. An operator's glob
- * whose literal head names a tenant finds that tenant's keys, as they are displayed; any other finds the operators' own.
- */
+/** KEYS glob, in as many turns as it takes: a key that is there from its beginning to its end is found. */
 const keys: Handler = (client, args) => {
   const { reply, server } = client
-  const { replyBytesMax } = server.settings
-  if ((args[1] as string).length > globBytesMax) return client.fail(RespError.globTooLong(globBytesMax))
-  const walked = walkedTenant(client, args[1] as string)
-  const pattern = walked?.pattern ?? (args[1] as string)
-  const keyspace = walked?.tenant.keyspace ?? client.keyspace
-  const displayed = (found: string[]) =>
-    walked === undefined ? found : found.map((key) => walked.tenant.displayed(key))
-  const found: string[] = []
-  if (isLiteral(pattern)) {
-    if (keyspace.peek(pattern) !== undefined) found.push(pattern)
-    return reply.bulks(displayed(found))
+  const { channelBytesMax, replyBytesMax } = server.settings
+  const glob = args[1] as string
+  if (glob.length > channelBytesMax) return client.fail(RespError.globTooLong(channelBytesMax))
+  const walk = new GlobWalk(client, glob)
+  if (isLiteral(walk.pattern)) {
+    if (walk.keyspace.peek(walk.pattern) !== undefined) walk.add(walk.pattern)
+    return reply.bulks(walk.found)
   }
-  let [cursor, bytes, work, tooLong] = [0, 0, 0, 0]
-  const visit = ({ key }: Entry) => {
-    const steps = pattern === "*" ? 0 : pattern.length * key.length
-    work += 1 + Math.floor(steps / stepsPerWork)
-    if (steps > stepsMax) tooLong = key.length
-    else if (pattern !== "*" && !globMatches(pattern, key)) return
-    found.push(key)
-    bytes += key.length + bulkBytes
-  }
+  let cursor = 0
   return client.inTurns(() => {
     for (;;) {
-      work = slotsPerLook / 8 // empty slots are walked over, too
-      cursor = keyspace.scan(cursor, slotsPerLook, visit)
-      if (bytes > replyBytesMax || tooLong > 0) {
-        client.fail(tooLong > 0 ? RespError.globTooSlow(tooLong) : RespError.replyTooLarge(replyBytesMax))
+      const [steps, found] = [walk.steps, walk.found.length]
+      cursor = walk.advance(cursor, walk.placesPerLook)
+      const isTooLarge = walk.bytes > replyBytesMax
+      const refusal = isTooLarge ? RespError.replyTooLarge(replyBytesMax) : walk.refusal
+      if (refusal !== undefined) {
+        client.fail(refusal)
         return true
       }
       if (cursor === 0) break
-      if (server.turns.spend(work)) return false
+      const work = 1 + walk.placesPerLook / 8 + walk.found.length - found // empty places are walked over, too
+      if (server.turns.spend(work + Math.floor((walk.steps - steps) / stepsPerWork))) return false
     }
-    reply.bulks(displayed(found))
+    reply.bulks(walk.found)
     return true
   })
 }
@@ -161,13 +140,13 @@ const keys: Handler = (client, args) => {
 /**
  * SCAN cursor [MATCH glob] [COUNT n] [TYPE name]. The cursor is a slot, so it stays small and costs nothing to keep. One
  * call looks into at most `scanSlotsMax` slots, and fewer where the glob makes it long work; the cursor says to go on.
- * Whose keys it walks over is said by the glob, as for KEYS.
  */
 const scan: Handler = (client, args) => {
   const { reply, server } = client
+  const { channelBytesMax } = server.settings
   if (!cursorPattern.test(args[1] as string)) return client.fail(RespError.invalidCursor)
   const cursor = Math.min(Number(args[1]), Number.MAX_SAFE_INTEGER)
-  let pattern: string | undefined
+  let pattern = "*"
   let count = 10
   let isStrings = true
   for (let at = 2; at < args.length; at += 2) {
@@ -179,33 +158,22 @@ const scan: Handler = (client, args) => {
       if (parsed === undefined) return client.fail(RespError.notInteger)
       if (parsed < 1) return client.fail(RespError.syntax)
       count = Math.min(parsed, scanSlotsMax)
-    } else if (option === "match") pattern = value === "*" ? undefined : value
+    } else if (option === "match") pattern = value
     else if (option === "type") isStrings = value.toLowerCase() === "string"
     else return client.fail(RespError.syntax)
   }
-  if (pattern !== undefined && pattern.length > globBytesMax) return client.fail(RespError.globTooLong(globBytesMax))
-  const walked = pattern === undefined ? undefined : walkedTenant(client, pattern)
-  if (walked !== undefined) pattern = walked.pattern === "*" ? undefined : walked.pattern
-  const keyspace = walked?.tenant.keyspace ?? client.keyspace
-  const found: string[] = []
-  let [steps, bytes, tooLong] = [0, 0, 0]
-  const visit = ({ key }: Entry) => {
-    if (pattern !== undefined) steps += pattern.length * key.length
-    if (pattern !== undefined && pattern.length * key.length > stepsMax) tooLong = key.length
-    else if (!isStrings || (pattern !== undefined && !globMatches(pattern, key))) return
-    found.push(walked === undefined ? key : walked.tenant.displayed(key))
-    bytes += key.length + bulkBytes
-  }
+  if (pattern.length > channelBytesMax) return client.fail(RespError.globTooLong(channelBytesMax))
+  const walk = new GlobWalk(client, pattern)
   let [next, slots] = [cursor, 0]
-  for (; slots < count && steps < scanStepsMax && bytes < scanBytesMax; slots++) {
-    next = keyspace.scan(next, 1, visit)
+  for (; slots < count && walk.steps < scanStepsMax && walk.bytes < scanBytesMax; slots++) {
+    next = walk.advance(next, 1)
     if (next === 0) break
   }
-  if (tooLong > 0) return client.fail(RespError.globTooSlow(tooLong))
-  server.turns.count(slots + Math.floor(steps / stepsPerWork))
+  if (walk.refusal !== undefined) return client.fail(walk.refusal)
+  server.turns.count(slots + Math.floor(walk.steps / stepsPerWork))
   reply.array(2)
   reply.bulk(String(next))
-  reply.bulks(found)
+  reply.bulks(isStrings ? walk.found : [])
 }
 
 const randomKey: Handler = ({ keyspace, reply }) => {
@@ -304,13 +272,8 @@ const memoryUsage: Handler = (client, args) => {
   else client.reply.integer(entry.bytes)
 }
 
-const globBytesMax = 1024 // with a key of the usual length, 10 to 100 µs at worst
-const stepsMax = 64 * 1024 * 1024 // steps of a glob on one key, 0.2 s at worst: a pattern of 1 KB on a key of 64 KB
-const slotsPerLook = 64
-const stepsPerWork = 32 // steps of a glob that take as long as looking at a key
-const bulkBytes = 16 // what a key costs in a reply beside its name, rounded up
 const scanSlotsMax = 1_000 // slots; what Redis recommends at most
-const scanStepsMax = 1_000_000 // steps of a glob; 2 to 5 ms
+const scanStepsMax = 1_000_000 // steps of a glob, before the key that passes it; some 2 ms
 const scanBytesMax = 1024 * 1024
 const beforeDeleteBit = causeBit(Cause.beforeDelete)
 const beforeBits = beforeDeleteBit | causeBit(Cause.beforeWrite)

@@ -1,11 +1,10 @@
 /**
  * SCRIPT.…: the Lua programs of tenants. Mimosa's own.
  *
- * Arguments and results are JSON text in the exact form (cache/Json.ts), so that every value comes back as it went. What
- * a script fails with is one line; the traceback stands in SCRIPT.LOG. A run ends when its client goes.
+ * Arguments and results are JSON text in the exact form (cache/Json.ts), so that every value comes back as it went.
+ * What a script fails with is one line; the traceback stands in SCRIPT.LOG. A run ends when its client goes.
  */
 import { InvalidJson } from "../../cache/CacheError.ts"
-import { parseNumber } from "../../cache/Int64.ts"
 import type { Tenant } from "../../cache/Tenants.ts"
 import { fromJson, toBytes, toExactJson, toText } from "../../cache/Values.ts"
 import type { Value } from "../../kernel/index.ts"
@@ -16,6 +15,7 @@ import { answered, refusalOf } from "../EngineError.ts"
 import { type Fields, writeFields } from "../Fields.ts"
 import { RespError } from "../RespError.ts"
 import { workPerLook } from "../Turns.ts"
+import { linesAskedFor } from "./logs.ts"
 import { isRunning, type Running, type RunOutcome, type ScriptPort } from "./ScriptPort.ts"
 import { tenantNamed } from "./tenant.ts"
 
@@ -120,16 +120,8 @@ const shown = ({ name, version, updatedAtMs, bytes, functions, error }: ScriptIn
 const scriptLog: Handler = (client, args) => {
   const asked = subject(client, args)
   if (asked === undefined) return
-  const which: { after?: number; count?: number } = {}
-  for (let at = 2; at < args.length; at += 2) {
-    const option = (args[at] as string).toLowerCase()
-    const text = args[at + 1]
-    if ((option !== "after" && option !== "count") || text === undefined) return client.fail(RespError.syntax)
-    const value = parseNumber(text)
-    if (value === undefined) return client.fail(RespError.notInteger)
-    if (value < 0) return client.fail(RespError.notPositive)
-    which[option] = value
-  }
+  const which = linesAskedFor(client, args)
+  if (which === undefined) return
   const lines = asked.scripts.log(asked.tenant.id, which)
   client.reply.array(lines.length)
   for (const { number, atMs, script, kind, text } of lines) {

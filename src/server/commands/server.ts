@@ -83,8 +83,12 @@ const commandList: Handler = (client, args) => {
   if (args.length === 2) return client.reply.bulks(names)
   const [filter, by, value] = [args[2]?.toLowerCase(), args[3]?.toLowerCase(), args[4]]
   if (args.length !== 5 || filter !== "filterby") return client.fail(RespError.syntax)
-  if (by === "pattern") client.reply.bulks(names.filter((name) => globMatches((value as string).toLowerCase(), name)))
-  else if (by === "module") client.reply.bulks([])
+  if (by === "pattern") {
+    const { channelBytesMax } = client.server.settings
+    const glob = (value as string).toLowerCase()
+    if (glob.length > channelBytesMax) client.fail(RespError.globTooLong(channelBytesMax))
+    else client.reply.bulks(names.filter((name) => globMatches(glob, name)))
+  } else if (by === "module") client.reply.bulks([])
   else if (by === "aclcat") {
     const category = `@${(value as string).toLowerCase()}`
     const isIn = (command: Command) => categoriesOf(command).includes(category)
@@ -215,8 +219,11 @@ const configOf = ({ keyspace, settings, port, debug }: ServerState): Readonly<Re
   }
 }
 
-const configGet: Handler = ({ server, reply }, args) => {
+const configGet: Handler = (client, args) => {
+  const { server, reply } = client
+  const { channelBytesMax } = server.settings
   const globs = args.slice(2).map((glob) => glob.toLowerCase())
+  if (globs.join("").length > channelBytesMax) return client.fail(RespError.globTooLong(channelBytesMax))
   const found = Object.entries(configOf(server)).filter(([name]) => globs.some((glob) => globMatches(glob, name)))
   reply.map(found.length)
   for (const [name, value] of found) {

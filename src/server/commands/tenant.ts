@@ -104,7 +104,7 @@ const tenantInfo: Handler = (client, args) => {
     saved: tenant.isSaved ? 1 : 0,
     token: tenant.tokenHash === null ? 0 : 1,
     connections,
-    triggers: client.server.triggers?.forTenant(tenant).list().length ?? 0,
+    triggers: [...(client.server.triggers?.forTenant(tenant).list() ?? [])].length,
     scripts: client.server.scripts?.list(tenant.id).length ?? 0,
     env: [...tenant.env.keys()].map(toBytes),
     hits: stats.hits,
@@ -133,7 +133,9 @@ const tenantLimits: Handler = (client, args) => {
   )
 }
 
-/** TENANT DEL id: 1 when it was there, else 0. Its keys, triggers and scripts go with it; its connections are closed. */
+/**
+ * TENANT DEL id: 1 when it was there, else 0. Its keys, triggers and scripts go with it; its connections are closed.
+ */
 const removeTenant: Handler = (client, args) => {
   const tenants = keeper(client)
   if (tenants === undefined) return

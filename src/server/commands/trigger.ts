@@ -7,7 +7,7 @@ import { createHash } from "node:crypto"
 import { parseNumber } from "../../cache/Int64.ts"
 import { toBytes, toJson, toText } from "../../cache/Values.ts"
 import type { Nested, ValueObject } from "../../kernel/index.ts"
-import { globMatches } from "../../kernel/index.ts"
+import { CompiledGlob } from "../../kernel/index.ts"
 import type { DryRunReport, TestEvent } from "../../triggers/DryRun.ts"
 import type { HistoryReport } from "../../triggers/History.ts"
 import {
@@ -218,20 +218,23 @@ const listTriggers: Handler = (client, args) => {
   if (port === undefined) return
   if (args.length > 3) return client.fail(RespError.syntax)
   const { reply, server } = client
-  const { replyBytesMax } = server.settings
-  const glob = args[2] ?? "*"
-  const triggers = port.list()
+  const { channelBytesMax, replyBytesMax } = server.settings
+  const pattern = args[2] ?? "*"
+  if (pattern.length > channelBytesMax) return client.fail(RespError.globTooLong(channelBytesMax))
+  const glob = new CompiledGlob(pattern)
+  const triggers = port.list()[Symbol.iterator]()
   const rows = new RespWriter()
   rows.protocol = reply.protocol
-  let [at, count] = [0, 0]
+  let count = 0
   return client.inTurns(() => {
-    while (at < triggers.length && rows.size <= replyBytesMax) {
-      const trigger = triggers[at++] as RegisteredTrigger
-      if (globMatches(glob, trigger.name)) {
+    while (rows.size <= replyBytesMax) {
+      const { done, value: trigger } = triggers.next()
+      if (done === true) break
+      if (glob.matches(trigger.name)) {
         writeFields(rows, { ...shown(trigger), runs: trigger.runs, errors: sum(trigger.failures) })
         count++
       }
-      if (server.turns.spend(rowWork) && at < triggers.length) return false
+      if (server.turns.spend(rowWork)) return false
     }
     if (rows.size > replyBytesMax) client.fail(RespError.replyTooLarge(replyBytesMax))
     else {

@@ -162,14 +162,24 @@ it("TRIGGER LIST is written over as many turns as it takes, within a transaction
   await server.stop()
   let nowMs = 0
   const many = Array.from({ length: 400 }, (_, i) => ({ ...registered, name: `t${i}` }))
-  server = await startServer({ triggers: { ...port, list: () => many }, turnMs: 2, monotonicMs: () => nowMs++ })
+  let turn = () => 0
+  const turnsOf: number[] = [] // in which each was come to
+  const list = function* () {
+    for (const trigger of many) {
+      turnsOf.push(turn())
+      yield trigger
+    }
+  }
+  server = await startServer({ triggers: { ...port, list }, turnMs: 2, monotonicMs: () => nowMs++ })
   client = await RawClient.connect(server.port)
   const { turns } = server.server.state
+  turn = () => turns.yields
   const names = (reply: string) => reply.match(/(?<=name\r\n\$\d+\r\n)t\d+/g)
   const all = await client.send("TRIGGER", "LIST")
   expect(all.startsWith("*400\r\n")).toBe(true)
   expect(names(all)).toEqual(many.map(({ name }) => name))
   expect(turns.yields).toBeGreaterThan(20)
+  expect([turnsOf[0], turnsOf.at(-1)]).toEqual([0, turns.yields])
   const before = turns.yields
   const [, , executed] = await client.pipeline([["MULTI"], ["TRIGGER", "LIST"], ["EXEC"]])
   expect(names(executed as string)?.length).toBe(400)
