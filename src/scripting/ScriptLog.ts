@@ -40,8 +40,8 @@ export class ScriptLog {
     const { lines, shared } = this
     const line: ScriptLine = { number: lines.last + 1, atMs, script, kind, text: shortened(text, lineLengthMax) }
     shared.held += lines.push(line)
-    const most = shared.held > shared.bytesMax ? shareBytes : bytesMax
-    while (lines.size > linesMax || (lines.size > 1 && lines.bytes > most)) shared.held -= lines.drop()
+    const most = () => (shared.held > shared.bytesMax ? shareBytes : bytesMax)
+    while (lines.size > linesMax || (lines.size > 1 && lines.bytes > most())) shared.held -= lines.drop()
     return line
   }
 
