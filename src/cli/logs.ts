@@ -43,8 +43,9 @@ const last = async (client: RespClient, stream: string, { count, json }: LogsOpt
 }
 
 /**
- * Starts with the last `count` lines of each stream, and asks for those behind them again and again. Where the connection
- * is lost it says so, and goes on when it has another: a server that restarts does not end it, one that was never there does.
+ * Starts with the last `count` lines of each stream, and asks for those behind them again and again. Where the
+ * connection is lost it says so, and goes on when it has another: a server that restarts does not end it, one that was
+ * never there does.
  */
 const follow = async (only: string | undefined, options: LogsOptions): Promise<never> => {
   process.stdout.on("error", () => process.exit(0)) // whoever read it has seen enough

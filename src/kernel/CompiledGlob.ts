@@ -8,11 +8,12 @@
  * twice there either: O(length · pattern / 32), however the two are made. Before all that come the length of the key
  * and the longest literal, which most keys do not hold.
  *
- * To compile a glob is O(length), at most 256 steps for an element; so even one that is asked of a few keys alone is to be
- * compiled where it comes from somebody who may mean harm. Memory: 32 bytes for each byte of a glob that is walked, 1 KB
- * at least.
+ * To compile a glob is O(length), at most 256 steps for an element; so even one that is asked of a few keys alone is to
+ * be compiled where it comes from somebody who may mean harm. Memory: 32 bytes for each byte of a glob that is walked,
+ * 1 KB at least.
  *
- * [1] Baeza-Yates and Gonnet, A New Approach to Text Searching, CACM 35(10), 1992: shift-and. A star is a state that stays.
+ * [1] Baeza-Yates and Gonnet, A New Approach to Text Searching, CACM 35(10), 1992: shift-and. A star is a state that
+ *     stays.
  */
 import { type ByteClass, parseClass, step } from "./Glob.ts"
 

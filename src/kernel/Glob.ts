@@ -2,10 +2,10 @@
  * Redis' glob patterns over bytes: `*`, `?`, `[abc]`, `[a-z]`, `[^a]`, and `\` to take the next byte as it is.
  *
  * A port of stringmatchlen [1] with its edge cases: a class that is never closed ends with the pattern (its last byte
- * is then taken for the bracket and belongs to no class), `[]` matches nothing, `[z-a]` is `[a-z]`, a lone `\` at the end
- * is itself, and the empty text matches the empty pattern alone, not even `*`. Other than there a failed `*` goes back to
- * the last star only, which is enough, because the star before it would have to leave the same text behind; so the cost
- * is O(pattern · text) at worst and never exponential.
+ * is then taken for the bracket and belongs to no class), `[]` matches nothing, `[z-a]` is `[a-z]`, a lone `\` at the
+ * end is itself, and the empty text matches the empty pattern alone, not even `*`. Other than there a failed `*` goes
+ * back to the last star only, which is enough, because the star before it would have to leave the same text behind; so
+ * the cost is O(pattern · text) at worst and never exponential.
  *
  * This reads the pattern anew for each text; `CompiledGlob` is for one that is asked of many.
  *

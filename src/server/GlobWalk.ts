@@ -3,8 +3,8 @@
  *
  * A glob is up to whoever sends it, and so are the keys: it is compiled, so that no pair of them costs more than the
  * length of the key for each 32 bytes of the glob, what it takes is counted in steps, and a key so long that it alone
- * would hold the thread is not tried. Whose keys it walks over is said by the glob: an operator's glob whose literal head
- * names a tenant finds that tenant's keys, as they are displayed; any other finds the operators' own.
+ * would hold the thread is not tried. Whose keys it walks over is said by the glob: an operator's glob whose literal
+ * head names a tenant finds that tenant's keys, as they are displayed; any other finds the operators' own.
  */
 import type { Tenant } from "../cache/Tenants.ts"
 import { CompiledGlob, type Entry, type Keyspace } from "../kernel/index.ts"

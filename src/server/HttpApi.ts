@@ -3,10 +3,11 @@
  * doing, what would a trigger do; tenants, scripts and keys (HttpTenants.ts). The rows below and there are the whole of it;
  * `/docs` shows them to people, and `/v1/openapi.json` to machines.
  *
- * Where there is a password, all but `/healthz` and `/readyz`, which health checks ask, ask for it, as `Authorization: Bearer <password>` or as Basic with any
- * user: who says it is an operator. A tenant says its token, `Authorization: Bearer mt_…`, and may ask what names it in its
- * path; of any other path it hears the same whether there is such a tenant or not. What is shown is handed in
- * (`HttpViews`), so that this knows nothing of the program around it.
+ * Where there is a password, all but `/healthz` and `/readyz`, which are for health checks, ask for it, as
+ * `Authorization: Bearer <password>` or as Basic with any user: who says it is an operator. A tenant says its token,
+ * `Authorization: Bearer mt_…`, and may ask what names it in its path; of any other path it hears the same whether there
+ * is such a tenant or not. What is shown is handed in (`HttpViews`), so that this knows nothing of the program around
+ * it.
  */
 import { createHash, timingSafeEqual } from "node:crypto"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"

@@ -283,7 +283,7 @@ export class RespConnection implements Wire, TurnTaker {
     }
   }
 
-  /** Tells what it holds on behalf of the tenant that it is logged in as; returns what all who are logged in as it do. */
+  /** Tells what it holds for the tenant that it is logged in as; returns what all who are logged in as that one do. */
   private countFor(tenant: Tenant): number {
     const { tenantBytes } = this.host.state
     const bytes = (tenantBytes.get(tenant) ?? 0) + this.heldBytes - this.heldForTenant

@@ -64,8 +64,8 @@ export interface ServerSettings {
   readonly replyBytesMax: number
   readonly subscriberLimit: SubscriberLimit
   /**
-   * Bytes that all clients together may have us hold; above, who asks for more is disconnected. Those that are logged in as
-   * one tenant may have a share of it (`tenantShare`).
+   * Bytes that all clients together may have us hold; above, who asks for more is disconnected. Those that are logged
+   * in as one tenant may have a share of it (`tenantShare`).
    */
   readonly clientBytesMax: number
   /** Milliseconds after which a client with more to do lets others have their turn. */

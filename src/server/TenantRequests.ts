@@ -1,9 +1,10 @@
 /**
- * What the requests of each tenant take of the HTTP server: a share of what there is for all (`tenantShare`), so that no
- * token can keep operators and other tenants from their answers.
+ * What the requests of each tenant take of the HTTP server: a share of what there is for all (`tenantShare`), so that
+ * no token can keep operators and other tenants from their answers.
  *
- * A request counts from when it is known whose it is until its answer has reached the client, or the client has gone. The
- * connection that it came on is taken as long; those that ask for nothing make room for others (HttpConnections.ts).
+ * A request counts from when it is known whose it is until its answer has reached the client, or the client has gone.
+ * The connection that it came on is taken as long; those that ask for nothing make room for others
+ * (HttpConnections.ts).
  */
 import type { ServerResponse } from "node:http"
 import type { Tenant } from "../cache/Tenants.ts"

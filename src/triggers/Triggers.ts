@@ -104,7 +104,7 @@ export interface TriggersOfKeyspace {
     name: string
   ) => Effect.Effect<RegisteredTrigger, TriggerNotFound | NoShadow | RegistrationError | TriggersNotSaved>
   readonly list: Effect.Effect<RegisteredTrigger[]>
-  /** The same one by one, each as it is when it is come to: to show ten thousand takes longer than others should wait. */
+  /** The same one by one, each as it is when it is come to: all in one piece take longer than others should wait. */
   readonly each: () => Iterable<RegisteredTrigger>
   readonly info: (name: string) => Effect.Effect<RegisteredTrigger, TriggerNotFound>
   /**

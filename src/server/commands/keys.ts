@@ -138,8 +138,9 @@ const keys: Handler = (client, args) => {
 }
 
 /**
- * SCAN cursor [MATCH glob] [COUNT n] [TYPE name]. The cursor is a slot, so it stays small and costs nothing to keep. One
- * call looks into at most `scanSlotsMax` slots, and fewer where the glob makes it long work; the cursor says to go on.
+ * SCAN cursor [MATCH glob] [COUNT n] [TYPE name]. The cursor is a slot, so it stays small and costs nothing to keep.
+ * One call looks into at most `scanSlotsMax` slots, and fewer where the glob makes it long work; the cursor says to go
+ * on.
  */
 const scan: Handler = (client, args) => {
   const { reply, server } = client
