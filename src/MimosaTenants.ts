@@ -17,6 +17,7 @@ import {
 import { MimosaKeyspace } from "./MimosaKeyspace.ts"
 import type { MimosaProgram } from "./MimosaProgram.ts"
 import { MimosaTenantScripts } from "./MimosaScripts.ts"
+import { setEnv } from "./scripting/GlobalNames.ts"
 
 /** Who the tenants are. */
 export class MimosaTenants {
@@ -143,7 +144,7 @@ export class MimosaTenant extends MimosaKeyspace {
   setEnv(name: string, value: Input | undefined): Promise<void> {
     const stored = value === undefined ? undefined : toValue(value)
     return this.change((tenants, id) =>
-      stored instanceof InvalidValue ? Effect.fail(stored) : tenants.setEnv(id, name, stored)
+      stored instanceof InvalidValue ? Effect.fail(stored) : setEnv(tenants, id, name, stored)
     )
   }
 

@@ -12,9 +12,11 @@ import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "vitest"
 import * as actor from "../src/actor/index.ts"
 import * as cacheErrors from "../src/cache/CacheError.ts"
+import { keyspaceLimitsDefault, tenantBytesMaxDefault, tenantsMaxDefault } from "../src/cache/index.ts"
 import { type TenantLimits, tenantLimitRanges, tenantLimitsDefault } from "../src/cache/Tenant.ts"
 import { commands } from "../src/cli/commands.ts"
 import * as mimosa from "../src/index.ts"
+import { checkedSettings, unknownSetting } from "../src/Settings.ts"
 import { makeCacheModule } from "../src/scripting/cacheModule.ts"
 import { makeJsonModule } from "../src/scripting/jsonModule.ts"
 import * as scriptErrors from "../src/scripting/ScriptError.ts"
@@ -26,8 +28,10 @@ import { tenantRoutes } from "../src/server/HttpTenants.ts"
 import { RespError } from "../src/server/RespError.ts"
 import { makeCacheApi, Run } from "../src/triggers/CacheApi.ts"
 import { eventFields } from "../src/triggers/EventFields.ts"
+import { cascadeLimitsDefault, intensityDefault } from "../src/triggers/index.ts"
 import { triggerEventNames } from "../src/triggers/Trigger.ts"
 import * as triggerErrors from "../src/triggers/TriggerError.ts"
+import { effectKinds } from "../src/triggers/TriggerLog.ts"
 import { failureKinds, skipKinds } from "../src/triggers/TriggerStats.ts"
 import { describeBuilt, mimosa as runMimosa, type Served, serve, temporaryFolder } from "./cli/Mimosa.ts"
 import { running } from "./scripting/hostModules.ts"
@@ -58,7 +62,7 @@ it.each(errors.map(([name]) => name))("docs/errors.md has the library's %s", (na
   expect(page).toContain(`| \`${name}\` |`)
 })
 
-it.each([...failureKinds, ...skipKinds.map((kind) => `skipped:${kind}`), "refused:webhook", "refused:emit"])(
+it.each([...failureKinds, ...skipKinds.map((kind) => `skipped:${kind}`), ...effectKinds])(
   "docs/errors.md has %s of TRIGGER LOG",
   (kind) => {
     expect(page).toMatch(new RegExp(`^\\|[^|]*\`${kind}\`[^|]*\\|`, "m"))
@@ -105,6 +109,33 @@ describe("README.md", () => {
     expect(rows.map(([, ...cells]) => cells).sort()).toEqual(facts.sort())
   })
 
+  it("has the settings of the library with their defaults and ranges", () => {
+    const rows = [...readme.matchAll(/^\| ((?:`[\w.]+`(?:, )?)+) \| ([\d, ]+) \| (\d+) \| (\d*) ?\|/gm)]
+    const said = rows.flatMap(([, names = "", defaults = "", from, to]) => {
+      const values = defaults.split(", ").map(Number)
+      return names.split(", ").map((name, at) => [name.slice(1, -1), values[at], Number(from), Number(to)] as const)
+    })
+    expect(said.length).toBe(17)
+    const isTaken = (name: string, value: number) => {
+      const [group, inner] = name.split(".") as [string, string | undefined]
+      const given = { [group]: inner === undefined ? value : { [inner]: value } }
+      return unknownSetting(given) === undefined && !(checkedSettings(given) instanceof RangeError)
+    }
+    for (const [name, , from, to] of said) {
+      expect([name, isTaken(name, from), isTaken(name, from - 1)]).toEqual([name, true, false])
+      expect([name, isTaken(name, to || 2 ** 50), to !== 0 && isTaken(name, to + 1)]).toEqual([name, true, false])
+    }
+    const known = Object.entries({
+      ...keyspaceLimitsDefault,
+      tenantBytesMax: tenantBytesMaxDefault,
+      "tenants.tenantsMax": tenantsMaxDefault,
+      ...within("cascade", cascadeLimitsDefault),
+      ...within("intensity", intensityDefault)
+    })
+    const defaults = said.map(([name, value]) => [name, value])
+    expect(defaults).toEqual(expect.arrayContaining(known))
+  })
+
   it("calls commands of mimosa by their names", () => {
     const known = new Set(commands.map(({ path }) => path[0]))
     const called = [...readme.matchAll(/\bmimosa ([a-z]+)\b(?=[^\n]*`)|npx mimosa ([a-z]+)/g)]
@@ -113,7 +144,9 @@ describe("README.md", () => {
     expect(names.length).toBeGreaterThan(5)
   })
 
-  it("has snippets that the compiler accepts, and that print what stands below them", async () => {
+  it("has snippets that the compiler accepts, and that print what stands below them", {
+    timeout: timeoutMs
+  }, async () => {
     const blocks = [...readme.matchAll(/^```ts\n[\s\S]*?^```\n\n```text\n[\s\S]*?^```$/gm)].map(([block]) => block)
     expect(blocks.length).toBe([...readme.matchAll(/^```ts$/gm)].length)
     await mkdir(inRoot(".cache"), { recursive: true })
@@ -141,6 +174,10 @@ describe("README.md", () => {
     })
   })
 })
+
+/** The settings of a group by their whole names. */
+const within = (group: string, settings: object): { readonly [name: string]: unknown } =>
+  Object.fromEntries(Object.entries(settings).map(([name, value]) => [`${group}.${name}`, value]))
 
 /** Types what the consoles of a page say, one after the other, at one server. */
 const goesAsItSays = async (page: string): Promise<void> => {
@@ -334,11 +371,11 @@ describe("docs/features/scripting.md", () => {
 describe("docs/features/actors.md", () => {
   const guide = "docs/features/actors.md"
 
-  it("has snippets that the compiler accepts, as one program", async () => {
+  it("has snippets that the compiler accepts, as one program", { timeout: timeoutMs }, async () => {
     expect(await complaints(guide)).toBe("")
   })
 
-  it("has snippets that print what stands below them", async () => {
+  it("has snippets that print what stands below them", { timeout: timeoutMs }, async () => {
     const { did, said } = await printedBy(guide)
     expect(did).toEqual(said)
     expect(said.filter(({ output }) => output !== "").length).toBeGreaterThan(20)

@@ -443,6 +443,7 @@ describe("tenants", () => {
     expect(await rejection(tenants.open(""))).toBeInstanceOf(InvalidTenant)
     expect(await rejection(made.setLimits({ maxEntries: 0 }))).toBeInstanceOf(InvalidTenant)
     expect(await rejection(made.setEnv("no name", 1))).toBeInstanceOf(InvalidTenant)
+    expect(await rejection(made.setEnv("print", 1))).toBeInstanceOf(InvalidTenant)
     expect(await rejection(made.setEnv("name", new Date() as never))).toBeInstanceOf(InvalidValue)
   })
 

@@ -108,9 +108,12 @@ export const changedLimits = (limits: TenantLimits, changes: Partial<TenantLimit
   return Object.freeze({ ...limits, ...changes })
 }
 
+/** 1 to 64 of the characters `A-Z a-z 0-9 _ . -`, not beginning with a dot: an id can be a file's name. */
+export const isTenantId = (id: string): boolean => tenantId.test(id)
+
 /** Why a text is no tenant's id, if so. */
 export const refusedId = (id: string): InvalidTenant | undefined => {
-  if (tenantId.test(id)) return undefined
+  if (isTenantId(id)) return undefined
   const reason = "an id is 1 to 64 of the characters A-Z a-z 0-9 _ . -, and does not begin with a dot"
   return new InvalidTenant({ field: "id", value: id, reason })
 }

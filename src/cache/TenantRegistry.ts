@@ -157,6 +157,15 @@ export class TenantRegistry implements TenantsToSave {
     return { tenant: this.changed(tenant), token }
   }
 
+  /** Its token opens nothing any more. Undefined where it has none. */
+  revokeToken(id: string): Tenant | TenantNotFound | undefined {
+    const tenant = this.byId.get(id)
+    if (tenant === undefined) return new TenantNotFound({ tenant: id })
+    if (tenant.tokenHash === null) return undefined
+    tenant.tokenHash = null
+    return this.changed(tenant)
+  }
+
   /** Takes as long for a tenant that there is as for one that there is not. */
   byToken(token: string): Tenant | undefined {
     const id = token.length > tokenLengthMax ? undefined : tokenText.exec(token)?.[1]

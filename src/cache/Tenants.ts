@@ -54,6 +54,8 @@ export interface TenantsService {
   readonly remove: (id: string) => Effect.Effect<boolean, TenantsNotSaved>
   /** A new token for its doors, `mt_<id>_<43 characters>`; the one before is void. Only a hash of it is kept. */
   readonly issueToken: (id: string) => Effect.Effect<string, TenantNotFound | TenantsNotSaved>
+  /** Makes its token void. False where it has none. */
+  readonly revokeToken: (id: string) => Effect.Effect<boolean, TenantNotFound | TenantsNotSaved>
   readonly byToken: (token: string) => Tenant | undefined
   /** The tenant to whom a displayed key belongs. O(colons in the key). Ask `size` first. */
   readonly route: (displayedKey: string) => Tenant | undefined
@@ -131,6 +133,12 @@ export class Tenants extends Context.Tag("mimosa-cache/cache/Tenants")<Tenants, 
               const issued = registry.issueToken(id)
               if (!("token" in issued)) return Effect.fail(issued)
               return Effect.as(saved<never>(issued.tenant), issued.token)
+            })
+          ),
+          revokeToken: Effect.fn("Tenants.revokeToken")((id: string) =>
+            Effect.suspend((): Effect.Effect<boolean, TenantNotFound | TenantsNotSaved> => {
+              const revoked = registry.revokeToken(id)
+              return revoked === undefined ? Effect.succeed(false) : Effect.as(saved(revoked), true)
             })
           ),
           byToken: (token) => registry.byToken(token),

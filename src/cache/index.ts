@@ -37,7 +37,7 @@ export {
   Wakeups
 } from "./Keyspaces.ts"
 export { Scheduler } from "./Scheduler.ts"
-export { isEnvName, Tenant, type TenantLimits, tenantLimitRanges, tenantLimitsDefault } from "./Tenant.ts"
+export { isEnvName, isTenantId, Tenant, type TenantLimits, tenantLimitRanges, tenantLimitsDefault } from "./Tenant.ts"
 export type { CreationError, NewTenant, TenantListener } from "./TenantRegistry.ts"
 export { TenantStore } from "./TenantStore.ts"
 export { Tenants, type TenantsService, type TenantsSettings, tenantsMaxDefault } from "./Tenants.ts"

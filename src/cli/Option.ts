@@ -2,6 +2,7 @@
  * An option of a command as data: what is parsed, what help shows and which environment variable stands in for it come
  * from the same row.
  */
+import { bytesOf, sizeOf } from "../server/ByteSize.ts"
 import { CliError } from "./CliError.ts"
 
 export interface OptionRow<A> {
@@ -62,10 +63,7 @@ export const integer: {
   }
 })
 
-/**
- * Bytes, as Redis' configuration counts them: `64mb` (1024 * 1024 each), `64m` (1000 * 1000 each), and the same for k and g;
- * a number alone is bytes. Source: Redis, util.c, memtoull.
- */
+/** Bytes, as `bytesOf` reads them: `64mb`. */
 export const bytes = (
   name: string,
   placeholder: string,
@@ -75,34 +73,13 @@ export const bytes = (
   read: ([text], source) => {
     if (text === undefined) return described.byDefault
     const { min, max } = described
-    const [, digits, unit = ""] = /^(\d+)([a-z]*)$/.exec(text.toLowerCase()) ?? []
-    const value = Number(digits) * (units[unit] ?? Number.NaN)
+    const value = bytesOf(text)
     if (value >= min && value <= max) return value
     return refuse(
       `${source} is a number of bytes such as 67108864, 64mb or 1gb, from ${sizeOf(min)} to ${sizeOf(max)}, not '${text.slice(0, 40)}'`
     )
   }
 })
-
-const units: Readonly<Record<string, number>> = {
-  "": 1,
-  b: 1,
-  k: 1_000,
-  kb: 1_024,
-  m: 1_000 ** 2,
-  mb: 1_024 ** 2,
-  g: 1_000 ** 3,
-  gb: 1_024 ** 3
-}
-
-/** The shortest exact way to say it. */
-const sizeOf = (bytes: number): string => {
-  for (const unit of ["gb", "mb", "kb"]) {
-    const size = bytes / (units[unit] as number)
-    if (Number.isInteger(size)) return `${size}${unit}`
-  }
-  return String(bytes)
-}
 
 interface Bounds extends Described {
   readonly min: number

@@ -12,6 +12,13 @@ import { type ReadReply, RespReader } from "./RespReader.ts"
 /** What a server answers: text, whole numbers, nil, and lists of these. */
 export type Reply = string | number | null | readonly Reply[]
 
+/** Where a server is, and as whom it is spoken to. */
+export interface Dialled extends Address {
+  readonly password?: string | undefined
+  /** The tenant as whom an operator acts (TENANT USE). */
+  readonly tenant?: string | undefined
+}
+
 export class RespClient {
   private readonly reader = new RespReader()
   private readonly waiting: Array<{ readonly resolve: (reply: Reply) => void; readonly reject: (why: Error) => void }> =
@@ -27,9 +34,12 @@ export class RespClient {
     socket.on("close", () => this.fail(new Unreachable(`${shown(address)} closed the connection`)))
   }
 
-  /** Connects, and says the password where there is one. Fails with how to start a server, or find it, when there is none. */
-  static async connect(address: Address & { readonly password?: string | undefined }): Promise<RespClient> {
-    const { host, port, password } = address
+  /**
+   * Connects, says the password where there is one, and acts as the tenant where one is named. Fails with how to start a
+   * server, or find it, when there is none.
+   */
+  static async connect(address: Dialled): Promise<RespClient> {
+    const { host, port, password, tenant } = address
     const socket = connectSocket({ host, port, noDelay: true })
     await new Promise<void>((resolve, reject) => {
       socket.setTimeout(timeoutMs, () => socket.destroy(new Error(`no answer within ${timeoutMs / 1_000} seconds`)))
@@ -38,7 +48,13 @@ export class RespClient {
     })
     socket.removeAllListeners("error")
     const client = new RespClient(socket, address)
-    if (password !== undefined) await client.send("AUTH", password)
+    try {
+      if (password !== undefined) await client.send("AUTH", password)
+      if (tenant !== undefined) await client.send("TENANT", "USE", tenant)
+    } catch (error) {
+      client.close()
+      throw error
+    }
     return client
   }
 
@@ -88,10 +104,7 @@ export class RespClient {
 }
 
 /** Connects, gives the client to `use`, and closes it in the end. */
-export const withClient = async <A>(
-  address: Address & { readonly password?: string | undefined },
-  use: (client: RespClient) => Promise<A>
-): Promise<A> => {
+export const withClient = async <A>(address: Dialled, use: (client: RespClient) => Promise<A>): Promise<A> => {
   const client = await RespClient.connect(address)
   try {
     return await use(client)

@@ -25,6 +25,14 @@ const clientOptions = {
   json: flag("json", { meaning: "Print JSON, for programs." })
 }
 
+/** Of what has triggers: an operator's own are those of no tenant. */
+const ownerOptions = {
+  tenant: text("tenant", "<id>", {
+    meaning: "Act as this tenant: its triggers and logs, patterns and keys without its prefix."
+  }),
+  ...clientOptions
+}
+
 const source = {
   file: text("file", "<script.lua>", { meaning: "Read the Lua source from this file; - for stdin." }),
   source: text("source", "<lua>", { meaning: "The Lua source itself." })
@@ -204,7 +212,7 @@ export const commands: readonly CommandRow[] = [
     path: "trigger set",
     summary: "Register a trigger, or replace the one of that name, of which earlier versions are kept.",
     arguments: [{ name: "<name>", meaning: names }, pattern, events],
-    options: { ...definition, ...clientOptions },
+    options: { ...definition, ...ownerOptions },
     notes: [
       fromStdin,
       "",
@@ -217,7 +225,7 @@ export const commands: readonly CommandRow[] = [
     path: "trigger register",
     summary: "Register a trigger under a name that is made from its pattern and events.",
     arguments: [pattern, events],
-    options: { ...definition, ...clientOptions },
+    options: { ...definition, ...ownerOptions },
     notes: [
       fromStdin,
       "",
@@ -231,14 +239,14 @@ export const commands: readonly CommandRow[] = [
     path: "trigger list",
     summary: "List the triggers.",
     arguments: [{ name: "[glob]", meaning: "Only those whose name matches." }],
-    options: clientOptions,
+    options: ownerOptions,
     run: async (options, args) => (await import("./triggerViews.ts")).list(options, args)
   }),
   command({
     path: "trigger info",
     summary: "Show a trigger: versions, limits, runs, errors by kind, microseconds, warnings, source.",
     arguments: [triggerName],
-    options: clientOptions,
+    options: ownerOptions,
     run: async (options, args) => (await import("./triggerViews.ts")).info(options, args)
   }),
   command({
@@ -262,7 +270,7 @@ export const commands: readonly CommandRow[] = [
       }),
       old: text("old", "<value>", { meaning: "The value before a write." }),
       meta: text("meta", "<json>", { meaning: "The metadata, a JSON object." }),
-      ...clientOptions
+      ...ownerOptions
     },
     notes: [
       "  mimosa trigger test triggers/",
@@ -291,21 +299,21 @@ export const commands: readonly CommandRow[] = [
     path: "trigger versions",
     summary: "Show the versions of a trigger that are kept, newest first.",
     arguments: [triggerName],
-    options: clientOptions,
+    options: ownerOptions,
     run: async (options, args) => (await import("./trigger.ts")).versions(options, args)
   }),
   command({
     path: "trigger rollback",
     summary: "Have an earlier version of a trigger run again.",
     arguments: [triggerName, { name: "[version]", meaning: "Its number; without one the version before." }],
-    options: clientOptions,
+    options: ownerOptions,
     run: async (options, args) => (await import("./trigger.ts")).rollback(options, args)
   }),
   command({
     path: "trigger shadow",
     summary: "Run a source beside a trigger, on the same events, and drop all that it would do.",
     arguments: [triggerName, { name: "[drop|promote]", meaning: "End it, or have it take the trigger's place." }],
-    options: { ...source, ...limits, ...clientOptions },
+    options: { ...source, ...limits, ...ownerOptions },
     notes: [
       "  mimosa trigger shadow stock --file new-stock.lua",
       "  mimosa trigger shadow stock            shows the figures of both",
@@ -316,7 +324,7 @@ export const commands: readonly CommandRow[] = [
   command({
     path: "trigger graph",
     summary: "Show what triggers watch, read and write, which set off which, and cycles of them.",
-    options: clientOptions,
+    options: ownerOptions,
     run: async (options) => (await import("./triggerViews.ts")).graph(options)
   }),
   command({
@@ -329,7 +337,7 @@ export const commands: readonly CommandRow[] = [
       dryRun: flag("dry-run", { meaning: "Show what would be done, and do nothing." }),
       noTest: flag("no-test", { meaning: "Do not run the files' own tests, which have to pass, first." }),
       verbose,
-      ...clientOptions
+      ...ownerOptions
     },
     run: async (options, args) => (await import("./triggerFiles.ts")).apply(options, args)
   }),
@@ -337,35 +345,35 @@ export const commands: readonly CommandRow[] = [
     path: "trigger diff",
     summary: "Show how a server differs from a folder of trigger files; ends with 1 when it does.",
     arguments: [folder],
-    options: { prune, verbose, ...clientOptions },
+    options: { prune, verbose, ...ownerOptions },
     run: async (options, args) => (await import("./triggerFiles.ts")).diff(options, args)
   }),
   command({
     path: "trigger enable",
     summary: "Have a disabled or quarantined trigger run again.",
     arguments: [triggerName],
-    options: clientOptions,
+    options: ownerOptions,
     run: async (options, args) => (await import("./trigger.ts")).enable(options, args)
   }),
   command({
     path: "trigger disable",
     summary: "Have a trigger run on nothing until it is enabled.",
     arguments: [triggerName],
-    options: clientOptions,
+    options: ownerOptions,
     run: async (options, args) => (await import("./trigger.ts")).disable(options, args)
   }),
   command({
     path: "trigger remove",
     summary: "Remove a trigger.",
     arguments: [triggerName],
-    options: clientOptions,
+    options: ownerOptions,
     run: async (options, args) => (await import("./trigger.ts")).remove(options, args)
   }),
   command({
     path: "trigger log",
     summary: "Show what failed and what did not run, newest first.",
     arguments: [{ name: "[count]", meaning: "How many records; 10 by default." }],
-    options: clientOptions,
+    options: ownerOptions,
     run: async (options, args) => (await import("./triggerViews.ts")).log(options, args)
   }),
   command({
@@ -385,9 +393,14 @@ export const commands: readonly CommandRow[] = [
         min: 0,
         max: 10_000
       }),
-      ...clientOptions
+      ...ownerOptions
     },
-    notes: ["  mimosa logs", "  mimosa logs audit --count 100", "  mimosa logs -f"],
+    notes: [
+      "  mimosa logs",
+      "  mimosa logs audit --count 100",
+      "  mimosa logs -f",
+      "  mimosa logs audit --tenant shop"
+    ],
     run: async (options, args) => (await import("./logs.ts")).logs(options, args)
   }),
   command({

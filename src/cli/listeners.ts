@@ -43,7 +43,9 @@ export const listeners = (options: ListenersOptions): Mounted => {
       const bus = yield* Bus
       const { read } = yield* ProcessTree
       const { port: triggers, childSpec: triggerCommands } = TriggerCommands.make(yield* Triggers)
-      const { port: tenants, childSpec: tenantCommands } = TenantCommands.make(yield* Tenants)
+      const { port: tenants, childSpec: tenantCommands } = TenantCommands.make(yield* Tenants, {
+        isOpen: password === undefined
+      })
       const { port: scripts, childSpec: scriptCommands } = ScriptCommands.make(yield* Scripts)
       const debug = enableDebugCommand ? new DebugPort(read) : undefined
       const metrics = yield* Metrics

@@ -6,6 +6,8 @@ import { withClient } from "./RespClient.ts"
 export interface ClientOptions extends Address {
   readonly password: string | undefined
   readonly json: boolean
+  /** The tenant as whom it acts; left out or undefined: as an operator. */
+  readonly tenant?: string | undefined
 }
 
 export const ping = (options: ClientOptions): Promise<void> =>

@@ -4,7 +4,7 @@
  * stdout has what the function returns and nothing else, so that it can be piped; what the script prints, and why it
  * failed, goes to stderr.
  */
-import { readFile } from "node:fs/promises"
+import { readFile, stat } from "node:fs/promises"
 import { basename } from "node:path"
 import { text as textOf } from "node:stream/consumers"
 import { Cause, Effect, Exit, Logger, LogLevel, Option } from "effect"
@@ -34,7 +34,7 @@ export const run = async (options: RunOptions, [file = "", entry = "main"]: read
   const source = await sourceOf(file)
   const args = options.arg.map(givenValue)
   const { tenant } = options
-  if (tenant === undefined) return here(options, file === "-" ? "script" : basename(file), source, entry, args)
+  if (tenant === undefined) return here(options, await nameOf(file), source, entry, args)
   if (options.env.length > 0 || options.seed !== undefined || options.repeat !== 1) {
     throw new CliError("--env, --seed and --repeat are for runs here; on a server it is TENANT ENV SET <tenant> …")
   }
@@ -62,7 +62,7 @@ const there = async (
   }
 }
 
-const unnamed = "script" // what the server calls a source that is not kept
+const unnamed = "script" // as the server calls a source that is not kept
 
 const here = async (
   options: RunOptions,
@@ -96,6 +96,12 @@ const here = async (
   if (failure === undefined) throw new Error(Cause.pretty(exit.cause))
   const traceback = "traceback" in failure && failure.traceback !== "" ? `\n${failure.traceback}` : ""
   throw new CliError(`${failure.message}${traceback}`)
+}
+
+/** What errors call the script: by its file; one that comes through a pipe (`<(…)`) has no name of its own. */
+const nameOf = async (file: string): Promise<string> => {
+  const isFile = file !== "-" && (await stat(file)).isFile()
+  return isFile ? basename(file) : unnamed
 }
 
 const sourceOf = async (file: string): Promise<string> => {

@@ -5,7 +5,8 @@ import { resolve } from "node:path"
 import { Cause, Effect, Exit, Layer, Option } from "effect"
 import { layerWith, Metrics, ProcessTree, type Settings, type StartError } from "../App.ts"
 import { ExitReason, GenServer, type Pid, Process } from "../actor/index.ts"
-import { CacheClock, TurnClock } from "../cache/index.ts"
+import { CacheClock, Tenants, TurnClock } from "../cache/index.ts"
+import { Scripts } from "../scripting/index.ts"
 import { listenerName as httpName } from "../server/HttpListener.ts"
 import { Readiness } from "../server/Readiness.ts"
 import { listenerName as respName } from "../server/RespListener.ts"
@@ -56,9 +57,15 @@ const serving = (options: ServeOptions): Effect.Effect<void, CliError> => {
   const untilTheEnd = Effect.gen(function* () {
     ;(yield* Metrics).register(...metricsOf(stats))
     const root = GenServer.whereis((yield* ProcessTree).root)
-    const restored = yield* (yield* Triggers).list
+    const [triggers, tenants] = [yield* Triggers, yield* Tenants]
+    const scripts = yield* Scripts
+    const restored = {
+      triggers: (yield* triggers.list).length,
+      tenants: tenants.size,
+      scripts: tenants.list().reduce((sum, { id }) => sum + scripts.list(id).length, 0)
+    }
     log.release()
-    say(welcome(options, readiness, restored.length))
+    say(welcome(options, readiness, restored))
     if (options.password === undefined && !isLoopback(options.host)) yield* openToAll(options.host)
     if (root !== null) yield* Process.awaitExit(root)
     return yield* Effect.fail(new CliError(whyGaveUp(root), exitDefect))
@@ -97,7 +104,7 @@ const openToAll = (host: string): Effect.Effect<void> =>
     `everybody who reaches ${host} can read and change everything: set MIMOSA_PASSWORD, or leave --host at 127.0.0.1`
   )
 
-const welcome = (options: ServeOptions, readiness: Readiness, restored: number): string => {
+const welcome = (options: ServeOptions, readiness: Readiness, restored: Restored): string => {
   const { host, dataDir, maxEntries, maxBytes, password } = options
   const mebibytes = (maxBytes / (1024 * 1024)).toLocaleString("en", { maximumFractionDigits: 1 })
   const isEverywhere = host === "0.0.0.0" || host === "::"
@@ -107,7 +114,7 @@ const welcome = (options: ServeOptions, readiness: Readiness, restored: number):
   const curl = `curl ${password === undefined ? "" : "-u mimosa "}'http://${isEverywhere ? "127.0.0.1" : urlHost(host)}:${httpPort}`
   const says = `
   password      asked for on both ports: redis-cli takes it from REDISCLI_AUTH, mimosa from MIMOSA_PASSWORD`
-  return `Mimosa ${version} is ready: up to ${maxEntries.toLocaleString("en")} entries and ${mebibytes} MiB, triggers kept in ${dataDir} (${restored} restored)
+  return `Mimosa ${version} is ready: up to ${maxEntries.toLocaleString("en")} entries and ${mebibytes} MiB, kept in ${dataDir}: ${restoredText(restored)}
 ${password === undefined ? "" : says}
   talk to it    ${cli}
   react         ${cli} TRIGGER SET hello 'greeting:*' ON_WRITE 'cache.emit("news", event.value)'
@@ -118,6 +125,18 @@ ${password === undefined ? "" : says}
   stop          Ctrl-C
 `
 }
+
+/** How many of each have come back from the data directory. */
+interface Restored {
+  readonly triggers: number
+  readonly tenants: number
+  readonly scripts: number
+}
+
+const restoredText = (restored: Restored): string =>
+  Object.entries(restored)
+    .map(([what, count]) => `${count} ${count === 1 ? what.slice(0, -1) : what}`)
+    .join(", ")
 
 const urlHost = (host: string): string => (host.includes(":") ? `[${host}]` : host)
 

@@ -97,6 +97,7 @@ export class ScriptMachines {
   private refused = 0
   private dropped = 0
   private steps = 0
+  private compiled = 0
 
   constructor(options: ScriptMachinesOptions) {
     this.make = options.make
@@ -114,8 +115,26 @@ export class ScriptMachines {
     blank.restore(vm.memory, vm.lua)
     vm.adopt({ ...(this.blankState as WorldState) })
     const error = vm.compile(name, source)
+    this.compiled += vm.fuelSpent
     if (error !== undefined) return error
-    return new ScriptProgram(name, blank.capture(vm.memory, vm.lua) as WorldImage, { ...vm.world })
+    const image = blank.capture(vm.memory, vm.lua) as WorldImage
+    this.compiled += moveOutFuel + (image.bytes >> moveOutShift)
+    return new ScriptProgram(name, image, { ...vm.world })
+  }
+
+  /** Machines that there are. */
+  get size(): number {
+    return this.slots.length
+  }
+
+  /** Units of fuel that compiling has taken, of all sources together. */
+  get compileFuel(): number {
+    return this.compiled
+  }
+
+  /** Counts the steps that were made: as long as it stays, nothing runs. */
+  get stepCount(): number {
+    return this.steps
   }
 
   /** A new world of the program. It costs nothing before its first step. What is opened is to be closed. */
@@ -128,20 +147,13 @@ export class ScriptMachines {
     return { machines: this.slots.length, images, imageBytes, swapsIn, swapsOut, kills, refused, dropped }
   }
 
-  /** Gives up the machines that have grown large and in which nobody is; for moments in which there is nothing to do. */
-  tidy(): void {
-    for (const slot of [...this.slots]) if (slot.resident === undefined && slot.isWorn) this.giveUp(slot)
-  }
-
   /**
-   * Parks everything: worlds become images as far as the limits let them, and the machines that nobody is left in are
-   * given up. What runs afterwards makes new ones.
+   * Gives up machines in which nobody is: those that have grown large, and of the others all but what makes `sparesMax`
+   * machines together with those that are lived in. For moments in which there is nothing to do.
    */
-  release(): void {
-    for (const slot of [...this.slots]) {
-      if (slot.isBusy) continue
-      if (slot.resident === undefined || this.swapOut(slot)) this.giveUp(slot)
-    }
+  tidy(sparesMax = Number.POSITIVE_INFINITY): void {
+    const empty = this.slots.filter(({ resident, isBusy }) => resident === undefined && !isBusy)
+    for (const slot of empty) if (slot.isWorn || this.slots.length > sparesMax) this.giveUp(slot)
   }
 
   // ---- for worlds
@@ -429,7 +441,7 @@ export class ScriptWorld {
   private abort(): ScriptStep {
     this.clear()
     this.result = null
-    this.failure = { message: "killed: its world was closed", line: this.line, traceback: "" }
+    this.failure = { message: "killed: its world was closed", line: this.line, traceback: "", isRefusal: false }
     return ScriptStep.killed
   }
 
@@ -440,7 +452,7 @@ export class ScriptWorld {
 
   private refuse(why: string, line: number): ScriptStep {
     this.result = null
-    this.failure = { message: `not enough memory (${why})`, line, traceback: "" }
+    this.failure = { message: `not enough memory (${why})`, line, traceback: "", isRefusal: false }
     return ScriptStep.memory
   }
 
@@ -488,7 +500,7 @@ class Slot {
   }
 }
 
-const noFailure: ScriptFailure = { message: "", line: 0, traceback: "" }
+const noFailure: ScriptFailure = { message: "", line: 0, traceback: "", isRefusal: false }
 
 const machinesMaxDefault = 16
 

@@ -74,6 +74,8 @@ export interface ScriptFailure {
   readonly line: number
   /** As Lua writes it, at most 4 KiB; empty where there is none. */
   readonly traceback: string
+  /** What the run was given does not cross, so nothing of it has run. */
+  readonly isRefusal: boolean
 }
 
 export interface ScriptGlobals {
@@ -216,7 +218,7 @@ export class ScriptVm {
     return this.isDirty
   }
 
-  /** Units of fuel that the run has spent so far. */
+  /** Units of fuel that the run has spent so far; after `compile`, what the compiler has. */
   get fuelSpent(): number {
     return this.state.fuelSpent
   }
@@ -245,7 +247,8 @@ export class ScriptVm {
     const { lua, shim, L } = this.machine
     this.settle()
     this.cells[cell.cap] = this.cells[cell.total] as number
-    shim.refuel(compileFuel(source))
+    const fuelMax = compileFuel(source)
+    shim.refuel(fuelMax)
     this.activity = "compiler"
     let error: CompileError | undefined
     try {
@@ -256,6 +259,7 @@ export class ScriptVm {
       error = { message: thrown.message, line: 1, column: 1 }
     } finally {
       this.activity = "none"
+      this.state.fuelSpent = fuelMax - shim.refuel(bootFuel)
     }
     if (this.cells[cell.denied] !== 0) error = { message: "the machine has no memory left for it", line: 1, column: 1 }
     if (error !== undefined) return error
@@ -410,12 +414,13 @@ export class ScriptVm {
     if (isMemory) {
       step = ScriptStep.memory
       message = `${memoryMessage} (more than ${this.limits.bytesMax} bytes)`
+      if (this.isDeep()) message += `: ${deepMessage}`
     } else if (this.stage === Stage.over) {
       step = ScriptStep.timeout
       message = this.overMessage()
     } else ({ message, line } = located(topMessage(lua, memory, thread).replace(unplaced, ""), state.name))
     const trace = status > 1 ? traceback(this.machine, state.name) : noTrace
-    this.failure = { message, line: line === 0 ? trace.line : line, traceback: trace.text }
+    this.failure = { message, line: line === 0 ? trace.line : line, traceback: trace.text, isRefusal: false }
     this.result = null
     if (status !== 0 && !this.unwind(step)) return ScriptStep.killed
     lua.lua_settop(thread, 0)
@@ -473,9 +478,10 @@ export class ScriptVm {
     state.step = ScriptStep.killed
     if (heapEndOf(this.memory) > this.reach) this.account()
     if (error instanceof Killed) {
-      this.failure = { message: error.message, line: cells[cell.line] as number, traceback: "" }
-    } else if (isTrap(error)) this.failure = { message: `killed: ${error.message}`, line: 0, traceback: "" }
-    else throw error
+      this.failure = { message: error.message, line: cells[cell.line] as number, traceback: "", isRefusal: false }
+    } else if (isTrap(error)) {
+      this.failure = { message: `killed: ${error.message}`, line: 0, traceback: "", isRefusal: false }
+    } else throw error
     return ScriptStep.killed
   }
 
@@ -548,18 +554,34 @@ export class ScriptVm {
       this.frame.work += units
       return this.frame.work <= outsideFuel
     }
-    const left = this.machine.shim.charge(units)
+    // What is not done is not paid for, nor when the run is killed for having asked once too often.
+    const price = this.stage === Stage.over ? Math.min(units, hardFuel) : units
+    const left = this.machine.shim.charge(price)
     // What it overdraws is work that the host has yet to do, and that the clock will see with the next portion.
     if (left < 0) this.exhausted(-left / fuelPerMs, true)
     if (this.stage !== Stage.over) return true
-    this.granted -= units // it is not done
+    this.granted -= price // it is not done
     return false
   }
 
   private overMessage(): string {
-    return this.isHeld
-      ? `held the thread in one call of a library function, ${inescapable}`
-      : `stopped after ${this.limits.fuelMax} units of fuel`
+    if (!this.isHeld) return `stopped after ${this.limits.fuelMax} units of fuel`
+    return this.isDeep() ? deepMessage : `held the thread in one call of a library function, ${inescapable}`
+  }
+
+  /**
+   * Whether the script has called functions within each other without end: it is the stack then that has filled its
+   * world, or that Lua could not move or look through at once. Read from Lua's own list, since this may be asked in a
+   * machine that is dirty (lstate.h of Lua 5.4.4: `ci` of a state, `previous` of a call).
+   */
+  private isDeep(): boolean {
+    const { view } = this.memory
+    let call = view.getUint32(this.machine.thread + callInfo, true)
+    for (let depth = 0; call !== 0; depth++) {
+      if (depth > deepCalls) return true
+      call = view.getUint32(call + callBefore, true)
+    }
+    return false
   }
 
   // ---- values for a run
@@ -582,7 +604,7 @@ export class ScriptVm {
 
   private refuse(message: string, step: ScriptStep = ScriptStep.error): ScriptStep {
     this.result = null
-    this.failure = { message, line: 0, traceback: "" }
+    this.failure = { message, line: 0, traceback: "", isRefusal: true }
     this.settle()
     this.state.step = step
     return step
@@ -653,6 +675,15 @@ const smallBytes = 256 << 10 // of a world, the libraries' 45 KiB included
 // allocated) a world of 8 MiB may hold 5 MiB that are no garbage.
 const largePause = 130
 
+const deepCalls = 10_000 // within each other: a script that means it stays far below
+
+/** Some of the words with which Lua says it, where its own limit of a million values comes first. */
+const deepMessage = `stack overflow: more than ${deepCalls} calls within each other`
+
+// Offsets in a Lua state and in one of its calls.
+const callInfo = 20
+const callBefore = 8
+
 const outsideFuel = 250_000 // units for a result, after the run; one of as many parts as may cross takes 150,000
 
 const argumentsMax = 64
@@ -673,6 +704,6 @@ const stackSlots = 64 // values on the main stack, which is the host's
 
 const noLimits: ScriptLimits = { fuelMax: 0, bytesMax: 0, sliceMs: 0, sliceFuel: 0 }
 
-const noFailure: ScriptFailure = { message: "", line: 0, traceback: "" }
+const noFailure: ScriptFailure = { message: "", line: 0, traceback: "", isRefusal: false }
 
 const noTrace = { text: "", line: 0 }

@@ -8,6 +8,7 @@
 import type { Tenant, TenantLimits } from "../cache/index.ts"
 import type { Value } from "../kernel/index.ts"
 import { ImageAccount, type LuaValue } from "../sandbox/index.ts"
+import { refusedGlobalName } from "./GlobalNames.ts"
 import { Line, type Linked } from "./Line.ts"
 import { asPart } from "./LuaData.ts"
 import { ScriptLog, type ScriptLogBytes } from "./ScriptLog.ts"
@@ -73,12 +74,18 @@ export class Account<R extends Payer<R>> {
     this.filledMs = nowMs
   }
 
-  /** The tenant's environment as values for Lua; null where it has none. The same object as long as it is the same. */
+  /**
+   * The tenant's environment as values for Lua; null where it has none. The same object as long as it is the same.
+   * Without what it has by names that scripts have already.
+   */
   get environment(): { readonly [name: string]: LuaValue } | null {
     const { tenant } = this
     if (tenant === null || tenant.env === this.knownEnv) return this.env
     this.knownEnv = tenant.env
-    const values = Array.from(tenant.env, ([name, value]) => [name, asPart(value)] as const)
+    const values: Array<readonly [name: string, value: LuaValue]> = []
+    for (const [name, value] of tenant.env) {
+      if (refusedGlobalName(name) === undefined) values.push([name, asPart(value)])
+    }
     this.env = values.length === 0 ? null : Object.fromEntries(values)
     return this.env
   }

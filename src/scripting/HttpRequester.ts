@@ -107,7 +107,8 @@ export class HttpRequester {
 
   /**
    * The answer, whatever its status. Rejects with `HttpFailure`, and with the signal's reason when that fires first. A
-   * tenant has `requestsMax` under way at most.
+   * tenant has `requestsMax` under way at most: until nothing of a request is left, which is later than its rejection
+   * where it has no connection yet, since the wait for one cannot be given up.
    */
   async request(tenant: string, requestsMax: number, request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
     const { stats, limits } = this
@@ -121,49 +122,49 @@ export class HttpRequester {
     stats.requests++
     stats.underWay++
     this.underWayOf.set(tenant, underWay + 1)
+    const timeout = AbortSignal.timeout(request.timeoutMs)
+    const either = AbortSignal.any([signal, timeout])
     try {
-      const answer = await this.follow(request, signal)
+      const answer = await unless(
+        either,
+        this.follow(request, either).finally(() => this.release(tenant))
+      )
       stats.answers++
       return answer
     } catch (error) {
-      if (error instanceof HttpFailure && error.reason === "refused") stats.refused++
+      const why = signal.aborted ? signal.reason : timeout.aborted ? tooLate(request.timeoutMs) : asFailure(error)
+      if (why instanceof HttpFailure && why.reason === "refused") stats.refused++
       else stats.failed++
-      throw error
-    } finally {
-      stats.underWay--
-      const left = (this.underWayOf.get(tenant) as number) - 1
-      if (left === 0) this.underWayOf.delete(tenant)
-      else this.underWayOf.set(tenant, left)
+      throw why
     }
   }
 
+  private release(tenant: string): void {
+    this.stats.underWay--
+    const left = (this.underWayOf.get(tenant) as number) - 1
+    if (left === 0) this.underWayOf.delete(tenant)
+    else this.underWayOf.set(tenant, left)
+  }
+
   private async follow(request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
-    const timeout = AbortSignal.timeout(request.timeoutMs)
-    const either = AbortSignal.any([signal, timeout])
     let { method, body, headers } = request
     let url = this.check(request.url)
-    try {
-      for (let hop = 0; ; hop++) {
-        const answer = await this.hop(url, method, headers, body, either)
-        const { location } = answer.headers
-        if (!redirects.has(answer.status) || location === undefined) return answer
-        if (hop === this.limits.redirectsMax) {
-          throw new HttpFailure("redirects", `more than ${this.limits.redirectsMax} redirects`)
-        }
-        if (!URL.canParse(location, url.href)) throw new HttpFailure("network", "a redirect to what is no URL")
-        const next = this.check(new URL(location, url.href).href)
-        if (next.origin !== url.origin) headers = headers.filter(([name]) => !secrets.has(name.toLowerCase()))
-        if (isAskedByGet(answer.status, method)) {
-          method = "GET"
-          body = null
-          headers = headers.filter(([name]) => !name.toLowerCase().startsWith("content-"))
-        }
-        url = next
+    for (let hop = 0; ; hop++) {
+      const answer = await this.hop(url, method, headers, body, signal)
+      const { location } = answer.headers
+      if (!redirects.has(answer.status) || location === undefined) return answer
+      if (hop === this.limits.redirectsMax) {
+        throw new HttpFailure("redirects", `more than ${this.limits.redirectsMax} redirects`)
       }
-    } catch (error) {
-      if (signal.aborted) throw signal.reason
-      if (timeout.aborted) throw new HttpFailure("timeout", `no answer within ${request.timeoutMs / 1000} s`)
-      throw error instanceof HttpFailure ? error : asFailure(error as Error)
+      if (!URL.canParse(location, url.href)) throw new HttpFailure("network", "a redirect to what is no URL")
+      const next = this.check(new URL(location, url.href).href)
+      if (next.origin !== url.origin) headers = headers.filter(([name]) => !secrets.has(name.toLowerCase()))
+      if (isAskedByGet(answer.status, method)) {
+        method = "GET"
+        body = null
+        headers = headers.filter(([name]) => !name.toLowerCase().startsWith("content-"))
+      }
+      url = next
     }
   }
 
@@ -320,11 +321,26 @@ const joined = (headers: Record<string, string | string[] | undefined>): Record<
   return all
 }
 
+/** What the promise gives, or the signal's reason as soon as that fires. */
+const unless = <A>(signal: AbortSignal, promise: Promise<A>): Promise<A> =>
+  new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason)
+    signal.addEventListener("abort", onAbort)
+    if (signal.aborted) onAbort()
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort))
+  })
+
+const tooLate = (timeoutMs: number): HttpFailure => new HttpFailure("timeout", `no answer within ${timeoutMs / 1000} s`)
+
 /**
  * Node wraps what went wrong with several addresses into an error without words. Where names lead is not a script's to
  * know.
  */
-const asFailure = (error: Error & { readonly code?: string }): HttpFailure =>
-  error instanceof EgressRefused
-    ? new HttpFailure("refused", `${error.destination} leads to no address that may be reached from here`)
-    : new HttpFailure("network", error.code ?? (error.message || error.name))
+const asFailure = (error: unknown): HttpFailure => {
+  if (error instanceof HttpFailure) return error
+  if (error instanceof EgressRefused) {
+    return new HttpFailure("refused", `${error.destination} leads to no address that may be reached from here`)
+  }
+  const { code, message, name } = error as Error & { readonly code?: string }
+  return new HttpFailure("network", code ?? (message || name))
+}

@@ -178,6 +178,14 @@ export class Run implements RunningScript, Task<Run> {
     return this.host.clock.nowMs()
   }
 
+  get waitMs(): number {
+    return this.order.limits.waitMs
+  }
+
+  waitLeftMs(): number {
+    return this.waitMs - this.waitedMs(this.host.clock.elapsedMs())
+  }
+
   refuse(reason: string): void {
     this.host.log(this, "refused", reason)
   }
@@ -300,11 +308,10 @@ export class Run implements RunningScript, Task<Run> {
   // ---- waiting
 
   private suspend(): void {
-    const { host, order } = this
+    const { host } = this
     const start = this.toStart
     this.toStart = null
-    const leftMs = order.limits.waitMs - this.waitedMs(host.clock.elapsedMs())
-    const wait = new Wait(host.clock.after(Math.max(0, leftMs), () => this.timeOut("waiting", this.suspension())))
+    const wait = new Wait(host.clock.after(Math.max(0, this.waitLeftMs()), () => this.timeOut("waiting", this.suspension())))
     this.waiting = wait
     this.account.suspended.push(this)
     const answer = (value: LuaValue | AnswerError): void => this.resume(wait, value)
@@ -328,7 +335,7 @@ export class Run implements RunningScript, Task<Run> {
   }
 
   private suspension(): ScriptFailure {
-    return { message: "", line: this.sourceLine, traceback: "" }
+    return { message: "", line: this.sourceLine, traceback: "", isRefusal: false }
   }
 
   /** ms since its start in which it has not computed. */
@@ -362,7 +369,7 @@ export class Run implements RunningScript, Task<Run> {
         this,
         hasBegun && (outcome === "interrupted" || outcome === "timeout" || outcome === "killed")
       )
-    if (error !== null) this.host.log(this, "failed", error.message)
+    if (error !== null) this.host.log(this, "failed", wholeStory(error))
     this.host.onRunEnd(this, outcome)
     this.onEnd?.()
   }
@@ -371,17 +378,18 @@ export class Run implements RunningScript, Task<Run> {
     const { computeMs, waitMs } = this.order.limits
     const [limitMs, name] = kind === "computing" ? [computeMs, "computeMs"] : [waitMs, "waitMs"]
     // A run may also be stopped because it cannot be suspended; then the machine says what it did.
-    const reason = message.startsWith("held") ? message : `stopped after ${limitMs} ms of ${kind}, its limit (${name})`
+    const reason = /^(?:held|stack overflow)/.test(message)
+      ? message
+      : `stopped after ${limitMs} ms of ${kind}, its limit (${name})`
     this.end("timeout", null, new ScriptTimeout({ script: this.name, line, kind, limitMs, reason, traceback }))
   }
 
-  private fail({ message, line, traceback }: ScriptFailure): void {
+  private fail({ message, line, traceback, isRefusal }: ScriptFailure): void {
     const { order, name: script } = this
     const { entry, functions } = order
     if (line === 0 && message.startsWith(noFunction)) {
       this.end("invalid", null, new FunctionNotFound({ script, function: entry, functions }))
-    } else if (line === 0 && traceback === "") {
-      // Nothing has run: what it was given does not cross.
+    } else if (isRefusal) {
       const [, path = "arguments", reason = message] =
         /^((?:argument \d+|globals|functions)\S*) ([\s\S]*)$/.exec(message) ?? []
       this.end("invalid", null, new InvalidArgument({ script, path, reason }))
@@ -420,6 +428,10 @@ const started = (start: (signal: AbortSignal) => Promise<LuaValue>, signal: Abor
     return Promise.reject(error)
   }
 }
+
+/** The error, and in the lines below it where the script stood, where Lua tells. */
+const wholeStory = (error: ScriptError): string =>
+  "traceback" in error && error.traceback !== "" ? `${error.message}\n${error.traceback}` : error.message
 
 /** What Lua is told of something that a function of the host has thrown. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

@@ -57,6 +57,8 @@ export interface RunsOptions {
   /** Above zero: slices of so many units for each ms of them, and no clock in the machines. Default 0. */
   readonly fuelPerSliceMs?: number
   readonly onDefect?: (script: string, defect: unknown) => void
+  /** Nobody runs any more, or no state is kept any more. */
+  readonly onQuiet?: () => void
 }
 
 /** Why a run was not let in. */
@@ -230,9 +232,9 @@ export class Runs implements RunHost {
   }
 
   onRunEnd(run: Run, outcome: RunOutcome): void {
-    this.size--
     this.counters.outcomes[outcome]++
     this.counters.fuel += run.fuelSpent
+    if (--this.size === 0) this.options.onQuiet?.()
   }
 
   onDefect(run: Run, defect: unknown): void {
@@ -243,8 +245,8 @@ export class Runs implements RunHost {
   forget(state: KeptState, account: Account<Run>): void {
     const states = this.statesOf.get(account)
     if (states?.delete(state) !== true) return
-    this.states--
     if (states.size === 0) this.statesOf.delete(account)
+    if (--this.states === 0) this.options.onQuiet?.()
   }
 
   private endAll(account: Account<Run>, reason: string): void {
@@ -348,6 +350,8 @@ const nobodyRuns: RunningScript = {
   tenant: null,
   keyspace: null,
   nowMs: () => 0,
+  waitMs: 0,
+  waitLeftMs: () => 0,
   refuse: () => {},
   print: () => {},
   wait: () => {

@@ -6,9 +6,17 @@
  * (Runs, Scheduler). The hot path is synchronous and passes no mailbox: the process `scripts` owns the runs, and ends
  * them when it ends.
  */
-import { Context, Effect, Layer, type Scope } from "effect"
-import { GenServer, type Process, type Supervisor } from "../actor/index.ts"
-import { Bus, CacheClock, type TenantLimits, Tenants, tenantLimitsDefault, toBytes } from "../cache/index.ts"
+import { Context, Effect, Layer, Runtime, type Scope } from "effect"
+import { GenServer, Process, type Supervisor } from "../actor/index.ts"
+import {
+  Bus,
+  CacheClock,
+  type Tenant,
+  type TenantLimits,
+  Tenants,
+  tenantLimitsDefault,
+  toBytes
+} from "../cache/index.ts"
 import {
   type HostFunction,
   Refusal,
@@ -18,15 +26,16 @@ import {
   ScriptVm
 } from "../sandbox/index.ts"
 import { logAnnotation, type MetricReader, metric, repeatedError } from "../telemetry/index.ts"
-import { runOutcomes } from "./Account.ts"
+import { type Account, runOutcomes } from "./Account.ts"
 import { makeCacheModule } from "./cacheModule.ts"
+import { refusedGlobalName } from "./GlobalNames.ts"
 import { HttpRequester, type HttpSettings } from "./HttpRequester.ts"
 import { makeHttpModule } from "./httpModule.ts"
 import { makeJsonModule } from "./jsonModule.ts"
 import { messageOf, Run } from "./Run.ts"
 import { type Runnable, Runs } from "./Runs.ts"
 import type { SchedulerClock } from "./Scheduler.ts"
-import { makeScript, runnable, type Script } from "./Script.ts"
+import { makeScript, readFuelPerByte, runnable, type Script } from "./Script.ts"
 import { ScriptSyntaxError } from "./ScriptError.ts"
 
 export interface ScriptEngineService {
@@ -50,8 +59,12 @@ export interface ScriptEngineService {
 
 export interface ScriptCore {
   readonly runs: Runs
-  /** Compiles a source, which is bytes as the kernel has them. */
-  readonly compile: (name: string, source: string) => { script: Runnable; bytes: number } | ScriptSyntaxError
+  /** Compiles a source, which is bytes as the kernel has them; `payer` is charged for the work, if there is one. */
+  readonly compile: (
+    name: string,
+    source: string,
+    payer: Account<Run> | null
+  ) => { readonly script: Runnable; readonly bytes: number } | ScriptSyntaxError
 }
 
 /** How it stands at the moment. */
@@ -104,6 +117,7 @@ const make = (
     const { clock = systemClock, machinesMax, imageBytesMax, runsMax, statesMax, fuelPerSliceMs } = settings
     const limits = { ...tenantLimitsDefault, ...nobodysLimits, ...settings.limits }
     const nowMs = () => cacheClock.nowMs()
+    const house: House = { onChange: () => {} }
     const runs = new Runs({
       clock: {
         elapsedMs: () => clock.elapsedMs(),
@@ -117,7 +131,8 @@ const make = (
       ...(runsMax === undefined ? {} : { runsMax }),
       ...(statesMax === undefined ? {} : { statesMax }),
       ...(fuelPerSliceMs === undefined ? {} : { fuelPerSliceMs }),
-      onDefect: (script, error) => logDefect(error, { [logAnnotation.script]: script })
+      onDefect: (script, error) => logDefect(error, { [logAnnotation.script]: script }),
+      onQuiet: () => house.onChange(0)
     })
     const { current } = runs
     const http = settings.http === undefined ? undefined : yield* HttpRequester.make(settings.http)
@@ -128,33 +143,45 @@ const make = (
     }
     const invoke = makeInvoke(runs)
     const machines = new ScriptMachines({
-      make: () =>
-        new ScriptVm({
+      make: () => {
+        house.onChange(1)
+        return new ScriptVm({
           hostTables,
           invoke,
           print: (line) => current.run.print(line),
           clock: { epochMs: nowMs, elapsedMs: () => clock.elapsedMs() },
           bytesMax: machineBytesMax
-        }),
+        })
+      },
       ...(machinesMax === undefined ? {} : { machinesMax }),
       ...(imageBytesMax === undefined ? {} : { imageBytesMax })
     })
-    const compile: ScriptCore["compile"] = (name, source) => {
+    const compile: ScriptCore["compile"] = (name, source, payer) => {
+      const before = machines.compileFuel
       const program = machines.compile(name, source)
+      payer?.spend(machines.compileFuel - before)
       if (!(program instanceof ScriptProgram)) {
         const { line, column, message } = program
         return new ScriptSyntaxError({ script: name, line, column, reason: message })
       }
+      payer?.spend(source.length * readFuelPerByte)
       const script = runnable(program, source, (opened, { images }) => machines.open(opened, images))
       return { script, bytes: program.bytes }
     }
     const unsafeCompile: ScriptEngineService["unsafeCompile"] = (source, { name = "script" } = {}) => {
-      const compiled = compile(name, toBytes(source))
+      const compiled = compile(name, toBytes(source), null)
       return compiled instanceof ScriptSyntaxError
         ? compiled
         : makeScript(compiled.script, compiled.bytes, runs, tenants)
     }
-    const stop = tenants.watch({ onOpen() {}, onClose: (tenant) => runs.close(tenant) })
+    const runtime = yield* Effect.runtime<never>()
+    const known = new WeakSet<Tenant["env"]>()
+    const warn = ({ id, env }: Tenant): void => {
+      const names = known.has(env) ? [] : [...env.keys()].filter((name) => refusedGlobalName(name) !== undefined)
+      known.add(env)
+      if (names.length > 0) Runtime.runSync(runtime)(ignored(id, names))
+    }
+    const stop = tenants.watch({ onOpen: warn, onChange: warn, onClose: (tenant) => runs.close(tenant) })
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
         stop()
@@ -172,21 +199,79 @@ const make = (
         return statsOf(runs, machines)
       },
       metrics: [...metricsOf(runs, machines), ...(http === undefined ? [] : requestMetrics(http))],
-      children: [GenServer.childSpec(Owner, { runs, machines })],
+      children: [GenServer.childSpec(Owner, { runs, machines, house })],
       core: { runs, compile }
     })
   })
 
-/** Owns the runs: when it ends, or is killed, so do they, and whoever starts one afterwards finds a clean house. */
-const Owner = GenServer.define<{ readonly info: never }>()({
+/** Whom the engine tells that there is a machine more, or that it has become quiet. */
+interface House {
+  /** `coming`: machines that are being made. */
+  onChange: (coming: number) => void
+}
+
+interface Owned {
+  readonly runs: Runs
+  readonly machines: ScriptMachines
+  readonly house: House
+}
+
+interface OwnerState extends Owned {
+  /** Runs while there is a look to come. */
+  timer: Process.TimerRef | null
+  /** Steps of all machines by the last look. */
+  steps: number
+}
+
+/**
+ * Owns the runs: when it ends, or is killed, so do they, and whoever starts one afterwards finds a clean house.
+ *
+ * When nothing has run for a while it gives up the machines that nobody needs. It looks only as long as there is
+ * something to wait for, so that a program that has nothing else to do can end.
+ */
+const Owner = GenServer.define<{ readonly info: "look" }>()({
   name: "scripts",
-  init: (owned: { readonly runs: Runs; readonly machines: ScriptMachines }) =>
-    Effect.as(
-      Effect.addFinalizer(() => Effect.sync(() => owned.runs.endEverything("the process of the scripts has ended"))),
-      GenServer.Ok(owned)
-    ),
+  init: (owned: Owned) =>
+    Effect.gen(function* () {
+      const self = yield* Process.self
+      const { runs, machines, house } = owned
+      const state: OwnerState = { ...owned, timer: null, steps: -1 }
+      const onChange = (coming: number) => {
+        if (state.timer !== null || machines.size + coming <= sparesMax) return
+        state.timer = Process.unsafeSendAfter(self, "look", idleMs)
+      }
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          house.onChange = () => {}
+          state.timer?.cancel()
+          runs.endEverything("the process of the scripts has ended")
+        })
+      )
+      house.onChange = onChange
+      onChange(0)
+      return GenServer.Ok(state)
+    }),
+  handleInfo: (_look, state) =>
+    Effect.sync(() => {
+      const { machines, house } = state
+      const isIdle = machines.stepCount === state.steps
+      state.timer = null
+      state.steps = machines.stepCount
+      if (isIdle) machines.tidy(sparesMax)
+      else house.onChange(0)
+      return GenServer.NoReply(state)
+    }),
   inspect: ({ runs, machines }) => ({ ...statsOf(runs, machines) })
 })
+
+const idleMs = 1000 // without a step; long beside a machine's making (1 ms)
+
+const sparesMax = 2 // machines that stay when nobody is in them, so that the next run finds one
+
+const ignored = (tenant: string, names: readonly string[]): Effect.Effect<void> =>
+  Effect.logWarning("names of a tenant's environment are ignored, since scripts have something of that name").pipe(
+    Effect.annotateLogs({ [logAnnotation.tenant]: tenant, names: names.join(", ") })
+  )
 
 /** Calls a function of the program for a script; the first argument is the function's name. */
 const makeInvoke =

@@ -10,7 +10,10 @@
 import { shortened } from "../cache/index.ts"
 import { LineRing, type LinesAsked } from "./LineRing.ts"
 
-/** `print`: the script's own. `refused`: why a function of the host answered false. `failed`: how a run has ended. */
+/**
+ * `print`: the script's own. `refused`: why a function of the host answered false. `failed`: how a run has ended, and in
+ * the lines below it Lua's traceback, where there is one.
+ */
 export type ScriptLineKind = "print" | "refused" | "failed"
 
 export interface ScriptLine {

@@ -24,6 +24,10 @@ export interface RunningScript {
    * function`.
    */
   refuse(reason: string): void
+  /** How long it may wait, in ms: its limit. */
+  readonly waitMs: number
+  /** How much of that is left, in ms; below zero where none is. */
+  waitLeftMs(): number
   /** A line of the script's log; bytes as latin1, as Lua's print has them. */
   print(line: string): void
   /**

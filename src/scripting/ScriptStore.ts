@@ -7,6 +7,7 @@
  * alone and told of. Nothing here knows which tenants there are, or whether a script compiles.
  */
 import { Context, Data, Effect, Layer } from "effect"
+import { isTenantId } from "../cache/index.ts"
 import { DataDirectory, Folder, type StorageIo } from "../storage/index.ts"
 
 export interface SavedScript {
@@ -27,8 +28,8 @@ export interface ScriptStoreService {
   readonly removeAll: (tenant: string) => Effect.Effect<void, ScriptsNotSaved>
 }
 
-/** 1 to 64 of the characters `A-Z a-z 0-9 _ . -`, not beginning with a dot: the names of tenants and of scripts. */
-export const isScriptName = (name: string): boolean => scriptName.test(name)
+/** Scripts have names as tenants have ids. */
+export const isScriptName = (name: string): boolean => isTenantId(name)
 
 export class ScriptsNotSaved extends Data.TaggedError("ScriptsNotSaved")<{ readonly cause: unknown }> {
   override get message(): string {
@@ -54,9 +55,9 @@ export class ScriptStore extends Context.Tag("mimosa-cache/scripting/ScriptStore
       const saved: SavedScript[] = []
       const unknown = [...strangers]
       for (const [file, content] of files) {
-        const [, tenant, name] = scriptFile.exec(file) ?? []
-        if (tenant === undefined || name === undefined) unknown.push(Folder.pathOf(folder, file))
-        else saved.push({ tenant, name, source: Buffer.from(content).toString("latin1") })
+        const script = scriptOf(file)
+        if (script === undefined) unknown.push(Folder.pathOf(folder, file))
+        else saved.push({ ...script, source: Buffer.from(content).toString("latin1") })
       }
       if (unknown.length > 0) yield* Effect.logWarning("files among the scripts are none of ours", { unknown })
       const change = (changes: ReadonlyMap<string, Uint8Array | null>) => notSaved(folder.change(changes))
@@ -72,7 +73,14 @@ export class ScriptStore extends Context.Tag("mimosa-cache/scripting/ScriptStore
 
 const notSaved = Effect.mapError((cause: StorageIo) => new ScriptsNotSaved({ cause }))
 
-const fileOf = (tenant: string, name: string): string => `${tenant}/${name}.lua`
+const fileOf = (tenant: string, name: string): string => `${tenant}/${name}${suffix}`
 
-const scriptName = /^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$/
-const scriptFile = /^([A-Za-z0-9_-][A-Za-z0-9_.-]{0,63})\/([A-Za-z0-9_-][A-Za-z0-9_.-]{0,63})\.lua$/
+/** Whose file it is; undefined for one that `fileOf` gives nobody. */
+const scriptOf = (file: string): Pick<SavedScript, "tenant" | "name"> | undefined => {
+  const [tenant = "", named = "", ...deeper] = file.split("/")
+  const name = named.slice(0, -suffix.length)
+  const isOurs = named.endsWith(suffix) && deeper.length === 0 && isTenantId(tenant) && isScriptName(name)
+  return isOurs ? { tenant, name } : undefined
+}
+
+const suffix = ".lua"

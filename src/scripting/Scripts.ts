@@ -17,7 +17,7 @@ import { logAnnotation, type MetricReader, metric } from "../telemetry/index.ts"
 import type { Account, RunOutcome } from "./Account.ts"
 import type { Run } from "./Run.ts"
 import type { Runnable, Runs } from "./Runs.ts"
-import { functionsOf, resultOf } from "./Script.ts"
+import { functionsOf, resultOf, wrongSeed } from "./Script.ts"
 import { type ScriptCore, ScriptEngine } from "./ScriptEngine.ts"
 import {
   InvalidScriptName,
@@ -66,7 +66,7 @@ export interface ScriptUsage {
 export interface ScriptRunOptions {
   /** Ends the run when it fires. */
   readonly signal?: AbortSignal
-  /** Where math.random begins. */
+  /** Where math.random begins: a whole number, or the run is refused as `InvalidArgument`. */
   readonly seed?: number
 }
 
@@ -161,19 +161,26 @@ export class Scripts extends Context.Tag("mimosa-cache/scripting/Scripts")<Scrip
       yield* Effect.addFinalizer(() => Effect.sync(stop))
       const tenantOf = (id: string): Tenant | TenantNotFound => tenants.get(id) ?? new TenantNotFound({ tenant: id })
       const { runs } = core
+      /** `open` comes when nothing else is in the way: it may have to compile. */
       const start = (
-        tenant: Tenant,
-        script: Runnable | ScriptSyntaxError | ScriptNotFound | ScriptQuotaExceeded,
+        id: string,
+        name: string,
+        open: (tenant: Tenant) => Runnable | ScriptSyntaxError | ScriptNotFound | ScriptQuotaExceeded,
         entry: string,
         args: readonly Value[],
         { signal, seed }: ScriptRunOptions
-      ) =>
-        "_tag" in script
-          ? script
-          : runs.start(script, runs.account(tenant), entry, args, {
-              ...(signal === undefined ? {} : { signal }),
-              ...(seed === undefined ? {} : { seed })
-            })
+      ) => {
+        const tenant = tenantOf(id)
+        if (tenant instanceof TenantNotFound) return tenant
+        const wrong = wrongSeed(name, seed)
+        if (wrong !== undefined) return wrong
+        const script = open(tenant)
+        if ("_tag" in script) return script
+        return runs.start(script, runs.account(tenant), entry, args, {
+          ...(signal === undefined ? {} : { signal }),
+          ...(seed === undefined ? {} : { seed })
+        })
+      }
       return Scripts.of({
         set: Effect.fn("Scripts.set")((id: string, name: string, source: string) =>
           Effect.suspend((): Effect.Effect<ScriptInfo, ScriptSetError> => {
@@ -198,23 +205,14 @@ export class Scripts extends Context.Tag("mimosa-cache/scripting/Scripts")<Scrip
           return stored === undefined ? undefined : { ...stored.info, source: stored.source }
         },
         run: (id, name, entry, args, options = {}) =>
-          resultOf(() => {
-            const tenant = tenantOf(id)
-            if (tenant instanceof TenantNotFound) return tenant
-            return start(tenant, shelf.open(tenant, name), entry, args, options)
-          }),
+          resultOf(() => start(id, name, (tenant) => shelf.open(tenant, name), entry, args, options)),
         evaluate: (id, source, entry, args, options = {}) =>
           resultOf(() => {
-            const tenant = tenantOf(id)
-            if (tenant instanceof TenantNotFound) return tenant
-            const compiled = shelf.compile(runs.account(tenant), "script", source)
-            return start(
-              tenant,
-              "script" in compiled && !("_tag" in compiled) ? compiled.script : compiled,
-              entry,
-              args,
-              options
-            )
+            const open = (tenant: Tenant) => {
+              const compiled = shelf.compile(runs.account(tenant), unnamed, source)
+              return "_tag" in compiled ? compiled : compiled.script
+            }
+            return start(id, unnamed, open, entry, args, options)
           }),
         log: (id, query) => {
           const tenant = tenants.get(id)
@@ -246,13 +244,14 @@ export class Scripts extends Context.Tag("mimosa-cache/scripting/Scripts")<Scrip
 /** A script that is kept. */
 class Stored {
   error: ScriptSyntaxError | null = null
-  private known: readonly string[] | null = null
 
   constructor(
     readonly name: string,
     readonly source: string,
     readonly version: number,
-    readonly updatedAtMs: number
+    readonly updatedAtMs: number,
+    /** Its global functions; null while nobody has looked. */
+    private known: readonly string[] | null
   ) {}
 
   get info(): ScriptInfo {
@@ -290,7 +289,7 @@ class Shelf {
         left.add(id)
         continue
       }
-      const stored = new Stored(name, source, 1, nowMs)
+      const stored = new Stored(name, source, 1, nowMs, null)
       this.put(tenant, stored)
       this.unchecked.push([tenant, stored])
     }
@@ -312,7 +311,7 @@ class Shelf {
     const compiled = this.compile(this.runs.account(tenant), name, source)
     if ("_tag" in compiled) return compiled
     if (before !== undefined) this.forget(before)
-    const stored = new Stored(name, source, (before?.version ?? 0) + 1, this.nowMs())
+    const stored = new Stored(name, source, (before?.version ?? 0) + 1, this.nowMs(), compiled.script.functions)
     this.put(tenant, stored)
     this.keep(stored, compiled)
     return stored
@@ -380,8 +379,7 @@ class Shelf {
     if (!account.hasFuel(runs.scheduler.nowMs)) {
       return runs.quota(name, account, "fuel", account.limits.fuelPerSecond, account.admissionMs)
     }
-    account.spend(compileFuelMin + source.length * compileFuelPerByte)
-    return core.compile(name, source)
+    return core.compile(name, source, account)
   }
 
   /** Looks at one of those that were saved: whether it still compiles. Undefined when all have been looked at. */
@@ -390,7 +388,7 @@ class Shelf {
     if (next === undefined) return undefined
     const [tenant, stored] = next
     if (this.get(tenant, stored.name) === stored && stored.error === null && !this.programs.has(stored)) {
-      const compiled = this.core.compile(stored.name, stored.source)
+      const compiled = this.core.compile(stored.name, stored.source, null)
       if (compiled instanceof ScriptSyntaxError) stored.error = compiled
       else if (this.programBytes + compiled.bytes <= programBytesMax) this.keep(stored, compiled)
     }
@@ -444,8 +442,6 @@ const Checker = GenServer.define<{ readonly info: never; readonly continue: "che
   inspect: ({ size }) => ({ scripts: size })
 })
 
-const programBytesMax = 64 << 20 // of the programs that are kept compiled; some 5,000 of them
+const unnamed = "script" // in errors and log lines, a source that is not kept
 
-// Units: what the machines give a compiler at most, which is far above what ordinary code takes.
-const compileFuelMin = 50_000
-const compileFuelPerByte = 20
+const programBytesMax = 64 << 20 // of the programs that are kept compiled; some 5,000 of them

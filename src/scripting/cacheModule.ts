@@ -5,9 +5,13 @@
  * of anybody else. Each call is a client's operation of its own (law 4): it fires triggers, counts as use, and is done
  * when the call returns, whatever becomes of the run.
  *
- * What is wrong in the program is a Lua error at its line: a key that is no string, a number that is none. What is
- * wrong with the data is an answer (false, or nil from `incr`), and the reason is in the script's log: a value that
- * cannot be stored or does not fit, a TTL that is not above zero, the refusal of a BEFORE_ trigger.
+ * What is wrong in the program is a Lua error at its line: a key that is none, a number that is none, an argument too
+ * many, which would else be dropped without a word (`put(key, value, 60)` would never expire). What is wrong with the
+ * data is an answer (false, or nil from `incr`), and the reason is in the script's log: a value that cannot be stored
+ * or does not fit, a sum past 64 bits, the refusal of a BEFORE_ trigger. A time to live is data for `put_ttl` and
+ * `touch`, to which what is left until a past moment may well be given; for `incr` it is a setting of the program.
+ *
+ * A key is bytes. A number is the key that `..` would make of it, so 5 and 5.0 are two keys, as "n" .. 5 and "n" .. 5.0.
  *
  * Cost: get and put of a short string are one crossing each, without an allocation but for a new entry's.
  */
@@ -20,15 +24,18 @@ import { freeze, freezeFuel, kindOf, pays } from "./LuaData.ts"
 import type { Current, RunningScript } from "./ScriptRun.ts"
 
 export const makeCacheModule = (current: Current): HostTable => {
-  /** A function whose first argument is a key. */
+  /** A function whose first argument is a key. `usage`: what it takes, for whoever gives it more. */
   const keyed =
     (
       name: string,
+      countMax: number,
+      usage: string,
       perform: (call: HostCall, key: string, keyspace: Keyspace, run: RunningScript) => void
     ): HostFunction =>
     (call) => {
       const { run } = current
       if (run.keyspace === null) return call.fail(noCache)
+      if (call.count > countMax) return call.fail(tooMany(name, usage, call.count))
       const key = call.string(1)
       if (key === undefined) call.fail(`cache.${name} takes a key (a string) first, not ${kindOf(call, 1)}`)
       else if (key.length > keyBytesMax) {
@@ -37,7 +44,7 @@ export const makeCacheModule = (current: Current): HostTable => {
     }
   const walks = new WeakMap<RunningScript, KeyWalk>()
   return {
-    get: keyed("get", (call, key, keyspace) => {
+    get: keyed("get", 2, "a key and a default", (call, key, keyspace) => {
       const workBefore = keyspace.reactionWork
       const value = keyspace.get(key)
       if (!paysReactions(call, keyspace, workBefore)) return
@@ -47,32 +54,33 @@ export const makeCacheModule = (current: Current): HostTable => {
       else call.returnNil()
     }),
 
-    put: keyed("put", (call, key, keyspace, run) => store(call, run, keyspace, "put", key, 0)),
+    put: keyed("put", 2, "a key and a value", (call, key, keyspace, run) => store(call, run, keyspace, "put", key, 0)),
 
-    put_ttl: keyed("put_ttl", (call, key, keyspace, run) => {
+    put_ttl: keyed("put_ttl", 3, "a key, a value and a number of seconds", (call, key, keyspace, run) => {
       const expiresAtMs = deadlineOf(call, 3, run, "put_ttl")
-      if (expiresAtMs === 0) call.returnBoolean(false)
-      else if (expiresAtMs !== undefined) store(call, run, keyspace, "put_ttl", key, expiresAtMs)
+      if (expiresAtMs === undefined) return
+      if (expiresAtMs === 0) refuseTtl(call, 3, run, "put_ttl")
+      else store(call, run, keyspace, "put_ttl", key, expiresAtMs)
     }),
 
-    delete: keyed("delete", (call, key, keyspace, run) => {
+    delete: keyed("delete", 1, "a key", (call, key, keyspace, run) => {
       const workBefore = keyspace.reactionWork
       const wasThere = keyspace.delete(key)
       if (!wasThere && keyspace.refusal !== null) run.refuse(`cache.delete: ${rejected(keyspace.refusal)}`)
       if (paysReactions(call, keyspace, workBefore)) call.returnBoolean(wasThere)
     }),
 
-    has: keyed("has", (call, key, keyspace) => call.returnBoolean(keyspace.peek(key) !== undefined)),
+    has: keyed("has", 1, "a key", (call, key, keyspace) => call.returnBoolean(keyspace.peek(key) !== undefined)),
 
-    incr: keyed("incr", (call, key, keyspace, run) => {
+    incr: keyed("incr", 3, "a key, the integer to add and a number of seconds", (call, key, keyspace, run) => {
       const by = stepOf(call)
       if (by === undefined) return
       const isExpiring = isGiven(call, 3)
       const expiresAtMs = isExpiring ? deadlineOf(call, 3, run, "incr") : 0
       if (expiresAtMs === undefined) return
-      if (isExpiring && expiresAtMs === 0) return call.returnNil()
+      if (isExpiring && expiresAtMs === 0) return call.fail(noTtl(call, 3, "incr"))
       const workBefore = keyspace.reactionWork
-      const sum = by === null ? "argument 2 is no integer" : increment(keyspace, key, by, expiresAtMs)
+      const sum = increment(keyspace, key, by, expiresAtMs)
       if (!paysReactions(call, keyspace, workBefore)) return
       if (typeof sum === "number") return call.returnInteger(sum)
       if (typeof sum === "bigint") return call.returnValue(sum)
@@ -80,16 +88,17 @@ export const makeCacheModule = (current: Current): HostTable => {
       call.returnNil()
     }),
 
-    touch: keyed("touch", (call, key, keyspace, run) => {
+    touch: keyed("touch", 2, "a key and a number of seconds", (call, key, keyspace, run) => {
       if (!isGiven(call, 2)) return call.returnBoolean(keyspace.use(key))
       const expiresAtMs = deadlineOf(call, 2, run, "touch")
       if (expiresAtMs === undefined) return
+      if (expiresAtMs === 0) return refuseTtl(call, 2, run, "touch")
       const workBefore = keyspace.reactionWork
-      const isThere = expiresAtMs !== 0 && keyspace.use(key) && keyspace.expireAt(key, expiresAtMs)
+      const isThere = keyspace.use(key) && keyspace.expireAt(key, expiresAtMs)
       if (paysReactions(call, keyspace, workBefore)) call.returnBoolean(isThere)
     }),
 
-    ttl: keyed("ttl", (call, key, keyspace, run) => {
+    ttl: keyed("ttl", 1, "a key", (call, key, keyspace, run) => {
       const expiresAtMs = keyspace.peek(key)?.expiresAtMs ?? 0
       if (expiresAtMs === 0) call.returnNil()
       else call.returnNumber((expiresAtMs - run.nowMs()) / 1000)
@@ -102,6 +111,7 @@ export const makeCacheModule = (current: Current): HostTable => {
         begin(call) {
           const { run } = current
           if (run.keyspace === null) return call.returnString(noCache)
+          if (call.count > 2) return call.returnString(tooMany("keys", "a prefix and a limit", call.count))
           const prefix = call.string(1)
           if (prefix === undefined) {
             return call.returnString(`cache.keys takes a prefix (a string) first, not ${kindOf(call, 1)}`)
@@ -154,6 +164,12 @@ end
 `
 
 const noCache = "this run has no cache: give it a cachePrefix"
+
+/** Said to who has given more arguments than are heard. */
+const tooMany = (name: string, usage: string, count: number): string => {
+  const other = name === "put" ? "; cache.put_ttl(key, value, seconds) gives it a time to live" : ""
+  return `cache.${name} takes ${usage}, not ${count} arguments${other}`
+}
 
 const keyBytesMax = 64 << 10
 const keysDefault = 1_000
@@ -208,8 +224,8 @@ const rejected = (reason: string): string => `rejected by a trigger: ${reason}`
 const shown = (key: string): string => lossyText(key.slice(0, 80))
 
 /**
- * The argument, a number of seconds from now, as a deadline; 0 where that is none, for which the reason is told.
- * Undefined where it is no number, which fails the call.
+ * The argument, a number of seconds from now, as a deadline; 0 where that is none. Undefined where it is no number,
+ * which fails the call.
  */
 const deadlineOf = (call: HostCall, index: number, run: RunningScript, name: string): number | undefined => {
   const seconds = call.number(index)
@@ -218,24 +234,28 @@ const deadlineOf = (call: HostCall, index: number, run: RunningScript, name: str
     return undefined
   }
   const ttlMs = ttlMsOf(seconds)
-  if (ttlMs !== undefined) return run.nowMs() + ttlMs
-  run.refuse(`cache.${name}: a TTL is a number of seconds above 0, up to ${ttlSecondsMax}; this one is ${seconds}`)
-  return 0
+  return ttlMs === undefined ? 0 : run.nowMs() + ttlMs
 }
 
-/**
- * What `incr` adds: 1, or its second argument; null where that is a number but no integer. Undefined fails the call.
- */
-const stepOf = (call: HostCall): Int64 | null | undefined => {
+/** Answers false to seconds for which nothing can be kept. */
+const refuseTtl = (call: HostCall, index: number, run: RunningScript, name: string): void => {
+  run.refuse(noTtl(call, index, name))
+  call.returnBoolean(false)
+}
+
+const noTtl = (call: HostCall, index: number, name: string): string =>
+  `cache.${name}: a TTL is a number of seconds above 0, up to ${ttlSecondsMax}; this one is ${call.number(index)}`
+
+/** What `incr` adds: 1, or its second argument. Undefined where that is no integer, which fails the call. */
+const stepOf = (call: HostCall): Int64 | undefined => {
   if (!isGiven(call, 2)) return 1
   const number = call.number(2)
-  if (number === undefined) {
-    call.fail(`cache.incr: argument 2 is the integer to add, not ${kindOf(call, 2)}`)
-    return undefined
-  }
-  if (Number.isSafeInteger(number)) return number
-  const exact = call.value(2)
-  return typeof exact === "bigint" ? exact : null
+  if (number !== undefined && Number.isSafeInteger(number)) return number
+  const exact = number === undefined ? null : call.value(2)
+  if (typeof exact === "bigint") return exact
+  const given = number === undefined ? kindOf(call, 2) : shown(call.string(2) ?? "")
+  call.fail(`cache.incr: argument 2 is the integer to add, not ${given}`)
+  return undefined
 }
 
 /** Adds to what the key holds. The new integer, or why there is none. */

@@ -3,8 +3,8 @@
  * `{ success = true, data = { status, headers, body } }`, or `{ success = false, error = "why" }`.
  *
  * A request that could be made and was not answered, or that the operator does not allow, is an answer like any other:
- * the script goes on. One that makes no sense (no URL, a header that is none) is a Lua error at the line that asked for
- * it.
+ * the script goes on. So is one for which the run has no time to wait left: the request ends a little before the run
+ * would. One that makes no sense (no URL, a header that is none) is a Lua error at the line that asked for it.
  */
 import { toBytes, toJson } from "../cache/index.ts"
 import type { HostCall, HostFunction, LuaValue } from "../sandbox/index.ts"
@@ -29,15 +29,19 @@ export const makeHttpModule = (
     const { run } = current
     const tenant = run.tenant?.id ?? ""
     const limit = run.tenant?.limits.requestsMax ?? requestsMax
-    run.wait((signal) =>
-      requester.request(tenant, limit, request, signal).then(
+    run.wait((signal) => {
+      const leftMs = Math.max(1, Math.floor(run.waitLeftMs()) - goOnMs)
+      const isCut = request.timeoutMs > leftMs
+      const asked = isCut ? { ...request, timeoutMs: leftMs } : request
+      return requester.request(tenant, limit, asked, signal).then(
         ({ status, headers, body }): LuaValue => ({ success: true, data: { status, headers: asBytes(headers), body } }),
         (error: unknown): LuaValue => {
-          if (error instanceof HttpFailure) return { success: false, error: error.message }
-          throw error
+          if (!(error instanceof HttpFailure)) throw error
+          const why = isCut && error.reason === "timeout" ? ` (the run may wait ${run.waitMs} ms: waitMs)` : ""
+          return { success: false, error: `${error.message}${why}` }
         }
       )
-    )
+    })
     call.wait()
   }
 })
@@ -45,6 +49,8 @@ export const makeHttpModule = (
 // Units of fuel, 250 a µs: a request takes the thread some 150 µs, however little is asked and answered.
 const requestFuel = 40_000
 const jsonFuel = 1 // a byte that `byteSize` counts, of a body that is sent as JSON
+
+const goOnMs = 10 // ms that the run may still wait when its request ends: for its turn, to make something of it
 
 const timeoutSecondsMax = 300
 const bodyBytesMax = 1 << 20

@@ -51,6 +51,8 @@ export class Client implements Subscriber {
   tenant: Tenant | null = null
   /** It logged in as its tenant, and is nobody else until it goes. */
   isBound = false
+  /** The hash of the token by which it did; null for who has not. */
+  tokenHash: string | null = null
   modes = 0
   /** The connection ends once its replies are written. */
   isClosing = false
@@ -273,6 +275,7 @@ export class Client implements Subscriber {
     }
     this.setTenant(tenant)
     this.isBound = isForGood
+    this.tokenHash = isForGood ? (tenant as Tenant).tokenHash : null
     return undefined
   }
 

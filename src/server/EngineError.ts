@@ -1,10 +1,13 @@
 /**
- * How the errors of tenants and scripts are said on the wire: the code that begins a RESP error, and the HTTP status.
+ * How the errors of tenants, scripts and triggers are said on the wire: the code that begins a RESP error, and the HTTP
+ * status.
  * One table for all of them; what is not in it is a defect.
  */
+import type { Tenant } from "../cache/Tenants.ts"
 import { toBytes } from "../cache/Values.ts"
 import type { Client } from "./Client.ts"
 import { RespError } from "./RespError.ts"
+import { limitMet, raisedByCommand } from "./TenantLimitWords.ts"
 
 export interface Spelling {
   /** The first word of the RESP error. */
@@ -35,7 +38,17 @@ export const spellings: Readonly<Record<string, Spelling>> = {
   ScriptOutOfMemory: { code: "SCRIPTMEMORY", status: 422 },
   ScriptKilled: { code: "SCRIPTKILLED", status: 422 },
   ScriptQuotaExceeded: { code: "SCRIPTQUOTA", status: 429 },
-  ScriptInterrupted: { code: "SCRIPTENDED", status: 503 }
+  ScriptInterrupted: { code: "SCRIPTENDED", status: 503 },
+  InvalidTrigger: { code: "ERR", status: 400 },
+  TriggerSyntaxError: { code: "ERR", status: 400 },
+  TriggerNotFound: { code: "ERR", status: 404 },
+  TooManyTriggers: { code: "ERR", status: 409 },
+  TooMuchSource: { code: "ERR", status: 409 },
+  VersionNotFound: { code: "ERR", status: 404 },
+  NoShadow: { code: "ERR", status: 409 },
+  HistoryOff: { code: "ERR", status: 409 },
+  TriggersNotSaved: { code: "NOTSAVED", status: 500, isOperators: true },
+  TriggersClosed: { code: "NOTENANT", status: 404 }
 }
 
 /** An error with a tag and a message for the client. */
@@ -49,14 +62,19 @@ export const spellingOf = (error: unknown): Spelling | undefined => {
   return tag === undefined || !Object.hasOwn(spellings, tag) ? undefined : spellings[tag]
 }
 
-/** What an engine refuses is the answer. */
-export const answered = (client: Client, answer: Promise<void>): Promise<void> =>
-  answer.catch((error) => client.fail(refusalOf(client, error)))
+/** What an engine refuses is the answer. `tenant` is whom the command is about. */
+export const answered = (client: Client, answer: Promise<void>, tenant?: Tenant): Promise<void> =>
+  answer.catch((error) => client.fail(refusalOf(client, error, tenant)))
 
-/** The error as a RESP error, of one line. A tenant is not told what is for the operator. */
-export const refusalOf = (client: Client, error: unknown): string => {
+/**
+ * The error as a RESP error, of one line; where it is a limit of the tenant that the command is about, with how it is
+ * raised. A tenant is not told what is for the operator.
+ */
+export const refusalOf = (client: Client, error: unknown, tenant?: Tenant): string => {
   const spelling = spellingOf(error)
   if (client.isBound && (spelling === undefined || spelling.isOperators === true)) return RespError.hidden
   const message = error instanceof Error ? error.message : String(error)
-  return toBytes(`${spelling?.code ?? "ERR"} ${message}`)
+  const limit = tenant === undefined ? undefined : limitMet(error)
+  const hint = limit === undefined ? "" : `; ${raisedByCommand((tenant as Tenant).id, limit)}`
+  return toBytes(`${spelling?.code ?? "ERR"} ${message}${hint}`)
 }

@@ -4,6 +4,7 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { type Spelling, spellingOf } from "./EngineError.ts"
 import type { Response } from "./HttpRoute.ts"
 import { RespError } from "./RespError.ts"
+import { limitMet, raisedByRequest } from "./TenantLimitWords.ts"
 
 export const json = (value: unknown, status = 200): Response => HttpServerResponse.unsafeJson(value, { status })
 
@@ -17,16 +18,19 @@ export const refusal = (status: number, error: string, details: object = {}): Re
 
 /**
  * What an engine has refused, or failed with, as JSON: `error` its message, `code` its tag, and what it tells of the
- * script, the line and the limit. A tenant is not told what is for the operator. Undefined for what no engine says.
+ * script, the line and the limit; where it is a limit of the `tenant` that was asked about (its id), with how it is
+ * raised. A tenant is not told what is for the operator. Undefined for what no engine says.
  */
-export const failure = (error: unknown, isForTenant: boolean): Response | undefined => {
+export const failure = (error: unknown, isForTenant: boolean, tenant?: string): Response | undefined => {
   const spelling = spellingOf(error)
   if (spelling === undefined) return undefined
   if (isForTenant && spelling.isOperators === true) return json({ error: RespError.hidden.slice("ERR ".length) }, 500)
   const { _tag: code, message, ...fields } = error as { readonly _tag: string; readonly message: string }
   const shown: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(fields)) if (isShown(name, value)) shown[name] = value
-  return withRetry(json({ error: message, code, ...shown }, spelling.status), spelling, shown)
+  const limit = tenant === undefined ? undefined : limitMet(error)
+  const hint = limit === undefined ? "" : `; ${raisedByRequest(tenant as string, limit)}`
+  return withRetry(json({ error: message + hint, code, ...shown }, spelling.status), spelling, shown)
 }
 
 const isShown = (name: string, value: unknown): boolean =>

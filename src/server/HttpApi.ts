@@ -1,7 +1,7 @@
 /**
  * What operators and their machines ask over HTTP, and tenants of what is their own: does it live, is it ready, how is it
- * doing, what would a trigger do; tenants, scripts and keys (HttpTenants.ts). The rows below and there are the whole of it;
- * `/docs` shows them to people, and `/v1/openapi.json` to machines.
+ * doing; triggers and their logs (HttpTriggerRoutes.ts); tenants, scripts and keys (HttpTenants.ts). The rows below and
+ * there are the whole of it; `/docs` shows them to people, and `/v1/openapi.json` to machines.
  *
  * Where there is a password, all but `/healthz` and `/readyz`, which are for health checks, ask for it, as
  * `Authorization: Bearer <password>` or as Basic with any user: who says it is an operator. A tenant says its token,
@@ -21,17 +21,15 @@ import { json, refusal } from "./HttpAnswer.ts"
 import * as HttpDocs from "./HttpDocs.ts"
 import { brief } from "./HttpInput.ts"
 import * as HttpRoute from "./HttpRoute.ts"
-import { type TenantViews, tenantRoutes } from "./HttpTenants.ts"
-import * as HttpTriggers from "./HttpTriggers.ts"
+import { tenantRoutes } from "./HttpTenants.ts"
+import { type TriggerViews, triggerRoutes } from "./HttpTriggerRoutes.ts"
 import type { Readiness } from "./Readiness.ts"
 
-export interface HttpViews extends TenantViews {
+export interface HttpViews extends TriggerViews {
   readonly readiness: Pick<Readiness, "missing">
   readonly metrics: Pick<MetricRegistry, "render">
   /** The tree as it is now; null when there is none. */
   readonly processes: () => Supervisor.TreeNode | null
-  /** The engine; it is asked nothing that changes anything. */
-  readonly triggers: HttpTriggers.HttpTriggers
   /** What operators have to say; undefined lets everybody in. */
   readonly password: string | undefined
 }
@@ -51,7 +49,6 @@ export class Exchange extends Context.Tag("mimosa-cache/server/HttpApi/Exchange"
 >() {}
 
 const forOperators = { method: "GET", access: "operator" } as const
-const testExample = '{"name":"stock","event":"ON_WRITE","key":"stock:1","value":"3"}'
 
 const routes: readonly Route[] = [
   {
@@ -84,39 +81,7 @@ const routes: readonly Route[] = [
     answers: "the root with its children.",
     run: (views, { search }) => Effect.sync(() => processes(views.processes(), search.get("format") ?? "json"))
   },
-  {
-    ...{ ...forOperators, path: "/v1/triggers" },
-    summary: "The triggers with their figures.",
-    answers: "a list.",
-    run: ({ triggers }) => HttpTriggers.list(triggers)
-  },
-  {
-    ...{ ...forOperators, path: "/v1/triggers/graph" },
-    summary: "What triggers watch, read and write, and where they go round in circles.",
-    answers: "nodes, edges and cycles.",
-    run: ({ triggers }) => Effect.sync(() => HttpTriggers.graph(triggers))
-  },
-  {
-    ...{ method: "POST", path: "/v1/triggers/test", access: "operator" },
-    summary: "What a trigger or a source would do, on a made-up event or on the last ones. Nothing happens.",
-    body: { type: "json", example: testExample },
-    answers: "its writes, deletes, emits, webhooks and logs.",
-    run: ({ triggers }, { body }) => Effect.sync(() => HttpTriggers.test(triggers, body))
-  },
-  {
-    ...{ ...forOperators, path: "/v1/logs" },
-    summary: "The streams into which triggers have logged.",
-    answers: "a list.",
-    run: ({ triggers }) => Effect.sync(() => HttpTriggers.streams(triggers))
-  },
-  {
-    ...{ ...forOperators, path: "/v1/logs/:stream" },
-    summary: "Lines of a stream, oldest first.",
-    query: { after: "the number behind which to begin", count: "lines at most" },
-    answers: "the lines.",
-    run: ({ triggers }, { params, search }) =>
-      Effect.sync(() => HttpTriggers.lines(triggers, params.stream as string, search))
-  },
+  ...triggerRoutes,
   ...tenantRoutes,
   {
     ...{ method: "GET", path: "/v1/openapi.json", access: "known" },

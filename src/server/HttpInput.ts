@@ -33,6 +33,13 @@ export const linesAskedFor = (search: URLSearchParams): { after?: number; count?
   return asked
 }
 
+/** How many records are asked for; undefined where that is left open. */
+export const countAskedFor = (search: URLSearchParams): number | undefined | string => {
+  const asked = linesAskedFor(search)
+  if (typeof asked === "string") return asked
+  return asked.after === undefined ? asked.count : "'after' is no parameter here; there is count"
+}
+
 /** As much of what somebody sent as an answer repeats. */
 export const brief = (text: string): string => text.slice(0, 40)
 

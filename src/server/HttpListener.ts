@@ -38,6 +38,8 @@ interface State {
   readonly app: ReturnType<typeof HttpApi.make>
   readonly connections: HttpConnections
   readonly requests: Set<Pid.Pid>
+  /** Answers that may be long in coming: when the listener ends they are that it does. */
+  readonly waiting: Set<ServerResponse>
   readonly ofTenants: TenantRequests
   readonly host: string
   readonly port: number
@@ -57,8 +59,10 @@ export const HttpListener = GenServer.define<{ readonly info: ListenerMessage }>
     Effect.gen(function* () {
       const self = yield* Process.self
       let open: { readonly server: Server; readonly connections: HttpConnections } | null = null
+      const waiting = new Set<ServerResponse>()
       yield* Effect.addFinalizer(() => {
         readiness.stops(listenerName)
+        for (const response of waiting) if (!response.headersSent) refuse(response, ...stopping)
         return open === null ? Effect.void : close(open.server, open.connections)
       })
       const bound = yield* readiness.listen({ listener: listenerName, host, port }, async (port) => {
@@ -80,6 +84,7 @@ export const HttpListener = GenServer.define<{ readonly info: ListenerMessage }>
         app: HttpApi.make(views),
         connections,
         requests: new Set(),
+        waiting,
         ofTenants: new TenantRequests({ requestsMax, waitingBytesMax }),
         host,
         port: bound,
@@ -150,7 +155,11 @@ const answer = (state: State, request: IncomingMessage, response: ServerResponse
     return GenServer.NoReply(state)
   }
   // Whoever waits is silent, and is let go when the tenant's own limit says so.
-  if (HttpApi.mayWait(request.method ?? "", wholePathOf(request))) request.socket.setTimeout(0)
+  if (HttpApi.mayWait(request.method ?? "", wholePathOf(request))) {
+    request.socket.setTimeout(0)
+    state.waiting.add(response)
+    response.once("close", () => state.waiting.delete(response))
+  }
   const program = state.app.pipe(
     Effect.provideService(HttpServerRequest.HttpServerRequest, HttpServerRequest.fromWeb(toWeb(request))),
     Effect.provideService(HttpApi.Exchange, {
@@ -210,6 +219,7 @@ const bodyOf =
 type Refusal = readonly [status: number, why: string]
 
 const tooManyRequests: Refusal = [503, "too many requests at once"]
+const stopping: Refusal = [503, "ended because the server stops"]
 
 /** What cannot be asked of the application. */
 const whyRefused = (request: IncomingMessage, connections: HttpConnections): Refusal | null => {

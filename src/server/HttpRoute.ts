@@ -72,10 +72,12 @@ export const routesOf = <Views>(routes: readonly Route<Views>[], path: string): 
     const params = matched(route.path, segments)
     if (params !== undefined) found.push({ route, params })
   }
-  // What is named in full goes before what a parameter stands for: /v1/triggers/graph is no trigger.
-  const named = found.filter(({ params }) => Object.keys(params).length === 0)
-  return named.length > 0 ? named : found
+  // What is named goes before what a parameter stands for: /v1/triggers/graph is no trigger.
+  const fewest = Math.min(...found.map(paramCount))
+  return found.filter((each) => paramCount(each) === fewest)
 }
+
+const paramCount = ({ params }: Found<never>): number => Object.keys(params).length
 
 const matched = (path: string, segments: readonly string[]): Record<string, string> | undefined => {
   const wanted = path.split("/")

@@ -14,11 +14,12 @@ import { asText, fromJson, fromNested, toBytes, toExactJson } from "../cache/Val
 import type { Nested, Value, ValueObject } from "../kernel/index.ts"
 import type { ScriptInfo } from "../scripting/index.ts"
 import { isRunning, type Running, type RunOutcome, type ScriptPort } from "./commands/ScriptPort.ts"
-import { type TenantPort, tenantLimitNames } from "./commands/TenantPort.ts"
+import type { TenantPort } from "./commands/TenantPort.ts"
 import { failure, json, jsonText, refusal } from "./HttpAnswer.ts"
 import { brief, fieldsOf, linesAskedFor, objectOf } from "./HttpInput.ts"
 import type { Asked, Response, Route } from "./HttpRoute.ts"
 import { RespError } from "./RespError.ts"
+import { limitsOf, raisedByRequest, tenantLimitNames } from "./TenantLimitWords.ts"
 
 /** What these routes ask; they are there where the server keeps tenants. */
 export interface TenantViews {
@@ -36,7 +37,7 @@ const listTenants: TenantRoute["run"] = ({ tenants }) => done((tenants?.list() ?
 
 const getTenant: TenantRoute["run"] = (views, asked) => withTenant(views, asked, ({ tenant }) => done(shown(tenant)))
 
-/** Makes a tenant, or changes the limits of the one that is there. */
+/** Makes a tenant, or changes the limits of the one that is there, and keeps it. */
 const putTenant: TenantRoute["run"] = (views, asked) => {
   const { tenants } = views
   const body = asked.body === "" ? {} : objectOf(asked.body, ["prefix", "limits"])
@@ -48,7 +49,7 @@ const putTenant: TenantRoute["run"] = (views, asked) => {
   }
   const id = asked.params.tenant as string
   const known = tenants?.get(id)
-  const given = { ...(limits as Partial<TenantLimits>) }
+  const given: Partial<TenantLimits> = limitsOf(limits)
   if (tenants === undefined) return refused(503, noTenants)
   if (known === undefined) {
     const input = { id, limits: given, ...(prefix === undefined ? {} : { prefix }) }
@@ -57,7 +58,11 @@ const putTenant: TenantRoute["run"] = (views, asked) => {
   if (prefix !== undefined && prefix !== known.prefix) {
     return refused(409, `the tenant's prefix is '${known.prefix}', and stays it while the tenant is there`)
   }
-  return saved(asked, tenants.setLimits(id, given), (tenant) => json(shown(tenant)))
+  // One that a program has opened by its prefix alone becomes one that is kept.
+  const changed = known.isSaved
+    ? tenants.setLimits(id, given)
+    : tenants.create({ id, prefix: known.prefix, limits: given })
+  return saved(asked, changed, (tenant) => json(shown(tenant)))
 }
 
 const deleteTenant: TenantRoute["run"] = (views, asked) =>
@@ -68,6 +73,11 @@ const deleteTenant: TenantRoute["run"] = (views, asked) =>
 const postToken: TenantRoute["run"] = (views, asked) =>
   withTenant(views, asked, ({ tenants, tenant }) =>
     saved(asked, tenants.issueToken(tenant.id), (token) => json({ token }, 201))
+  )
+
+const deleteToken: TenantRoute["run"] = (views, asked) =>
+  withTenant(views, asked, ({ tenants, tenant }) =>
+    saved(asked, tenants.revokeToken(tenant.id), (removed) => json({ removed }))
   )
 
 const putEnv: TenantRoute["run"] = (views, asked) =>
@@ -132,7 +142,10 @@ const putKey: TenantRoute["run"] = (views, asked) =>
     const isStored = keyspace.set(toBytes(asked.params.key as string), value, expiresAtMs)
     if (isStored) return done({ stored: true })
     if (keyspace.refusal !== null) return refused(409, `rejected: ${asText(keyspace.refusal)}`)
-    return refused(413, `the entry is larger than the ${keyspace.maxBytes} bytes that this tenant may hold in all`)
+    return refused(
+      413,
+      `the entry is larger than the ${keyspace.maxBytes} bytes that this tenant may hold in all; ${raisedByRequest(tenant.id, "maxBytes")}`
+    )
   })
 
 const deleteKey: TenantRoute["run"] = (views, asked) =>
@@ -208,7 +221,7 @@ const runOf = (
   }
   if (typeof entry !== "string") return refused(400, "function is the name of one")
   if (!Array.isArray(args)) return refused(400, "args is a list of values")
-  if (seed !== undefined && typeof seed !== "number") return refused(400, "seed is a number")
+  if (seed !== undefined && typeof seed !== "number") return refused(400, "seed is a whole number")
   const values = (args as readonly Nested[]).map(fromNested)
   const call = { source: toBytes(source as string), entry: toBytes(entry), args: values, seed }
   return outcome(
@@ -243,7 +256,7 @@ interface OfTenant {
 }
 
 /** Answers 404 where an operator names no tenant; who asks as one has been checked to name itself. */
-const withTenant = (
+export const withTenant = (
   { tenants }: TenantViews,
   asked: Asked,
   answer: (given: OfTenant) => Effect.Effect<Response>
@@ -271,19 +284,19 @@ const done = (value: unknown): Effect.Effect<Response> => Effect.succeed(json(va
 const refused = (status: number, error: string): Effect.Effect<Response> => Effect.succeed(refusal(status, error))
 
 /** What a promise of an engine comes to. */
-const saved = <A>(asked: Asked, promise: Promise<A>, answer: (value: A) => Response): Effect.Effect<Response> =>
+export const saved = <A>(asked: Asked, promise: Promise<A>, answer: (value: A) => Response): Effect.Effect<Response> =>
   outcome(asked, Effect.tryPromise({ try: () => promise, catch: (error) => error }), answer)
 
 /** What is no refusal of an engine is a defect, which the operator's log has. */
 const outcome = <A>(
-  { tenant }: Asked,
+  { tenant, params }: Asked,
   asked: Effect.Effect<A, unknown>,
   answer: (value: A) => Response
 ): Effect.Effect<Response> =>
   Effect.matchEffect(asked, {
     onSuccess: (value) => Effect.succeed(answer(value)),
     onFailure: (error) => {
-      const response = failure(error, tenant !== null)
+      const response = failure(error, tenant !== null, params.tenant)
       return response === undefined ? Effect.die(error) : Effect.succeed(response)
     }
   })
@@ -328,9 +341,14 @@ export const tenantRoutes: readonly TenantRoute[] = [
   },
   {
     ...{ method: "POST", path: "/v1/tenants/:tenant/token", ...forOperators, run: postToken },
-    summary: "A new token by which the tenant logs in; the one before is void.",
+    summary: "A new token by which the tenant logs in; the one before is void, and its connections are closed.",
     body: { type: "json", isOptional: true, example: "{}" },
     answers: "the token, which is shown this once."
+  },
+  {
+    ...{ method: "DELETE", path: "/v1/tenants/:tenant/token", ...forOperators, run: deleteToken },
+    summary: "Makes the tenant's token void, and closes the connections that logged in by it.",
+    answers: "whether there was one."
   },
   {
     ...{ method: "PUT", path: env, ...forOperators, run: putEnv },

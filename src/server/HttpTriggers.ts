@@ -14,16 +14,26 @@ import { asText, toBytes, toJson, toMetadata, toValue } from "../cache/Values.ts
 import type { Nested, ValueObject } from "../kernel/index.ts"
 import type { DryRunReport, TestEvent } from "../triggers/DryRun.ts"
 import { historyMax } from "../triggers/History.ts"
-import { type RegisteredTrigger, type TriggerEventName, triggerEventNames } from "../triggers/Trigger.ts"
+import {
+  optionsDefault,
+  type RegisteredTrigger,
+  type TriggerEventName,
+  type TriggerInput,
+  triggerEventNames
+} from "../triggers/Trigger.ts"
 import { HistoryOff, TriggerNotFound, type TriggerSyntaxError } from "../triggers/TriggerError.ts"
 import type { TestSubject } from "../triggers/Triggers.ts"
 import type { TriggerPort } from "./commands/TriggerPort.ts"
 import { jsonText, refusal } from "./HttpAnswer.ts"
-import { linesAskedFor, objectOf } from "./HttpInput.ts"
-import type { Response } from "./HttpRoute.ts"
+import { brief, countAskedFor, linesAskedFor, objectOf } from "./HttpInput.ts"
+import type { Asked, Response } from "./HttpRoute.ts"
+import { saved } from "./HttpTenants.ts"
 
 /** What the API asks of the engine. */
-export type HttpTriggers = Pick<TriggerPort, "list" | "graph" | "test" | "testHistory" | "logs">
+export type HttpTriggers = Pick<
+  TriggerPort,
+  "forTenant" | "list" | "info" | "warnings" | "graph" | "set" | "remove" | "test" | "testHistory" | "log" | "logs"
+>
 
 /**
  * All triggers with their figures; their sources are in TRIGGER INFO alone, for together they may have 32 MiB. It is
@@ -46,6 +56,29 @@ const shown = ({ source: _, shadow, ...trigger }: RegisteredTrigger) => {
   const { source: __, ...figures } = shadow
   return { ...trigger, shadow: figures }
 }
+
+/** A trigger whole, with its sources. */
+export const one = (triggers: HttpTriggers, name: string): Response => {
+  const trigger = triggers.info(name)
+  if (trigger === undefined) return refusal(404, new TriggerNotFound({ trigger: brief(name) }).message)
+  return ok({ ...trigger, warnings: triggers.warnings(name) })
+}
+
+/** Registers it; the answer is the trigger as `one` shows it. */
+export const set = (triggers: HttpTriggers, asked: Asked, input: TriggerInput): Effect.Effect<Response> =>
+  saved(asked, triggers.set(input), ({ name }) => one(triggers, name))
+
+export const remove = (triggers: HttpTriggers, asked: Asked, name: string): Effect.Effect<Response> =>
+  saved(asked, triggers.remove(name), (removed) => ok({ removed }))
+
+/** What failed and what did not run, newest first. */
+export const log = (triggers: HttpTriggers, search: URLSearchParams): Response => {
+  const which = countAskedFor(search)
+  if (typeof which === "string") return refusal(400, which)
+  return ok(triggers.log(which ?? recordsDefault).map((record) => ({ ...record, key: asText(record.key) })))
+}
+
+const recordsDefault = 10 // as TRIGGER LOG answers
 
 export const graph = (triggers: HttpTriggers): Response => ok(triggers.graph())
 
@@ -135,6 +168,27 @@ const questionOf = (body: string): Question | string => {
   }
   return { subject, history: history as number }
 }
+
+/** The trigger that a body defines; or what is wrong with its form. What its fields may say, the engine knows. */
+export const inputOf = (name: string, body: string): TriggerInput | string => {
+  const fields = objectOf(body, defining)
+  if (typeof fields === "string") return fields
+  for (const field of ["pattern", "source"]) {
+    if (typeof fields[field] !== "string") return `give ${field}, a text`
+  }
+  const { events } = fields
+  if (!Array.isArray(events) || events.some((event) => typeof event !== "string")) {
+    return `events is a list of ${triggerEventNames.join(", ")}`
+  }
+  for (const [field, byDefault] of Object.entries(optionsDefault)) {
+    const value = fields[field]
+    if (value !== undefined && typeof value !== typeof byDefault) return `${field} is ${kinds[typeof byDefault]}`
+  }
+  return { ...fields, name } as unknown as TriggerInput
+}
+
+const defining = ["pattern", "events", "source", ...Object.keys(optionsDefault)]
+const kinds: Readonly<Record<string, string>> = { number: "a number", boolean: "true or false", string: "a text" }
 
 /** The event that a body makes up; or what is wrong with it. */
 const eventOf = (fields: Readonly<Record<string, unknown>>): TestEvent | string => {

@@ -58,6 +58,8 @@ export class RespConnection implements Wire, TurnTaker {
   private holds = 0
   /** The client will send nothing more. */
   private isInputOver = false
+  /** It ends when the command that it waits for has been answered. */
+  private isLeaving = false
   private isEnded = false
   private isGone = false
   private crash: Crash | undefined
@@ -100,6 +102,15 @@ export class RespConnection implements Wire, TurnTaker {
     this.isEnded = true
     this.flush()
     this.socket.destroySoon()
+  }
+
+  /** The same once the command that it waits for has been answered: a script is ended, and says so. */
+  endWhenAnswered(): void {
+    if ((this.holds & Hold.answer) === 0) this.end()
+    else {
+      this.isLeaving = true
+      this.client.abort()
+    }
   }
 
   /** Calls back once the socket is closed, with what a command threw if that was why; at once if it is closed already. */
@@ -250,6 +261,7 @@ export class RespConnection implements Wire, TurnTaker {
   /** Goes on with what the client had sent, unless it is held for another reason still. */
   private release(why: number): void {
     this.holds &= ~why
+    if (this.isLeaving && (this.holds & Hold.answer) === 0) this.end()
     if (this.holds !== 0 || this.isEnded) return
     this.runTurn()
     if (this.holds === 0 && !this.isEnded) this.socket.resume()

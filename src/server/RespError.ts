@@ -74,11 +74,13 @@ export const RespError = {
   tenantPattern: (prefix: string) =>
     `ERR trigger: keys that begin with '${prefix}:' are a tenant's; register it under TENANT USE, with a pattern of bare keys`,
   limitPairs: "ERR tenant: a limit is a name and a number, as in LIMIT max_entries 1000",
+  limitValue: (name: string, range: string, given: string) =>
+    `ERR tenant: ${name} is ${range}, not '${cString(given, 40)}'`,
   limitUnknown: (name: string, names: string) => `ERR tenant: '${cString(name, 128)}' is no limit; there are ${names}`,
   noScripts: "ERR script: this server runs no scripts",
   noScript: (name: string) => `NOSCRIPT there is no script '${cString(name, 128)}'`,
   notText: (what: string) => `ERR ${what} is not UTF-8`,
-  notJson: (at: number, why: string) => `ERR argument ${at}: ${why}`,
+  notJson: (what: string, why: string, hint = "") => `ERR ${what}: ${why}${hint}`,
   hidden: "ERR an internal error; the operator's log has it",
 
   execRefused: (reason: string) => `EXECABORT Transaction discarded because of: ${reason.replace(/^ERR /, "")}`,
@@ -98,7 +100,9 @@ export const RespError = {
     for (let i = 1; i < args.length && shown.length < 128; i++) {
       shown += `'${cString(args[i] as string, 128 - shown.length)}' `
     }
-    return `ERR unknown command '${cString(args[0] as string, 128)}', with args beginning with: ${shown}`
+    const name = (args[0] as string).toLowerCase()
+    const hint = Object.hasOwn(commandHints, name) ? commandHints[name] : ""
+    return `ERR unknown command '${cString(args[0] as string, 128)}', with args beginning with: ${shown}${hint}`
   },
   tooLarge: (bytes: number, limit: number) =>
     `OOM an entry of at least ${bytes} bytes is larger than the ${limit} bytes that this cache may hold in all`,
@@ -117,6 +121,21 @@ export const RespError = {
   configRefused: (name: string, reason: string) =>
     `ERR CONFIG SET failed (possibly related to argument '${name}') - ${reason}`
 } as const
+
+const scripts = "(scripts are tenants' here, and take JSON:"
+
+/** What follows where Redis has a command that is another here, or goes by another name. */
+const commandHints: Readonly<Record<string, string>> = {
+  script: `${scripts} SCRIPT.SET <tenant> <name> <source>, then SCRIPT.RUN <tenant> <name> <function> [<json> ...])`,
+  eval: `${scripts} SCRIPT.EVAL <tenant> <source> <function> [<json> ...])`,
+  evalsha: `${scripts} SCRIPT.RUN <tenant> <name> <function> [<json> ...], of a script that SCRIPT.SET has kept)`
+}
+
+/** What follows where somebody wrote a text in the place of JSON: how that is written; "" where it began as JSON does. */
+export const textHint = (given: string): string => {
+  if (given === "" || /^\s*["[{]/.test(given)) return ""
+  return `; a text is written '${given.length > 40 ? '"..."' : JSON.stringify(given)}'`
+}
 
 /** What printf's %.*s shows of a string: no further than its first NUL. */
 const cString = (text: string, max: number): string => {

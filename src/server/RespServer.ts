@@ -88,7 +88,8 @@ export class RespServer implements ConnectionHost {
       onClose: (tenant) => {
         this.state.routes.size--
         this.cutClientsOf(tenant)
-      }
+      },
+      onChange: (tenant) => this.cutVoidClientsOf(tenant)
     })
   }
 
@@ -105,11 +106,14 @@ export class RespServer implements ConnectionHost {
     })
   }
 
-  /** Stops listening, lets every reply given so far reach its client for `closeTimeoutMs`, and closes all connections. */
+  /**
+   * Stops listening, ends the scripts that clients wait for, lets every reply reach its client for `closeTimeoutMs`, and
+   * closes all connections.
+   */
   async close(): Promise<void> {
     this.unwatch?.()
     const stopped = new Promise<void>((resolve) => this.server.close(() => resolve()))
-    for (const connection of this.open) connection.end()
+    for (const connection of this.open) connection.endWhenAnswered()
     if (this.open.size > 0) {
       await new Promise<void>((resolve) => {
         const timeout = setTimeout(() => {
@@ -154,6 +158,15 @@ export class RespServer implements ConnectionHost {
   /** A tenant is removed: its name and channels may be another's soon, so nobody stays who was it. */
   private cutClientsOf(tenant: Tenant): void {
     for (const { client } of this.open) if (client.tenant === tenant) client.wire.cut()
+  }
+
+  /** Its token may be another, or none, by now: who has logged in by the one before is let go. */
+  private cutVoidClientsOf(tenant: Tenant): void {
+    for (const { client } of this.open) {
+      if (!client.isBound || client.tenant !== tenant || client.tokenHash === tenant.tokenHash) continue
+      this.state.stats.tokenDisconnections++
+      client.wire.cut()
+    }
   }
 
   private accept(socket: Socket): void {

@@ -137,6 +137,8 @@ export class ServerStats {
   memoryDisconnections = 0
   /** Connections of tenants that held their tenant's share of it. */
   tenantMemoryDisconnections = 0
+  /** Connections of tenants that were cut because the token by which they logged in was made void. */
+  tokenDisconnections = 0
   /** Connections that ended because a command crashed. */
   crashes = 0
   inputBytes = 0
@@ -171,6 +173,7 @@ export const metricsOf = (stats: ServerStats): readonly MetricReader[] => [
       [{ reason: "idle" }, stats.idleDisconnections] as const,
       [{ reason: "memory" }, stats.memoryDisconnections] as const,
       [{ reason: "tenant_memory" }, stats.tenantMemoryDisconnections] as const,
+      [{ reason: "token_void" }, stats.tokenDisconnections] as const,
       [{ reason: "protocol_error" }, stats.protocolErrors] as const,
       [{ reason: "crash" }, stats.crashes] as const
     ]

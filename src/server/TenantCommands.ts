@@ -1,6 +1,8 @@
 /** TENANT … of the server, over the tenants' keeper: the port that commands and the HTTP API ask. */
+import { Effect } from "effect"
 import type { Process, Supervisor } from "../actor/index.ts"
 import type { TenantsService } from "../cache/Tenants.ts"
+import { setEnv } from "../scripting/GlobalNames.ts"
 import * as CommandEngine from "./CommandEngine.ts"
 import type { TenantPort } from "./commands/TenantPort.ts"
 
@@ -9,8 +11,15 @@ export interface TenantCommands {
   readonly childSpec: Supervisor.ChildSpec<Process.Self>
 }
 
-export const make = (tenants: TenantsService): TenantCommands => {
+/** `isOpen` says that the server has no password: then a token alone keeps nobody out, which the log says once. */
+export const make = (tenants: TenantsService, { isOpen = false } = {}): TenantCommands => {
   const { run, childSpec } = CommandEngine.make("tenant command", restarting)
+  let isToWarn = isOpen
+  const warn = Effect.suspend(() => {
+    if (!isToWarn) return Effect.void
+    isToWarn = false
+    return Effect.logWarning(noPassword)
+  })
   return {
     childSpec,
     port: {
@@ -21,11 +30,15 @@ export const make = (tenants: TenantsService): TenantCommands => {
       watch: tenants.watch,
       create: (input) => run(tenants.create(input)),
       setLimits: (id, limits) => run(tenants.setLimits(id, limits)),
-      setEnv: (id, name, value) => run(tenants.setEnv(id, name, value)),
+      setEnv: (id, name, value) => run(setEnv(tenants, id, name, value)),
       remove: (id) => run(tenants.remove(id)),
-      issueToken: (id) => run(tenants.issueToken(id))
+      issueToken: (id) => run(Effect.tap(tenants.issueToken(id), warn)),
+      revokeToken: (id) => run(tenants.revokeToken(id))
     }
   }
 }
+
+const noPassword =
+  "a tenant has a token, but the server has no password: whoever sends no token is an operator; set MIMOSA_PASSWORD"
 
 const restarting = "what keeps tenants was restarted before it was done; see TENANT LIST, and try again"

@@ -10,6 +10,7 @@ import type { CascadeLimits } from "./Cascade.ts"
 import type { Overlay, OverlayEmit, OverlayLog } from "./Overlay.ts"
 import type { Trigger, TriggerEventName } from "./Trigger.ts"
 import type { TriggerLog } from "./TriggerLog.ts"
+import type { TenantRef } from "./TriggerStore.ts"
 
 /** Where a webhook goes when its operation is over: the dispatcher's port. */
 export interface WebhookPort {
@@ -64,7 +65,7 @@ export interface EffectOptions {
   /** Where it says what nobody took. */
   readonly log: TriggerLog
   readonly cascade: Pick<CascadeLimits, "deliveries">
-  readonly tenant?: string | null
+  readonly tenant?: TenantRef | null
 }
 
 export class EffectCounters {
@@ -85,7 +86,7 @@ export class Effects {
   /** Keeps what a run wants to send. */
   take({ webhooks, emits, logs }: Overlay, source: EffectSource): void {
     this.batch ??= { webhooks: [], emits: [], lines: [] }
-    const { trigger, event, key, atMs, cascade } = source
+    const { trigger, event, key, sequence, atMs, cascade } = source
     const { stats } = trigger
     stats.webhooks += webhooks.length
     stats.emits += emits.length
@@ -93,12 +94,13 @@ export class Effects {
     for (const emit of emits) this.batch.emits.push({ emit, source })
     const context = { trigger: trigger.name, event, key }
     const { tenant = null } = this.options
-    const owner = tenant === null ? {} : { tenant }
+    const [owner, ownerId] = tenant === null ? [{}, {}] : [{ tenant }, { tenant: tenant.id }]
     for (const each of webhooks) {
       const headers = { ...each.headers, [cascadeHeader]: cascade }
-      this.batch.webhooks.push({ webhook: { ...each, headers, ...context, ...owner, createdAtMs: atMs }, source })
+      const webhook = { ...each, headers, ...context, sequence, ...owner, createdAtMs: atMs }
+      this.batch.webhooks.push({ webhook, source })
     }
-    for (const each of logs) this.batch.lines.push({ ...each, ...context, ...owner, atMs, cascade })
+    for (const each of logs) this.batch.lines.push({ ...each, ...context, ...ownerId, atMs, cascade })
   }
 
   /** Hands over what is kept. What that sets off in turn is another operation's. */

@@ -13,6 +13,7 @@
 import type { EventBus, Tenant } from "../cache/index.ts"
 import type { Entry, EventSink, Gate, KeyEvent, Keyspace, PendingWrite } from "../kernel/index.ts"
 import { LuaVm, MachineMemory, type SandboxService } from "../sandbox/index.ts"
+import type { GivenUp, GivenUpListener } from "../webhooks/index.ts"
 import { Run } from "./CacheApi.ts"
 import type { CascadeLimits } from "./Cascade.ts"
 import { DryMachine } from "./DryRun.ts"
@@ -22,10 +23,11 @@ import { LogCounters } from "./LogStreams.ts"
 import { lastingMachines, type MachineSource, Machines, machineParts } from "./Machines.ts"
 import { MachineYard } from "./MachineYard.ts"
 import type { Intensity } from "./Quarantine.ts"
+import type { TriggerEventName } from "./Trigger.ts"
 import { TriggerNotFound } from "./TriggerError.ts"
 import type { TriggerHistory } from "./TriggerRegistry.ts"
 import { RunnerCounters, type TriggerRunner } from "./TriggerRunner.ts"
-import type { SavedHistory, TenantRef, TriggersToSave } from "./TriggerStore.ts"
+import { refOf, type SavedHistory, type TenantRef, type TriggersToSave } from "./TriggerStore.ts"
 
 export interface EngineOptions {
   /** Names this start of the process in ids. */
@@ -43,7 +45,7 @@ export interface EngineOptions {
   readonly machinesLentMax?: number
 }
 
-export class Engine implements EventSink, Gate, TriggersToSave {
+export class Engine implements EventSink, Gate, GivenUpListener, TriggersToSave {
   /** Of all keyspaces together. */
   readonly counters = new RunnerCounters()
   readonly logCounters = new LogCounters()
@@ -129,10 +131,24 @@ export class Engine implements EventSink, Gate, TriggersToSave {
     return this.runnerOf(keyspace)?.beforeDelete(entry, keyspace) ?? null
   }
 
+  /** Into the records of whose trigger it was; of a tenant that is gone there are none. */
+  onGivenUp({ delivery, destination, reason }: GivenUp): void {
+    const { id, tenant, trigger, event, sequence, key, attempt } = delivery
+    const attempts = attempt === 1 ? "1 attempt" : `${attempt} attempts`
+    this.find(tenant ?? null)?.records.append({
+      atMs: this.options.nowMs(),
+      trigger,
+      event: event as TriggerEventName, // as it was handed over
+      sequence,
+      key,
+      kind: "failed:webhook",
+      message: `given up after ${attempts} at ${destination}: ${reason} (webhook ${id})`,
+      count: 1
+    })
+  }
+
   history(tenant: TenantRef | null, name: string): TriggerHistory | null {
-    const triggers = tenant === null ? this.main : this.byTenant.get(tenant.id)
-    if (tenant !== null && triggers?.tenant?.createdAtMs !== tenant.createdAtMs) return null
-    const history = triggers?.registry.history(name)
+    const history = this.find(tenant)?.registry.history(name)
     return history === undefined || history instanceof TriggerNotFound ? null : history
   }
 
@@ -152,6 +168,12 @@ export class Engine implements EventSink, Gate, TriggersToSave {
       this.lastRunner = this.byKeyspace.get(keyspace)?.runner ?? null
     }
     return this.lastRunner
+  }
+
+  private find(tenant: TenantRef | null): KeyspaceTriggers | undefined {
+    if (tenant === null) return this.main
+    const triggers = this.byTenant.get(tenant.id)
+    return triggers?.tenant?.createdAtMs === tenant.createdAtMs ? triggers : undefined
   }
 
   private open(keyspace: Keyspace, tenant: Tenant | null): KeyspaceTriggers {
@@ -179,6 +201,3 @@ export class Engine implements EventSink, Gate, TriggersToSave {
     this.lastKeyspace = null
   }
 }
-
-/** Names a tenant in what outlives it: another one of its id, later, was made at another time. */
-export const refOf = ({ id, createdAtMs }: Tenant): TenantRef => ({ id, createdAtMs })

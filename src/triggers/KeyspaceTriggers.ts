@@ -13,6 +13,7 @@ import { type HistoryOff, TriggerNotFound, type TriggerSyntaxError } from "./Tri
 import { TriggerLog, type TriggerLogRecord } from "./TriggerLog.ts"
 import { type RegistryLimits, registryLimitsDefault, TriggerRegistry } from "./TriggerRegistry.ts"
 import { type RunnerCounters, TriggerRunner } from "./TriggerRunner.ts"
+import { refOf } from "./TriggerStore.ts"
 
 /** What is tried: a registered trigger, a source that is not registered, or a source in the place of a trigger's. */
 export interface TestSubject {
@@ -81,7 +82,7 @@ export class KeyspaceTriggers {
       cascade,
       nowMs,
       monotonicMs,
-      tenant: tenant === null ? null : tenant.id,
+      tenant: tenant === null ? null : refOf(tenant),
       counters
     })
     this.inBytes = {

@@ -8,6 +8,10 @@ import { cutText } from "../cache/index.ts"
 import type { TriggerEventName } from "./Trigger.ts"
 import type { FailureKind, SkipKind } from "./TriggerStats.ts"
 
+/** What became of an effect of a run that had ended well: not taken, or taken and not delivered. */
+export const effectKinds = ["refused:webhook", "refused:emit", "failed:webhook"] as const
+export type EffectKind = (typeof effectKinds)[number]
+
 export interface TriggerLogRecord {
   /** Numbers the records from 1, so that a reader sees what it has missed. */
   readonly id: number
@@ -17,7 +21,7 @@ export interface TriggerLogRecord {
   /** The sequence of the event, as it stands in webhook ids. */
   readonly sequence: number
   readonly key: string
-  readonly kind: FailureKind | `skipped:${SkipKind}` | "refused:webhook" | "refused:emit"
+  readonly kind: FailureKind | `skipped:${SkipKind}` | EffectKind
   /** For people: Lua's message with its line, or which bound was met. */
   readonly message: string
   /** How many of its kind it stands for: the first of them, and those that were like it. */

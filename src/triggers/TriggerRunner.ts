@@ -36,6 +36,7 @@ import { eventNameOf, type Trigger, timeoutUsMax } from "./Trigger.ts"
 import { TriggerGate } from "./TriggerGate.ts"
 import type { TriggerLog } from "./TriggerLog.ts"
 import { type FailureKind, noFailures, noSkips, type SkipKind } from "./TriggerStats.ts"
+import type { TenantRef } from "./TriggerStore.ts"
 
 export interface RunnerOptions {
   readonly machines: Machines
@@ -47,7 +48,7 @@ export interface RunnerOptions {
   /** Milliseconds that only grow, for timing one run in some. */
   readonly monotonicMs: () => number
   /** Whose triggers they are; null, the default, for those of no tenant. */
-  readonly tenant?: string | null
+  readonly tenant?: TenantRef | null
   /** What is counted together with other runners. Default: it counts alone. */
   readonly counters?: RunnerCounters
 }
@@ -230,7 +231,7 @@ export class TriggerRunner implements EventSink, Gate {
   /** Whose trigger it is, for operators. */
   private fullNameOf({ name }: Trigger): string {
     const { tenant = null } = this.options
-    return tenant === null ? `trigger '${name}'` : `trigger '${name}' of tenant '${tenant}'`
+    return tenant === null ? `trigger '${name}'` : `trigger '${name}' of tenant '${tenant.id}'`
   }
 
   /** Has the program loaded into a machine, on the operation's fuel. */

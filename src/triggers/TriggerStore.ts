@@ -23,11 +23,13 @@ import { defineTrigger, optionsDefault, type TriggerDefinition, triggerEventName
 import { InvalidTrigger, TriggersNotSaved } from "./TriggerError.ts"
 import type { TriggerHistory } from "./TriggerRegistry.ts"
 
-/** A tenant as what is saved names it. Another one of this id, later, was made at another time. */
+/** Names a tenant in what may outlive it. Another one of this id, later, was made at another time. */
 export interface TenantRef {
   readonly id: string
   readonly createdAtMs: number
 }
+
+export const refOf = ({ id, createdAtMs }: TenantRef): TenantRef => ({ id, createdAtMs })
 
 /** What is kept of a name, and whose it is; null for no tenant's. */
 export interface SavedHistory {

@@ -28,7 +28,7 @@ import { logAnnotation, type MetricReader, metric } from "../telemetry/index.ts"
 import { Webhooks } from "../webhooks/index.ts"
 import { type CascadeLimits, cascadeLimitsDefault } from "./Cascade.ts"
 import type { DryRunReport, TestEvent } from "./DryRun.ts"
-import { Engine, refOf } from "./Engine.ts"
+import { Engine } from "./Engine.ts"
 import type { HistoryReport } from "./History.ts"
 import { Journal } from "./Journal.ts"
 import type { KeyspaceTriggers, TestSubject, TriggersInBytes } from "./KeyspaceTriggers.ts"
@@ -48,7 +48,14 @@ import { cycleWarning, type TriggerGraph } from "./TriggerGraph.ts"
 import type { TriggerLogRecord } from "./TriggerLog.ts"
 import type { ShadowInput, TriggerHistory } from "./TriggerRegistry.ts"
 import { failureKinds, skipKinds } from "./TriggerStats.ts"
-import { corruptTrigger, nameOf, type SavedTrigger, TriggerStore, type TriggerStoreService } from "./TriggerStore.ts"
+import {
+  corruptTrigger,
+  nameOf,
+  refOf,
+  type SavedTrigger,
+  TriggerStore,
+  type TriggerStoreService
+} from "./TriggerStore.ts"
 
 export type { TestSubject, TriggersInBytes } from "./KeyspaceTriggers.ts"
 
@@ -165,8 +172,9 @@ export interface RunnerSettings {
 export const layerRunner = (
   settings: RunnerSettings
 ): Layer.Layer<Reactions | TriggerEngine, never, Sandbox | Webhooks.Webhooks | Journal | Bus | CacheClock> =>
-  Layer.effectContext(
+  Layer.scopedContext(
     Effect.gen(function* () {
+      const { port } = yield* Webhooks.Webhooks
       const clock = yield* CacheClock
       const journal = yield* Journal
       const engine = new Engine({
@@ -174,12 +182,16 @@ export const layerRunner = (
         cascade: { ...cascadeLimitsDefault, ...settings.cascade },
         intensity: { ...intensityDefault, ...settings.intensity },
         sandbox: yield* Sandbox,
-        webhooks: (yield* Webhooks.Webhooks).port,
+        webhooks: port,
         bus: yield* Bus,
         journal: journal.offer,
         nowMs: () => clock.nowMs(),
         monotonicMs: () => performance.now()
       })
+      yield* Effect.acquireRelease(
+        Effect.sync(() => port.listen(engine)),
+        (stop) => Effect.sync(stop)
+      )
       return Context.make(Reactions, engine).pipe(Context.add(TriggerEngine, engine))
     })
   )

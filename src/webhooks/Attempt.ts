@@ -2,7 +2,7 @@
 import { Clock, Effect } from "effect"
 import { type Agent, type Dispatcher, request } from "undici"
 import { type Delivery, headersOf } from "./Delivery.ts"
-import type { Outcome } from "./RetryPolicy.ts"
+import type { Mishap, Outcome } from "./RetryPolicy.ts"
 import { EgressRefused } from "./WebhooksError.ts"
 
 export interface AttemptSettings {
@@ -31,8 +31,8 @@ export const post = (
     Effect.catchAll((error) =>
       Effect.succeed<Outcome>(
         error instanceof EgressRefused
-          ? { type: "refused", detail: error.reason }
-          : { type: "failure", detail: detailOf(error) }
+          ? { type: "refused", detail: error.reason, shown: "it leads to no address that may be reached from here" }
+          : { type: "failure", ...mishapOf(error) }
       )
     )
   )
@@ -49,5 +49,8 @@ const drop = (body: Dispatcher.ResponseData["body"]): Effect.Effect<void> =>
 const bodyBytesMax = 64 * 1024
 const bodyTimeoutMs = 1_000 // the status has come: nothing is worth waiting for
 
-/** Node wraps what went wrong with several addresses into an error without words. */
-const detailOf = (error: Error & { readonly code?: string }): string => error.message || error.code || error.name
+/** Node wraps what went wrong with several addresses into an error without words; other words have an address in them. */
+const mishapOf = ({ message, code, name }: Error & { readonly code?: string }): Mishap => ({
+  detail: message || code || name,
+  shown: code ?? (message || name)
+})

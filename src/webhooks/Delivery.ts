@@ -22,10 +22,12 @@ export interface Webhook {
   readonly key: string
   /** A registered name: `ON_EXPIRE`. */
   readonly event: string
+  /** Of the event, among those of its keyspace. */
+  readonly sequence: number
   /** Milliseconds since the epoch. */
   readonly createdAtMs: number
-  /** Whose it is; absent where it is no tenant's. */
-  readonly tenant?: string
+  /** Whose it is; absent where it is no tenant's. Another one of this id, later, was made at another time. */
+  readonly tenant?: { readonly id: string; readonly createdAtMs: number }
 }
 
 /** A webhook with what has been done for it. */

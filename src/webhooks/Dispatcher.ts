@@ -15,7 +15,7 @@ import { type Histogram, logAnnotation } from "../telemetry/index.ts"
 import { type AttemptSettings, post } from "./Attempt.ts"
 import * as EgressAgent from "./EgressAgent.ts"
 import type { EgressPolicy } from "./EgressPolicy.ts"
-import { judge, type Outcome, type RetrySettings } from "./RetryPolicy.ts"
+import { judge, mishap, type Outcome, type RetrySettings } from "./RetryPolicy.ts"
 import type { InFlight, InFlightLimits, WebhookOutbox } from "./WebhookOutbox.ts"
 import type { WebhookPort } from "./WebhookPort.ts"
 
@@ -99,14 +99,19 @@ const attempt = (state: State, flight: InFlight): Effect.Effect<void> =>
     yield* settle(state, flight, outcome)
   })
 
-const settle = ({ outbox, settings }: State, { ticket, delivery, destination }: InFlight, outcome: Outcome) =>
+const settle = ({ outbox, port, settings }: State, { ticket, delivery, destination }: InFlight, outcome: Outcome) =>
   Effect.gen(function* () {
     const nowMs = yield* Clock.currentTimeMillis
     const verdict = judge(outcome, delivery.attempt, nowMs, yield* Random.next, settings.retry)
     if (verdict.type === "delivered") return outbox.delivered(ticket)
+    const { tenant } = delivery
     if (verdict.type === "retry") outbox.retryAt(ticket, verdict.atMs)
-    else outbox.dead(ticket, nowMs, verdict.cause, verdict.detail)
+    else {
+      if (!outbox.dead(ticket, nowMs, verdict.cause, verdict.detail)) return
+      port.giveUp({ delivery, destination, reason: tenant === undefined ? verdict.detail : verdict.shown })
+    }
     yield* Effect.annotateLogs(verdict.type === "retry" ? attemptFailed : givenUp, {
+      ...(tenant === undefined ? {} : { [logAnnotation.tenant]: tenant.id }),
       [logAnnotation.webhook]: delivery.id,
       [logAnnotation.destination]: destination,
       [logAnnotation.trigger]: delivery.trigger,
@@ -116,13 +121,13 @@ const settle = ({ outbox, settings }: State, { ticket, delivery, destination }: 
   })
 
 const attemptFailed = Effect.logDebug("webhook attempt failed; it will be tried again")
-const givenUp = Effect.logWarning("webhook given up; it is in the list of dead letters")
+const givenUp = Effect.logWarning("webhook given up; the TRIGGER LOG of whoever it belongs to names it")
 
 /** An attempt that came to its end has settled. One that crashed or was ended has not. */
 const settleIfCutOff = (state: State, flight: InFlight, reason: ExitReason.ExitReason): Effect.Effect<void> =>
   reason._tag === "normal"
     ? Effect.void
-    : settle(state, flight, { type: "failure", detail: `the attempt was cut off (${ExitReason.format(reason)})` })
+    : settle(state, flight, { type: "failure", ...mishap(`the attempt was cut off (${ExitReason.format(reason)})`) })
 
 const drain = ({ outbox, settings, attempts }: State): Effect.Effect<void> =>
   Effect.gen(function* () {

@@ -26,6 +26,8 @@ export interface MemoryOutboxLimits {
   readonly maxPendingBytesPerTenant: number
   /** Dead letters kept; beyond, the oldest go. */
   readonly maxDeadLetters: number
+  /** Those of one tenant; beyond, its own oldest go. */
+  readonly maxDeadLettersPerTenant: number
 }
 
 class Entry implements InFlight {
@@ -102,7 +104,7 @@ export class MemoryOutbox implements WebhookOutbox {
 
   offer(webhook: Webhook, destination: string): boolean {
     const { stats, limits } = this
-    const { tenant } = webhook
+    const tenant = webhook.tenant?.id
     const bytes = byteSizeOf(webhook)
     const name = tenant === undefined ? destination : `${tenant} ${destination}` // a tenant's id has no space
     const known = this.queues.get(name)
@@ -163,15 +165,17 @@ export class MemoryOutbox implements WebhookOutbox {
     this.waiting.push(entry)
   }
 
-  dead(ticket: number, nowMs: number, cause: DeathCause, detail: string): void {
+  dead(ticket: number, diedAtMs: number, cause: DeathCause, detail: string): boolean {
     const entry = this.land(ticket)
-    if (entry === undefined) return
+    if (entry === undefined) return false
     this.forget(entry)
-    this.addDeadLetter(entry.delivery, nowMs, cause, detail)
+    const { delivery, destination } = entry
+    this.addDeadLetter(delivery, { destination, diedAtMs, cause, detail })
+    return true
   }
 
-  bury(webhook: Webhook, cause: DeathCause, detail: string): void {
-    this.addDeadLetter({ ...webhook, attempt: 0 }, webhook.createdAtMs, cause, detail)
+  bury(webhook: Webhook, destination: string, cause: DeathCause, detail: string): void {
+    this.addDeadLetter({ ...webhook, attempt: 0 }, { destination, diedAtMs: webhook.createdAtMs, cause, detail })
   }
 
   recover(): number {
@@ -185,11 +189,16 @@ export class MemoryOutbox implements WebhookOutbox {
     return lost.length
   }
 
-  private addDeadLetter(dead: Delivery, diedAtMs: number, cause: DeathCause, detail: string): void {
-    this.stats.dead[cause]++
-    const { body: _body, headers: _headers, ...delivery } = dead
-    this.deadLetters.push({ delivery, diedAtMs, cause, detail })
-    if (this.deadLetters.length > this.limits.maxDeadLetters) this.deadLetters.shift()
+  private addDeadLetter(dead: Delivery, end: Omit<DeadLetter, "delivery">): void {
+    const { maxDeadLetters, maxDeadLettersPerTenant } = this.limits
+    const { url: _url, body: _body, headers: _headers, ...delivery } = dead
+    this.stats.dead[end.cause]++
+    this.deadLetters.push({ delivery, ...end })
+    const tenant = delivery.tenant?.id
+    const isOwn = (letter: DeadLetter) => letter.delivery.tenant?.id === tenant
+    if (tenant !== undefined && this.deadLetters.filter(isOwn).length > maxDeadLettersPerTenant) {
+      this.deadLetters.splice(this.deadLetters.findIndex(isOwn), 1)
+    } else if (this.deadLetters.length > maxDeadLetters) this.deadLetters.shift()
   }
 
   private addQueue(name: string, destination: string): Queue {
@@ -228,7 +237,8 @@ export class MemoryOutbox implements WebhookOutbox {
     return entry
   }
 
-  private forget({ queue, bytes, delivery: { tenant } }: Entry): void {
+  private forget({ queue, bytes, delivery }: Entry): void {
+    const tenant = delivery.tenant?.id
     const share = tenant === undefined ? undefined : this.shares.get(tenant)
     if (share !== undefined) {
       share.pending--

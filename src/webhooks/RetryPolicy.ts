@@ -16,16 +16,23 @@ export interface RetrySettings {
   readonly maxMs: number
 }
 
+/** What went wrong, in words. */
+export interface Mishap {
+  /** For operators. */
+  readonly detail: string
+  /** For tenants, without the addresses that names lead to. */
+  readonly shown: string
+}
+
 /** What an attempt met. */
 export type Outcome =
   | { readonly type: "answer"; readonly status: number; readonly retryAfter: string | undefined }
-  | { readonly type: "failure"; readonly detail: string }
-  | { readonly type: "refused"; readonly detail: string }
+  | ({ readonly type: "failure" | "refused" } & Mishap)
 
 export type Verdict =
   | { readonly type: "delivered" }
-  | { readonly type: "retry"; readonly atMs: number; readonly detail: string }
-  | { readonly type: "dead"; readonly cause: DeathCause; readonly detail: string }
+  | ({ readonly type: "retry"; readonly atMs: number } & Mishap)
+  | ({ readonly type: "dead"; readonly cause: DeathCause } & Mishap)
 
 /** `attempt` counts from 1; `chance` is from 0 up to but not including 1. */
 export const judge = (
@@ -35,17 +42,19 @@ export const judge = (
   chance: number,
   settings: RetrySettings
 ): Verdict => {
-  if (outcome.type === "refused") return { type: "dead", cause: "egress", detail: outcome.detail }
   if (outcome.type === "answer" && isSuccess(outcome.status)) return { type: "delivered" }
-
-  const detail = outcome.type === "answer" ? `status ${outcome.status}` : outcome.detail
-  if (outcome.type === "answer" && !mayPass(outcome.status)) return { type: "dead", cause: "answer", detail }
-  if (attempt >= settings.attemptsMax) return { type: "dead", cause: "attempts", detail }
+  const { detail, shown } = outcome.type === "answer" ? mishap(`status ${outcome.status}`) : outcome
+  if (outcome.type === "refused") return { type: "dead", cause: "egress", detail, shown }
+  if (outcome.type === "answer" && !mayPass(outcome.status)) return { type: "dead", cause: "answer", detail, shown }
+  if (attempt >= settings.attemptsMax) return { type: "dead", cause: "attempts", detail, shown }
 
   const asked = outcome.type === "answer" ? retryAfterMs(outcome.retryAfter, nowMs) : 0
   const waitMs = Math.min(Math.max(backOffMs(attempt, chance, settings), asked), settings.maxMs)
-  return { type: "retry", atMs: nowMs + waitMs, detail }
+  return { type: "retry", atMs: nowMs + waitMs, detail, shown }
 }
+
+/** One that says the same to everybody. */
+export const mishap = (detail: string): Mishap => ({ detail, shown: detail })
 
 /** From half of the step to the whole of it, so that what failed together does not come back together. */
 const backOffMs = (attempt: number, chance: number, { baseMs, growth, maxMs }: RetrySettings): number =>

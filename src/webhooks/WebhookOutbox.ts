@@ -16,14 +16,14 @@ import type { Delivery, Webhook } from "./Delivery.ts"
 
 export interface WebhookOutbox {
   readonly stats: Readonly<OutboxStats>
-  /** The last that were given up, oldest first; bounded. */
+  /** The last that were given up, oldest first; bounded, with a share for each tenant. */
   readonly deadLetters: ReadonlyArray<DeadLetter>
 
   /** Takes the webhook in, due at once. False, and counted, when there is no room for it: it is lost. O(1). */
   offer(webhook: Webhook, destination: string): boolean
 
   /** Counts and lists a webhook that was never taken in, because it could not be sent. */
-  bury(webhook: Webhook, cause: DeathCause, detail: string): void
+  bury(webhook: Webhook, destination: string, cause: DeathCause, detail: string): void
 
   /**
    * Takes what is due and may be sent now, `attempt` already raised; in order within a destination, destinations in
@@ -34,10 +34,10 @@ export interface WebhookOutbox {
   /** When `takeDue` may give something again without any other call: the earliest retry; Infinity for none. */
   nextRetryAtMs(): number
 
-  /** The three ends of an attempt. A ticket that is not in flight (any more) is ignored. */
+  /** The three ends of an attempt. A ticket that is not in flight (any more) is ignored, and `dead` answers false. */
   delivered(ticket: number): void
   retryAt(ticket: number, atMs: number): void
-  dead(ticket: number, nowMs: number, cause: DeathCause, detail: string): void
+  dead(ticket: number, nowMs: number, cause: DeathCause, detail: string): boolean
 
   /**
    * Makes due again what was in flight when its dispatcher went away, in the order it was taken. Attempts cut off that
@@ -62,7 +62,10 @@ export interface InFlightLimits {
 export type DeathCause = "answer" | "attempts" | "egress" | "invalid"
 
 export interface DeadLetter {
-  readonly delivery: Omit<Delivery, "body" | "headers">
+  /** Without what may carry a secret. */
+  readonly delivery: Omit<Delivery, "url" | "body" | "headers">
+  /** Scheme, host and port, where they are known. */
+  readonly destination: string
   readonly diedAtMs: number
   readonly cause: DeathCause
   /** What the last attempt met: `status 410`, `connect ECONNREFUSED …`. */

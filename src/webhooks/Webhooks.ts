@@ -43,6 +43,7 @@ export const defaultSettings: Omit<WebhooksSettings, "userAgent"> = {
   maxPendingPerTenant: 1_000, // a tenth
   maxPendingBytesPerTenant: 8 * 1024 * 1024,
   maxDeadLetters: 100,
+  maxDeadLettersPerTenant: 20, // a fifth
   inFlightMax: 64,
   inFlightPerDestinationMax: 8,
   attemptTimeoutMs: 10_000,

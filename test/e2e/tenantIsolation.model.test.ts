@@ -280,7 +280,8 @@ class Player {
     expect(got, `${mark}\n${program.source}`).toMatchObject(expected)
     const { message = "", text = "" } = got as { message?: string; text?: string }
     expect(foreignMarks(text, mark)).toEqual([])
-    model.log.push([moved.script, "failed", message])
+    const { traceback = "" } = JSON.parse(text) as { traceback?: string }
+    model.log.push([moved.script, "failed", traceback === "" ? message : `${message}\n${traceback}`])
     if (kept !== null && (outcome === "timeout" || outcome === "interrupted")) kept.leak = undefined
   }
 }

@@ -451,17 +451,39 @@ describe("machines", () => {
     expect(machines.stats.machines).toBe(3)
   })
 
-  it("are given up by a release; the worlds go on in new ones", () => {
-    const machines = makeMachines({ machinesMax: 2 })
-    const kept = open(machines, counter)
-    const waiting = open(machines, waiter)
-    resultOf(kept)
-    waiting.start("main", [], limits)
-    machines.release()
-    expect(machines.stats).toMatchObject({ machines: 0, images: 2 })
-    expect(waiting.resume(4)).toBe(ScriptStep.done)
-    expect(waiting.result).toBe(4)
-    expect(resultOf(kept)).toBe(2)
+  it("in which nobody is are given up by a tidy, all but those that it is to leave", () => {
+    const machines = makeMachines({ machinesMax: 6 })
+    const program = compile(machines, waiter)
+    const worlds = Array.from({ length: 6 }, () => machines.open(program))
+    for (const world of worlds) world.start("main", [], limits)
+    machines.tidy(2)
+    expect(machines.stats).toMatchObject({ machines: 6, images: 0 })
+    for (const world of worlds.slice(0, 3)) world.close()
+    machines.tidy(2)
+    expect(machines.stats.machines).toBe(3)
+    expect(worlds[5]?.resume(4)).toBe(ScriptStep.done)
+    for (const world of worlds.slice(3)) world.close()
+    machines.tidy(2)
+    expect(machines.stats.machines).toBe(2)
+    expect(resultOf(open(machines, counter))).toBe(1)
+  })
+
+  it("count what compiling has taken, also where it fails", () => {
+    const machines = makeMachines({ machinesMax: 1 })
+    const spent = (source: string) => {
+      const before = machines.compileFuel
+      machines.compile("main", source)
+      return machines.compileFuel - before
+    }
+    const short = spent("function main() end")
+    const long = spent(`function main() ${"local a = 1 ".repeat(100)} end`)
+    const wrong = spent(`${"local a = 1 ".repeat(150)} local`)
+    const spin = spent(`${"local a; do ".repeat(60)}${"x = a ".repeat(9000)}${"end ".repeat(60)}`)
+    expect(short).toBeGreaterThan(10_000)
+    expect(long).toBeGreaterThan(short + 1000)
+    expect(wrong).toBeGreaterThan(1000)
+    expect(spin).toBeGreaterThan(5 * long)
+    expect(spent("x".repeat(1 << 17))).toBe(0)
   })
 
   it("that have grown are given up by a tidy when nobody is in them", () => {

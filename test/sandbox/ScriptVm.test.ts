@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest"
-import { AnswerError, LuaVm, MachineMemory, ScriptStep, ScriptVm, type WorldState } from "../../src/sandbox/index.ts"
+import {
+  AnswerError,
+  type HostCall,
+  LuaVm,
+  MachineMemory,
+  ScriptStep,
+  ScriptVm,
+  type WorldState
+} from "../../src/sandbox/index.ts"
 import { Snapshot } from "../../src/sandbox/internal/snapshot.ts"
 import { finish, makeScript, runScript, scriptLimits } from "./scriptSupport.ts"
 import { define, limits as triggerLimits } from "./support.ts"
@@ -266,6 +274,19 @@ describe("work that is long at once", () => {
   }
   const byClock = { sliceMs: 1, fuelMax: 1e9, bytesMax: 8 << 20 }
 
+  it("of a recursion without end says that it is the stack, by the clock and by fuel", () => {
+    const source = "function f(n) return n + f(n + 1) end function main() return f(1) end"
+    const full = "function main() local t = {} for i = 1, 1e7 do t[i] = {} end end"
+    for (const limits of [byClock, {}]) {
+      const deep = finish(makeScript(source, { clock: slowClock() }), "main", [], limits)
+      expect([timeout, memory, ScriptStep.killed]).toContain(deep.step)
+      expect(deep.result).toMatch(/stack overflow: more than 10000 calls within each other$/)
+      expect(finish(makeScript(full, { clock: slowClock() }), "main", [], limits).result).not.toContain(
+        "stack overflow"
+      )
+    }
+  })
+
   it("is done in pieces where Lua's own function would hold the thread for its size", () => {
     const source = `
       function rep() return #(("x"):rep(1 << 20)) + #(("ab"):rep((1 << 19) + 3, ",")) end
@@ -401,6 +422,7 @@ end
 function main() local r = check(nil) return r end`)
     finish(vm)
     expect(vm.failure).toEqual({
+      isRefusal: false,
       message: "attempt to index a nil value (local 'x')",
       line: 2,
       traceback:
@@ -448,6 +470,21 @@ function main() local r = check(nil) return r end`)
     })
     expect(() => finish(vm)).toThrow("a defect")
     expect(vm.isBroken).toBe(true)
+  })
+
+  it("that waits at a tail call is at the nearest line that is left", () => {
+    const waits = {
+      source: "local h = ... return function() local a = h.wait() return a end",
+      host: { wait: (call: HostCall) => call.wait() }
+    }
+    const vm = makeScript(
+      "local function f() return host.ask() end\nfunction main()\n  local r = f()\n  return r\nend",
+      {
+        hostTables: { host: { ask: waits } }
+      }
+    )
+    expect(vm.start("main", [], scriptLimits)).toBe(ScriptStep.waiting)
+    expect(vm.world.line).toBe(3)
   })
 })
 

@@ -20,7 +20,7 @@ export type Answer = (value: LuaValue | Error) => void
 
 export class FakeWorld implements World {
   result: LuaValue = null
-  failure: ScriptFailure = { message: "", line: 0, traceback: "" }
+  failure: ScriptFailure = { message: "", line: 0, traceback: "", isRefusal: false }
   fuelSpent = 0
   isOpen = true
   line = 0
@@ -122,7 +122,7 @@ export class FakeWorld implements World {
   }
 
   private fail(step: ScriptStep, message: string): ScriptStep {
-    this.failure = { message, line: 3, traceback: "stack traceback:" }
+    this.failure = { message, line: 3, traceback: "stack traceback:", isRefusal: false }
     return step
   }
 }

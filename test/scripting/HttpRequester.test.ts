@@ -51,8 +51,8 @@ const send = (client: HttpRequester, url: string, sent: Sent = {}): Effect.Effec
   })
 }
 
-const refused = (client: HttpRequester, url: string) =>
-  Effect.map(Effect.flip(send(client, url)), ({ reason, message }) => ({ reason, message }))
+const refused = (client: HttpRequester, url: string, sent: Sent = {}) =>
+  Effect.map(Effect.flip(send(client, url, sent)), ({ reason, message }) => ({ reason, message }))
 
 describe("HttpRequester", () => {
   it.scoped("gives status, headers and bytes of the answer, whatever the status is", () =>
@@ -328,6 +328,32 @@ describe("HttpRequester", () => {
         const client = yield* requester()
         const failure = yield* Effect.flip(send(client, `http://127.0.0.1:${port}/`, { timeoutMs: 20 }))
         expect(failure).toMatchObject({ reason: "timeout", message: "no answer within 0.02 s" })
+      })
+    )
+  )
+
+  it.live("does not wait for a connection that is being made, which keeps its place until then", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const lookups: Array<() => void> = []
+        const client = yield* HttpRequester.make({
+          hosts: Either.getOrThrow(HostAllowList.parse(["*"])),
+          policy: Either.getOrThrow(EgressPolicy.parse([])),
+          userAgent: "mimosa/test",
+          resolve: () => new Promise((_, reject) => lookups.push(() => reject(new Error("no such name"))))
+        })
+        const asked = { timeoutMs: 20, requestsMax: 1 }
+        expect(yield* refused(client, "http://a.example/", asked)).toEqual({
+          reason: "timeout",
+          message: "no answer within 0.02 s"
+        })
+        expect(client.stats).toMatchObject({ underWay: 1, failed: 1 })
+        expect(yield* refused(client, "http://b.example/", asked)).toMatchObject({ reason: "busy" })
+        for (const end of lookups) end()
+        yield* Effect.repeat(Effect.yieldNow(), { until: () => client.stats.underWay === 0 })
+        expect(yield* refused(client, "http://b.example/", asked)).toMatchObject({ reason: "timeout" })
+        expect(lookups).toHaveLength(2)
+        lookups[1]?.()
       })
     )
   )

@@ -162,7 +162,7 @@ describe("a run", () => {
     expect(run.error).toBeInstanceOf(ScriptRuntimeError)
     expect(run.error?.message).toBe("fake:3: it is wrong")
     expect(runs.account(tenant).log.read()).toMatchObject([
-      { number: 1, script: "fake", kind: "failed", text: "fake:3: it is wrong" }
+      { number: 1, script: "fake", kind: "failed", text: "fake:3: it is wrong\nstack traceback:" }
     ])
   })
 

@@ -1,6 +1,7 @@
 /** Scripts as a program has them, on real machines. */
 import { describe, expect, it } from "@effect/vitest"
-import { Deferred, Effect, Either, Exit, Fiber, TestClock } from "effect"
+import { Deferred, Effect, Either, Exit, Fiber, Logger, TestClock } from "effect"
+import { Supervisor } from "../../src/actor/index.ts"
 import type { ScriptError } from "../../src/scripting/index.ts"
 import {
   FunctionNotFound,
@@ -529,3 +530,80 @@ it.scoped("nothing is left of the runs when the engine's scope closes", () =>
     expect(engine.stats).toMatchObject({ runs: 0, suspended: 0 })
   })
 )
+
+describe("a script that calls a function of Lua's wrongly", () => {
+  it.scoped.each([
+    ["return tostring()", "bad argument #1 to 'tostring' (value expected)"],
+    ["return table.sort({ 3, 2, 1 }, 1)", "bad argument #2 to 'sort' (function expected, got number)"],
+    ["return error('argument 1 is mine', 0)", "argument 1 is mine"]
+  ])("fails as one that has run, also where nothing of it is left: %s", ([body, reason]) =>
+    Effect.gen(function* () {
+      const { engine } = yield* engineWith()
+      const script = yield* engine.compile(`function main() ${body} end`)
+      const error = yield* outcomeOf(script.runMain())
+      expect(error).toBeInstanceOf(ScriptRuntimeError)
+      expect(error).toMatchObject({ reason })
+    })
+  )
+})
+
+const turns = Effect.async<void>((resume) => void setImmediate(() => setImmediate(() => resume(Effect.void))))
+
+describe("machines that nobody needs", () => {
+  const waiting = "function main() return ask() end function quick() return 1 end"
+  const second = Effect.zipRight(TestClock.adjust("1 second"), turns)
+
+  it.scoped("are given up when nothing has run for a second, but for two", () =>
+    Effect.gen(function* () {
+      const { engine } = yield* engineWith()
+      yield* Supervisor.start({ children: engine.children })
+      const script = yield* engine.compile(waiting)
+      const answers: Array<(value: string) => void> = []
+      const functions = { ask: () => new Promise<string>((resolve) => void answers.push(resolve)) }
+      const fibers = yield* Effect.forEach(Array.from({ length: 5 }), () =>
+        Effect.fork(script.runMain([], { functions }))
+      )
+      yield* turns
+      expect(engine.stats).toMatchObject({ machines: 5, suspended: 5 })
+      yield* second
+      yield* second
+      yield* second
+      expect(engine.stats).toMatchObject({ machines: 5, images: 0 })
+      for (const answer of answers) answer("it")
+      yield* Effect.forEach(fibers, Fiber.join)
+      yield* second
+      expect(engine.stats.machines).toBe(5)
+      yield* script.run("quick")
+      yield* second
+      expect(engine.stats.machines).toBe(5)
+      yield* second
+      expect(engine.stats.machines).toBe(2)
+      expect(yield* script.run("quick")).toBe(1)
+      expect(engine.stats.machines).toBe(2)
+    })
+  )
+})
+
+describe("a tenant's environment", () => {
+  it.scoped("has no say in names that scripts have already; the operator is told once", () =>
+    Effect.gen(function* () {
+      const lines: string[] = []
+      const logger = Logger.make(({ message, annotations }) => {
+        lines.push(`${String(message)} ${JSON.stringify(Object.fromEntries(annotations))}`)
+      })
+      yield* Effect.gen(function* () {
+        const { engine, tenants } = yield* engineWith()
+        yield* tenants.create({ id: "t1" })
+        yield* tenants.setEnv("t1", "cache", "not a cache")
+        yield* tenants.setEnv("t1", "token", "s3cret")
+        yield* tenants.setLimits("t1", { runsMax: 7 })
+        const script = yield* engine.compile("function main() return { type(cache), token } end")
+        expect(yield* script.runMain([], { cachePrefix: "t1" })).toEqual(["table", "s3cret"])
+      }).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+      expect(lines).toHaveLength(2) // with each of the two environments that have it
+      expect(lines[0]).toContain('"tenant":"t1"')
+      expect(lines[0]).toContain('"names":"cache"')
+      expect(lines.join()).not.toContain("s3cret")
+    })
+  )
+})

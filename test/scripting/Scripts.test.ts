@@ -155,6 +155,65 @@ describe("a tenant's script", () => {
     })
   )
 
+  it.scoped("pays what its compiling has taken, and no more", () =>
+    Effect.gen(function* () {
+      const { scripts } = yield* scriptsWith()
+      const fuelOf = (source: string) =>
+        Effect.gen(function* () {
+          const before = scripts.usage("t1")?.fuel ?? 0
+          yield* outcomeOf(scripts.set("t1", "a", source))
+          return (scripts.usage("t1")?.fuel ?? 0) - before
+        })
+      const short = yield* fuelOf("function main() end")
+      expect(short).toBeLessThan(40_000)
+      const plain = yield* fuelOf("function f(a, b) return a + b * 2 + aa end\n".repeat(500))
+      expect(plain).toBeGreaterThan(500 * 43 * 30)
+      // A compiler that looks through 190 locals for each name works more for each byte.
+      const dear = `${Array.from({ length: 190 }, (_, i) => `local v${i}\n`).join("")}${"x=v0 ".repeat(3900)}`
+      expect(yield* fuelOf(dear)).toBeGreaterThan(plain)
+      expect(yield* fuelOf(`${"local x = 1 ".repeat(100)}local`)).toBeGreaterThan(1000)
+      expect(yield* fuelOf("-".repeat(1 << 17))).toBe(0)
+    })
+  )
+
+  it.scoped("is run with a seed that is a whole number, or not at all", () =>
+    Effect.gen(function* () {
+      const { scripts } = yield* scriptsWith()
+      const source = "function main() return math.random(1 << 30) end"
+      yield* scripts.set("t1", "a", source)
+      const first = yield* scripts.run("t1", "a", "main", [], { seed: -3 })
+      expect(yield* scripts.evaluate("t1", source, "main", [], { seed: -3 })).toBe(first)
+      expect(yield* scripts.run("t1", "a", "main", [], { seed: 4 })).not.toBe(first)
+      for (const seed of [1.5, Number.NaN, 2 ** 60]) {
+        const refused = { _tag: "InvalidArgument", path: "seed" }
+        expect(yield* outcomeOf(scripts.run("t1", "a", "main", [], { seed }))).toMatchObject({
+          ...refused,
+          script: "a"
+        })
+        expect(yield* outcomeOf(scripts.evaluate("t1", source, "main", [], { seed }))).toMatchObject(refused)
+      }
+    })
+  )
+
+  it.scoped("that fails has its traceback below the message in the log", () =>
+    Effect.gen(function* () {
+      const { scripts } = yield* scriptsWith()
+      yield* scripts.set("t1", "a", "local function f() error('no') end\nfunction main() f() return 1 end")
+      const error = yield* outcomeOf(scripts.run("t1", "a", "main", []))
+      yield* outcomeOf(scripts.run("t1", "a", "other", []))
+      const [failed, notFound] = scripts.log("t1")
+      expect(failed?.text.split("\n")).toEqual([
+        "a:1: no",
+        "stack traceback:",
+        "\t[C]: in function 'error'",
+        "\ta:1: in upvalue 'f'",
+        "\ta:2: in function <a:2>"
+      ])
+      expect(failed?.text).toBe(`${(error as Error).message}\n${(error as { traceback?: string }).traceback}`)
+      expect(notFound?.text).not.toContain("\n")
+    })
+  )
+
   it.scoped("is logged for its tenant alone", () =>
     Effect.gen(function* () {
       const { scripts } = yield* scriptsWith()

@@ -251,9 +251,7 @@ describe("cache.incr", () => {
     ['cache.put("k", 1.0)', "", "'k' holds no integer"],
     ['cache.put("k", { 1 })', "", "'k' holds no integer"],
     ['cache.put("k", nil)', "", "'k' holds no integer"],
-    ["", ", 0.5", "argument 2 is no integer"],
-    ["", ", 2^63", "argument 2 is no integer"],
-    ["", ", 1, 0", "a TTL is a number of seconds above 0, up to 1000000000000; this one is 0"]
+    ["cache.put('k', math.maxinteger)", ", 1", "'k' would exceed 64 bits"]
   ])("after %s answers nil for 'k'%s, and says why", (before, rest, why) => {
     const { run, refusals, keyspace } = makeModules()
     run(before)
@@ -263,9 +261,29 @@ describe("cache.incr", () => {
     expect(keyspace.peek("k")?.value).toEqual(old)
   })
 
-  it("raises a step that is no number", () => {
-    const { run } = makeModules()
-    expect(() => run('cache.incr("k", {})')).toThrow("cache.incr: argument 2 is the integer to add, not a table")
+  it.each([
+    ["{}", "a table"],
+    ["0.5", "0.5"],
+    ["2^63", "9.2233720368548e+18"],
+    ["0/0", "-nan"],
+    ["'one'", "a string"]
+  ])("raises the step %s: it adds an integer", (step, shown) => {
+    const { run, keyspace, refusals } = makeModules()
+    expect(() => run(`\ncache.incr("k", ${step})`)).toThrow(
+      `2: cache.incr: argument 2 is the integer to add, not ${shown}`
+    )
+    expect([keyspace.size, refusals]).toEqual([0, []])
+  })
+
+  it.each(["0", "-1", "0/0", "1e13"])("raises the TTL %s, also where the key keeps its own", (seconds) => {
+    const { run, keyspace, refusals } = makeModules()
+    for (const key of ["k", "k2"]) {
+      expect(() => run(`\ncache.incr("${key}", 1, ${seconds})`)).toThrow(
+        "2: cache.incr: a TTL is a number of seconds above 0, up to 1000000000000; this one is "
+      )
+      keyspace.set("k2", 5)
+    }
+    expect([keyspace.peek("k"), keyspace.peek("k2")?.value, refusals]).toEqual([undefined, 5, []])
   })
 
   it("answers what a gate made of it, and nil where that is no integer", () => {
@@ -360,13 +378,14 @@ describe("a key", () => {
 
   it.each(functions)("of cache.%s has at most 64 KiB", (name) => {
     const { run } = makeModules()
-    expect(() => run(`cache.${name}(("k"):rep(65537), 1, 1)`)).toThrow(
+    const others = { get: "", put: ", 1", put_ttl: ", 1, 1", delete: "", has: "", incr: "", touch: "", ttl: "" }[name]
+    expect(() => run(`cache.${name}(("k"):rep(65537)${others})`)).toThrow(
       `cache.${name}: a key has at most 65536 bytes, this one has 65537`
     )
-    expect(() => run(`cache.${name}(("k"):rep(65536), 1, 1)`)).not.toThrow()
+    expect(() => run(`cache.${name}(("k"):rep(65536)${others})`)).not.toThrow()
   })
 
-  it("may be a number, as Lua writes it", () => {
+  it("may be a number, and is what .. would make of it", () => {
     const { run, keyspace } = makeModules()
     run("cache.put(1, 'integer') cache.put(1.0, 'float') cache.put(2^53, 'large')")
     expect(["1", "1.0", "9.007199254741e+15"].map((key) => keyspace.peek(key)?.value)).toEqual([
@@ -374,6 +393,38 @@ describe("a key", () => {
       "float",
       "large"
     ])
+    expect(run('return { cache.get(1 .. ""), cache.get(1.0 .. ""), #cache.keys(1) }')).toEqual(["integer", "float", 2])
+  })
+})
+
+describe("an argument too many", () => {
+  it.each([
+    ['get("k", 1, 2)', "cache.get takes a key and a default, not 3 arguments"],
+    [
+      'put("k", 1, 60)',
+      "cache.put takes a key and a value, not 3 arguments; cache.put_ttl(key, value, seconds) gives it a time to live"
+    ],
+    ['put_ttl("k", 1, 60, true)', "cache.put_ttl takes a key, a value and a number of seconds, not 4 arguments"],
+    ['delete("k", "l")', "cache.delete takes a key, not 2 arguments"],
+    ['has("k", "l")', "cache.has takes a key, not 2 arguments"],
+    ['incr("k", 1, 60, 2)', "cache.incr takes a key, the integer to add and a number of seconds, not 4 arguments"],
+    ['touch("k", 1, nil)', "cache.touch takes a key and a number of seconds, not 3 arguments"],
+    ['ttl("k", 1)', "cache.ttl takes a key, not 2 arguments"],
+    ['keys("k", 1, 2)', "cache.keys takes a prefix and a limit, not 3 arguments"]
+  ])("is an error at its line, and nothing is done: cache.%s", (call, message) => {
+    const { run, keyspace, refusals } = makeModules()
+    keyspace.set("k", "old")
+    expect(() => run(`\ncache.${call}`)).toThrow(`2: ${message}`)
+    expect(keyspace.peek("k")).toMatchObject({ value: "old", expiresAtMs: 0 })
+    expect([keyspace.size, refusals]).toEqual([1, []])
+  })
+})
+
+describe("a name that cache does not have", () => {
+  it("is nil, so that a script may ask for it, and cannot be called", () => {
+    const { run } = makeModules()
+    expect(run("return { cache.set == nil, cache.get ~= nil }")).toEqual([true, true])
+    expect(() => run('\ncache.set("k", 1)')).toThrow("2: attempt to call a nil value (field 'set')")
   })
 })
 

@@ -63,6 +63,8 @@ export const running = (
   tenant: null,
   keyspace,
   nowMs: () => clock.ms,
+  waitMs: 1_000,
+  waitLeftMs: () => 1_000,
   refuse: (reason) => void refusals.push(reason),
   print: () => {},
   wait: () => {

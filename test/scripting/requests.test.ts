@@ -104,3 +104,48 @@ it.scoped("the request of a run that is interrupted is given up", () =>
     while (counts.closed < 1) yield* Effect.promise(turn)
   })
 )
+
+it.scoped.each(["", ", timeout = 5", ", timeout = 0.095"])(
+  "a request that nobody answers ends before the run has to: { url = url%s }",
+  (timeout) =>
+    Effect.gen(function* () {
+      const { url, counts } = yield* slowServer
+      const { engine } = yield* engineWith(settings)
+      const script = yield* engine.compile(`
+        function main(url)
+          local answer = http.request{ url = url${timeout} }
+          cache.put("why", answer.error)
+          return { answer.success, answer.data == nil, cache.get("why") }
+        end
+      `)
+      expect(yield* script.runMain([url], { cachePrefix: "t", limits: { waitMs: 100 } })).toEqual([
+        false,
+        true,
+        "no answer within 0.09 s (the run may wait 100 ms: waitMs)"
+      ])
+      while (counts.closed < 1) yield* Effect.promise(turn)
+    })
+)
+
+it.scoped("a request that ends by its own time says no more than that", () =>
+  Effect.gen(function* () {
+    const { url } = yield* slowServer
+    const { engine } = yield* engineWith(settings)
+    const script = yield* engine.compile(
+      "function main(url) return http.request{ url = url, timeout = 0.05 }.error end"
+    )
+    expect(yield* script.runMain([url], { limits: { waitMs: 60_000 } })).toBe("no answer within 0.05 s")
+  })
+)
+
+it.scoped("a run that has no time to wait left is ended, as by any wait", () =>
+  Effect.gen(function* () {
+    const { url } = yield* slowServer
+    const { engine } = yield* engineWith(settings)
+    const script = yield* engine.compile("function main(url) return http.request{ url = url } end")
+    expect(yield* Effect.flip(script.runMain([url], { limits: { waitMs: 0 } }))).toMatchObject({
+      _tag: "ScriptTimeout",
+      kind: "waiting"
+    })
+  })
+)

@@ -5,6 +5,7 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { beforeEach, describe, expect, it } from "@effect/vitest"
 import { Effect, Logger } from "effect"
 import { ExitReason, GenServer, type Pid, Process, Supervisor } from "../../src/actor/index.ts"
+import type { TriggerPort } from "../../src/server/commands/TriggerPort.ts"
 import type { HttpViews } from "../../src/server/HttpApi.ts"
 import { HttpListener } from "../../src/server/HttpListener.ts"
 import * as HttpTriggers from "../../src/server/HttpTriggers.ts"
@@ -14,6 +15,7 @@ import { LogStreams } from "../../src/triggers/LogStreams.ts"
 import { optionsDefault, type RegisteredTrigger } from "../../src/triggers/Trigger.ts"
 import { HistoryOff, TriggerNotFound, TriggerSyntaxError } from "../../src/triggers/TriggerError.ts"
 import { triggerGraph } from "../../src/triggers/TriggerGraph.ts"
+import type { TriggerLogRecord } from "../../src/triggers/TriggerLog.ts"
 import type { TestSubject } from "../../src/triggers/Triggers.ts"
 import * as Port from "../servers/Port.ts"
 
@@ -74,8 +76,26 @@ const engine = (): HttpTriggers.HttpTriggers => {
       subject.name === "off"
         ? new HistoryOff()
         : asked(subject, count, { events: 9, matched: 4, runs, sum, current: sum, cut: { runs: 2, changes: 1 } }),
-    logs
+    logs,
+    info: (name) => (name === aTrigger.name ? aTrigger : undefined),
+    warnings: () => ["it goes round in circles"],
+    set: (input) => {
+      tried.push([input.name, input])
+      return input.source === "return return"
+        ? Promise.reject(
+            new TriggerSyntaxError({ trigger: input.name, line: 1, column: 8, reason: "unexpected symbol" })
+          )
+        : Promise.resolve(aTrigger)
+    },
+    remove: (name) => Promise.resolve(name === aTrigger.name),
+    log: (count) => [{ ...aRecord, key: "k\xff" }, aRecord].slice(0, count),
+    forTenant: () => engine() as TriggerPort
   }
+}
+
+const aRecord: TriggerLogRecord = {
+  ...{ id: 1, atMs: 5, trigger: "a", event: "ON_WRITE", sequence: 3, key: "k" },
+  ...{ kind: "error", message: "a:1: no", count: 1 }
 }
 
 const serving = (views: Partial<HttpViews> = {}, { port = 0, connectionsMax = 256 } = {}) =>
@@ -173,7 +193,7 @@ describe("the HTTP API", () => {
         status: 404,
         body: {
           error:
-            "no such path: /nope; there are /healthz, /readyz, /metrics, /v1/processes, /v1/triggers, /v1/triggers/graph, /v1/triggers/test, /v1/logs, /v1/logs/<stream>, /v1/openapi.json, /docs"
+            "no such path: /nope; there are /healthz, /readyz, /metrics, /v1/processes, /v1/triggers, /v1/triggers/graph, /v1/triggers/test, /v1/triggers/<name>, /v1/triggers-log, /v1/logs, /v1/logs/<stream>, /v1/openapi.json, /docs"
         }
       })
     })
@@ -336,6 +356,56 @@ describe("triggers over HTTP", () => {
         (yield* test({ name: "stock", ...event }, { "content-type": "application/json; charset=utf-8" })).status
       ).toBe(200)
       expect(tried.length).toBe(1)
+    })
+  )
+
+  it.scopedLive("are shown whole, registered and removed, and what failed is told", () =>
+    Effect.gen(function* () {
+      const { url } = yield* serving()
+      const { name, pattern } = aTrigger
+      const shown = yield* ask(`${url}/v1/triggers/${name}`)
+      expect(shown).toMatchObject({ status: 200, body: { name, pattern, source: aTrigger.source } })
+      expect(shown.body.warnings).toEqual(["it goes round in circles"])
+      expect(yield* ask(`${url}/v1/triggers/nobody`)).toMatchObject({
+        status: 404,
+        body: { error: "no trigger is named 'nobody'" }
+      })
+      const put = (body: object) =>
+        ask(`${url}/v1/triggers/${name}`, {
+          method: "PUT",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify(body)
+        })
+      const definition = { pattern: "é:*", events: ["ON_WRITE"], source: "return 1", priority: 3, isEnabled: false }
+      expect(yield* put(definition)).toMatchObject({ status: 200, body: { name, warnings: [expect.any(String)] } })
+      expect(tried.at(-1)).toEqual([name, { name, ...definition }])
+      expect(yield* put({ ...definition, source: "return return" })).toMatchObject({
+        status: 400,
+        body: { code: "TriggerSyntaxError", line: 1, column: 8 }
+      })
+      const refusals = [
+        [{ events: ["ON_WRITE"], source: "" }, "give pattern, a text"],
+        [{ ...definition, source: 1 }, "give source, a text"],
+        [{ ...definition, events: "ON_WRITE" }, "events is a list of ON_WRITE, "],
+        [{ ...definition, priority: "3" }, "priority is a number"],
+        [{ ...definition, isolate: 1 }, "isolate is true or false"],
+        [{ ...definition, name: "b" }, "'name' is no field here; there are pattern, events, source, timeoutUs"]
+      ] as const
+      for (const [body, error] of refusals) {
+        const refused = yield* put(body)
+        expect([refused.status, refused.body.error]).toEqual([400, expect.stringContaining(error)])
+      }
+      const remove = (which: string) => ask(`${url}/v1/triggers/${which}`, { method: "DELETE" })
+      expect([(yield* remove(name)).body, (yield* remove("b")).body]).toEqual([{ removed: true }, { removed: false }])
+      expect((yield* ask(`${url}/v1/triggers-log`)).body).toMatchObject([
+        { key: "k\ufffd" },
+        { kind: "error", key: "k" }
+      ])
+      expect((yield* ask(`${url}/v1/triggers-log?count=1`)).body).toHaveLength(1)
+      expect(yield* ask(`${url}/v1/triggers-log?after=1`)).toMatchObject({
+        status: 400,
+        body: { error: "'after' is no parameter here; there is count" }
+      })
     })
   )
 

@@ -66,6 +66,7 @@ describe("tenants over HTTP", () => {
     [400, "limits.max", "PUT", "/v1/tenants/one", { limits: { max: 1 } }],
     [400, "limits is an object", "PUT", "/v1/tenants/one", { limits: [] }],
     [400, "'prefx' is no field here; there are prefix, limits", "PUT", "/v1/tenants/x", { prefx: "x" }],
+    [400, "env 'print': cannot be named so", "PUT", "/v1/tenants/one/env/print", 1],
     [400, "id 'a b'", "PUT", "/v1/tenants/a%20b", {}],
     [404, "no tenant has the id 'nobody'", "GET", "/v1/tenants/nobody", undefined],
     [404, "no tenant has the id 'nobody'", "GET", "/v1/tenants/nobody/scripts", undefined],
@@ -74,6 +75,26 @@ describe("tenants over HTTP", () => {
   ])("are refused with %i: %s", async (status, error, method, path, body) => {
     const answer = await ask(method, path, body)
     expect([answer.status, answer.body.error]).toEqual([status, expect.stringContaining(error)])
+  })
+
+  it("that a program has opened by its prefix alone are kept when they are named, with limits changed or not", async () => {
+    for (const [body, maxEntries] of [
+      [{ limits: { maxEntries: 7 } }, 7],
+      [{ prefix: "opened" }, 7]
+    ] as const) {
+      const opened = server.tenants.open("opened")
+      expect(opened).toMatchObject({ id: "opened", isSaved: body.prefix !== undefined })
+      const answer = await ask("PUT", "/v1/tenants/opened", body)
+      expect([answer.status, answer.body]).toMatchObject([200, { isSaved: true, limits: { maxEntries } }])
+      expect(server.tenants.get("opened")).toBe(opened)
+    }
+    server.tenants.open("other:prefix")
+    const other = await ask("PUT", "/v1/tenants/other_prefix", { limits: { logLines: 3 } })
+    expect([other.status, other.body]).toMatchObject([
+      200,
+      { prefix: "other:prefix", isSaved: true, limits: { logLines: 3 } }
+    ])
+    expect((await ask("PUT", "/v1/tenants/opened", { limits: { maxEntries: 0 } })).status).toBe(400)
   })
 
   it("have an environment, of which the names are shown", async () => {
@@ -296,11 +317,11 @@ describe("the API tells of itself", () => {
     expect(text).not.toMatch(/<script|https?:|src=/)
   })
 
-  it("with a spelling for every error of tenants and scripts", () => {
-    const tags = ["../../src/scripting/", "../../src/cache/"].flatMap((folder) => {
+  it("with a spelling for every error of tenants, scripts and triggers", () => {
+    const tags = ["../../src/scripting/", "../../src/cache/", "../../src/triggers/"].flatMap((folder) => {
       const at = new URL(folder, import.meta.url)
       return readdirSync(at)
-        .filter((name) => /^(?:Script|Cache)\w*\.ts$/.test(name))
+        .filter((name) => /^(?:Script\w*|Cache\w*|TriggerError)\.ts$/.test(name))
         .flatMap((name) => [...readFileSync(new URL(name, at), "utf8").matchAll(/TaggedError\("(\w+)"\)/g)])
         .map(([, tag]) => tag as string)
     })

@@ -138,6 +138,53 @@ it("a script's writes fire its tenant's triggers, which speak on its tenant's ch
   expect(await reader.send("TRIGGER", "LIST")).toContain("user_*")
 })
 
+it("a tenant's triggers are registered and removed over HTTP by operators, and read by its token", async () => {
+  const { connect, url } = await serving()
+  const operator = await connect("secret")
+  const tokens: Record<string, string> = {}
+  for (const id of ["one", "two"]) {
+    await operator.send("TENANT", "CREATE", id)
+    tokens[id] = await token(operator, id)
+  }
+  const ask = async (method: string, path: string, who: string, body?: unknown) => {
+    const response = await fetch(url + path, {
+      method,
+      headers: { authorization: `Bearer ${who}`, "content-type": "application/json" },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) })
+    })
+    // biome-ignore lint/suspicious/noExplicitAny: a test reads into whatever JSON it is answered
+    return [response.status, (await response.json()) as any] as const
+  }
+  const base = "/v1/tenants/one/triggers"
+  const source = `cache.set("seen", event.key) cache.log("audit", event.key) if event.value == "bad" then error("boom") end`
+  const definition = { pattern: "user:*", events: ["ON_WRITE"], source }
+  expect(await ask("PUT", `${base}/t`, "secret", definition)).toMatchObject([200, { name: "t", source, warnings: [] }])
+  expect((await ask("PUT", `${base}/t`, tokens.one as string, definition))[0]).toBe(403)
+  expect((await ask("DELETE", `${base}/t`, tokens.one as string))[0]).toBe(403)
+  await operator.send("SET", "one:user:1", "a")
+  await operator.send("SET", "one:user:2", "bad")
+  expect(await operator.send("GET", "one:seen")).toBe(bulk("user:1"))
+  const own = (path: string) => ask("GET", `/v1/tenants/one${path}`, tokens.one as string)
+  expect(await own("/triggers")).toMatchObject([200, [{ name: "t", pattern: "user:*", runs: 2 }]])
+  expect(await own("/triggers/t")).toMatchObject([200, { source }])
+  expect(await own("/triggers/graph")).toMatchObject([200, { nodes: [{ name: "t" }] }])
+  expect(await own("/triggers-log")).toMatchObject([200, [{ trigger: "t", key: "user:2", kind: "error" }]])
+  expect(await own("/logs")).toMatchObject([200, [{ stream: "audit", lines: 1 }]])
+  expect(await own("/logs/audit")).toMatchObject([200, { lines: [{ message: "user:1" }] }])
+  for (const path of ["/triggers", "/triggers-log", "/logs"]) {
+    expect(await ask("GET", `/v1/tenants/two${path}`, tokens.two as string)).toEqual([200, []])
+  }
+  expect((await ask("GET", base, tokens.two as string))[0]).toBe(403)
+  expect(await ask("GET", "/v1/triggers", "secret")).toEqual([200, []])
+  const event = { source: "return event.key", event: "ON_WRITE", key: "user:9" }
+  expect(await ask("POST", `${base}/test`, "secret", event)).toMatchObject([200, { status: "ok", result: "user:9" }])
+  expect((await ask("POST", `${base}/test`, tokens.one as string, event))[0]).toBe(403)
+  const [status, { error }] = await ask("PUT", "/v1/triggers/x", "secret", { ...definition, pattern: "one:user:*" })
+  expect([status, error]).toEqual([409, expect.stringContaining("keys that begin with 'one:' are a tenant's")])
+  expect(await ask("DELETE", `${base}/t`, "secret")).toEqual([200, { removed: true }])
+  expect(await own("/triggers")).toEqual([200, []])
+})
+
 it("tenants, tokens, environments and scripts survive a restart", async () => {
   const { path: dataDir, remove } = await temporaryFolder()
   toClose.push(remove)

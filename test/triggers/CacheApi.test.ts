@@ -507,6 +507,7 @@ describe("cache.webhook", () => {
         trigger: "t",
         event: "ON_WRITE",
         key: "go",
+        sequence: 1,
         createdAtMs: engine.clock.ms
       },
       expect.objectContaining({ id: "own-7" })

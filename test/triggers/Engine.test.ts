@@ -71,6 +71,15 @@ const house = ({
   return { engine, bus, workers, heard, webhooks, lines, clock, main, tenant }
 }
 
+/** As the dispatcher says it, after so many attempts. */
+const giveUp = (engine: Engine, webhook: Webhook, attempt: number): void =>
+  engine.onGivenUp({ delivery: { ...webhook, attempt }, destination: "http://hooks.example", reason: "status 503" })
+
+const givenUp = (message: string) => {
+  const event = { trigger: "t", event: "ON_WRITE", sequence: 1, key: "k" }
+  return { id: 1, atMs: 9_000, ...event, kind: "failed:webhook", message, count: 1 }
+}
+
 /** Machines without processes. */
 const plainSandbox = (workers: VmWorker[]): SandboxService => ({
   pool: (make: () => LuaVm) => new VmPool({ make, spares: 0 }),
@@ -137,6 +146,36 @@ describe("tenants with the same keys and the same names of triggers", () => {
     expect(new Set(ids).size).toBe(ids.length)
     expect(ids.slice(0, 2)).toEqual(["boot-1-t-1", "boot-1-1-t-1"])
     expect(ids).toContain("boot:a-1:6-t-1")
+  })
+
+  it("hear of the webhooks of their own that are given up", () => {
+    const { engine, main, tenant, webhooks, clock } = house()
+    const [a, b] = [tenant("a"), tenant("b")]
+    const all = [main, a, b]
+    for (const { triggers, keyspace } of all) {
+      set(triggers, { source: 'cache.webhook("http://hooks.example/?key=secret", 1)' })
+      keyspace.set("k", "v")
+    }
+    clock.ms = 9_000
+    for (const [n, webhook] of webhooks.entries()) giveUp(engine, webhook, n + 1)
+    expect(all.map(({ triggers }) => triggers.records.recent(9))).toEqual([
+      [givenUp("given up after 1 attempt at http://hooks.example: status 503 (webhook boot-1-t-1)")],
+      [givenUp("given up after 2 attempts at http://hooks.example: status 503 (webhook boot:a:1-t-1)")],
+      [givenUp("given up after 3 attempts at http://hooks.example: status 503 (webhook boot:b:1-t-1)")]
+    ])
+  })
+
+  it("hear of no webhook of a tenant that had their id before", () => {
+    const { engine, main, tenant, webhooks, clock } = house()
+    const before = tenant("a")
+    set(before.triggers, { source: 'cache.webhook("http://hooks.example", 1)' })
+    before.keyspace.set("k", "v")
+    engine.closeTenant(before.tenant)
+    giveUp(engine, webhooks[0] as Webhook, 1) // there is nobody to hear of it
+    clock.ms++
+    const after = tenant("a")
+    giveUp(engine, webhooks[0] as Webhook, 1)
+    expect([main, before, after].map(({ triggers }) => triggers.records.total)).toEqual([0, 0, 0])
   })
 
   it("try things out on their own keys, and nothing of one's dry run is left for the next one's", () => {

@@ -4,8 +4,8 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, HashMap, Logger, Random, Scope, TestClock } from "effect"
 import { ExitReason, Process, Supervisor } from "../../src/actor/index.ts"
 import type { Resolve } from "../../src/webhooks/EgressAgent.ts"
-import { Webhooks } from "../../src/webhooks/index.ts"
-import { aWebhook } from "./AWebhook.ts"
+import { type GivenUp, type WebhookPort, Webhooks } from "../../src/webhooks/index.ts"
+import { aWebhook, tenantCalled } from "./AWebhook.ts"
 import { type Answer, quiet, receiver, status, until } from "./Receiver.ts"
 
 const settings = { userAgent: "mimosa/0.0.0-test", egressAllow: ["127.0.0.1"] }
@@ -19,6 +19,13 @@ const running = (change: Partial<Webhooks.WebhooksSettings> = {}, resolve?: Reso
     )
     return { ...webhooks, ...webhooks.outbox, supervisor, stats: webhooks.outbox.stats }
   })
+
+/** What the port tells of. */
+const listening = (port: WebhookPort): Array<GivenUp> => {
+  const heard: Array<GivenUp> = []
+  port.listen({ onGivenUp: (webhook) => heard.push(webhook) })
+  return heard
+}
 
 const dispatcherOf = (tree: Supervisor.TreeNode | null) => {
   const webhooks = tree?.children?.find(({ name }) => name === "webhooks")
@@ -86,13 +93,19 @@ describe("a delivery", () => {
     Effect.gen(function* () {
       const { url, requests } = yield* receiver(status(500))
       const { port, outbox, stats } = yield* running()
+      const heard = listening(port)
       port.offer(aWebhook({ id: "n1", url }))
       for (const [n, waitMs] of [500, 2_000, 8_000, 32_000].entries()) {
         yield* until(() => stats.retried === n + 1)
+        expect(heard).toEqual([])
         yield* TestClock.adjust(waitMs)
       }
       yield* until(() => stats.dead.attempts === 1)
       expect(requests.length).toBe(5)
+      const destination = new URL(url).origin
+      expect(heard).toEqual([
+        { delivery: { ...aWebhook({ id: "n1", url }), attempt: 5 }, destination, reason: "status 500" }
+      ])
       expect(outbox.deadLetters).toMatchObject([{ delivery: { id: "n1", attempt: 5 }, detail: "status 500" }])
       expect(stats).toMatchObject({ pending: 0, retried: 4, delivered: 0 })
     })
@@ -135,13 +148,41 @@ describe("a delivery", () => {
     })
   )
 
-  it.scoped("fails when nobody listens, and says so", () =>
+  it.scoped("fails when nobody listens, and says so: to an operator with the address, to a tenant without", () =>
     Effect.gen(function* () {
       const gone = yield* Effect.scoped(receiver())
       const { port, outbox, stats } = yield* running({ retry: { ...Webhooks.defaultSettings.retry, attemptsMax: 1 } })
+      const heard = listening(port)
       port.offer(aWebhook({ url: gone.url }))
       yield* until(() => stats.dead.attempts === 1)
-      expect(outbox.deadLetters[0]?.detail).toContain("ECONNREFUSED")
+      port.offer(aWebhook({ url: gone.url, tenant: tenantCalled("acme") }))
+      yield* until(() => stats.dead.attempts === 2)
+      const detail = `connect ECONNREFUSED 127.0.0.1:${gone.port}`
+      expect(outbox.deadLetters.map((letter) => letter.detail)).toEqual([detail, detail])
+      expect(heard.map(({ reason }) => reason)).toEqual([detail, "ECONNREFUSED"])
+    })
+  )
+
+  it.scoped("that is given up is a line of the log: whose it is and where it went, and no more of the URL", () =>
+    Effect.gen(function* () {
+      const { url } = yield* receiver(status(410))
+      const lines: Array<unknown> = []
+      const logger = Logger.make(({ message, annotations }) => {
+        lines.push([message, Object.fromEntries(HashMap.toEntries(annotations))])
+      })
+      const { port } = yield* running().pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+      port.offer(aWebhook({ id: "n1", url: `${url}?key=secret`, tenant: tenantCalled("acme") }))
+      yield* until(() => lines.length === 1)
+      port.offer(aWebhook({ id: "n2", url }))
+      yield* until(() => lines.length === 2)
+      const message = ["webhook given up; the TRIGGER LOG of whoever it belongs to names it"]
+      const facts = { destination: new URL(url).origin, trigger: "test", attempt: 1, reason: "status 410" }
+      expect(lines).toEqual([
+        [message, expect.objectContaining({ ...facts, webhook: "n1", tenant: "acme" })],
+        [message, expect.objectContaining({ ...facts, webhook: "n2" })]
+      ])
+      expect(JSON.stringify(lines[1])).not.toContain("tenant")
+      expect(JSON.stringify(lines)).not.toContain("secret")
     })
   )
 
@@ -192,12 +233,20 @@ describe("a delivery", () => {
 
   it.scoped("to a name that leads to a private address is given up without a connection", () =>
     Effect.gen(function* () {
-      const { port: listening, requests } = yield* receiver()
+      const { port: accepting, requests } = yield* receiver()
       const resolve: Resolve = () => Promise.resolve([{ address: "127.0.0.1", family: 4 }])
       const { port, outbox, stats } = yield* running({ egressAllow: [] }, resolve)
-      expect(port.offer(aWebhook({ url: `http://hooks.example:${listening}/` }))).toBe(true)
+      const heard = listening(port)
+      const url = `http://hooks.example:${accepting}/`
+      expect(port.offer(aWebhook({ url }))).toBe(true)
       yield* until(() => stats.dead.egress === 1)
+      expect(port.offer(aWebhook({ url, tenant: tenantCalled("acme") }))).toBe(true)
+      yield* until(() => stats.dead.egress === 2)
       expect(outbox.deadLetters[0]?.detail).toContain("hooks.example leads to 127.0.0.1")
+      expect(heard.map(({ reason }) => reason)).toEqual([
+        outbox.deadLetters[0]?.detail,
+        "it leads to no address that may be reached from here"
+      ])
       expect(requests).toEqual([])
     })
   )
@@ -272,12 +321,14 @@ describe("the dispatcher", () => {
       const { port, outbox, stats, supervisor } = yield* running({
         retry: { ...Webhooks.defaultSettings.retry, attemptsMax: 1 }
       })
+      const heard = listening(port)
       port.offer(aWebhook({ url }))
       yield* until(() => open.length === 1)
       const attempt = processCalled(`attempt ${new URL(url).origin}`)
       if (attempt !== undefined) Process.unsafeExit(attempt, ExitReason.killed)
       yield* until(() => stats.dead.attempts === 1)
       expect(outbox.deadLetters[0]?.detail).toBe("the attempt was cut off (killed)")
+      expect(heard).toMatchObject([{ reason: "the attempt was cut off (killed)" }])
       expect(dispatcherOf(yield* Supervisor.tree(supervisor))).toMatchObject({ restarts: 0, status: "running" })
     })
   )

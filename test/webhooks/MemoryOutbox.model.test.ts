@@ -8,7 +8,7 @@ import { byteSizeOf, type Webhook } from "../../src/webhooks/Delivery.ts"
 import { MemoryOutbox } from "../../src/webhooks/MemoryOutbox.ts"
 import type { InFlight } from "../../src/webhooks/WebhookOutbox.ts"
 import { scheduleCount } from "../support/Random.ts"
-import { aWebhook } from "./AWebhook.ts"
+import { aWebhook, tenantCalled } from "./AWebhook.ts"
 
 const limits = {
   maxPending: 12,
@@ -16,7 +16,8 @@ const limits = {
   maxPendingBytes: 4_000,
   maxPendingPerTenant: 5,
   maxPendingBytesPerTenant: 2_500,
-  maxDeadLetters: 3
+  maxDeadLetters: 3,
+  maxDeadLettersPerTenant: 2
 }
 const inFlight = { inFlightMax: 4, inFlightPerDestinationMax: 2 }
 
@@ -31,8 +32,18 @@ interface Known {
 }
 
 class Model {
+  /** Dead letters by id, with whose they were. */
+  dead: Array<readonly [id: string, tenant: string | undefined]> = []
   readonly all = new Map<string, Known>()
   line = 0
+
+  die({ id, tenant }: Webhook): void {
+    const own = this.dead.filter(([, whose]) => whose === tenant?.id)
+    const [gone] = tenant !== undefined && own.length >= limits.maxDeadLettersPerTenant ? own : []
+    this.dead = [...this.dead.filter((letter) => letter !== gone), [id, tenant?.id] as const].slice(
+      -limits.maxDeadLetters
+    )
+  }
 
   of(state: Known["state"]): Array<Known> {
     return [...this.all.values()].filter((known) => known.state === state)
@@ -43,7 +54,7 @@ class Model {
     const bytesWith = (others: Array<Known>) =>
       others.reduce((sum, each) => sum + byteSizeOf(each.delivery), byteSizeOf(delivery))
     const there = known.filter((each) => each.queue === queue).length
-    const own = known.filter((each) => each.delivery.tenant === delivery.tenant)
+    const own = known.filter((each) => each.delivery.tenant?.id === delivery.tenant?.id)
     const hasShare = own.length < limits.maxPendingPerTenant && bytesWith(own) <= limits.maxPendingBytesPerTenant
     return (
       known.length < limits.maxPending &&
@@ -83,7 +94,7 @@ describe("MemoryOutbox", () => {
         for (const each of steps) {
           if (each.type === "offer") {
             const destination = `https://d${each.to}`
-            const tenant = each.whose === undefined ? {} : { tenant: each.whose }
+            const tenant = each.whose === undefined ? {} : { tenant: tenantCalled(each.whose) }
             const delivery = aWebhook({ id: `n${++offers}`, body: "x".repeat(each.length), ...tenant })
             const queue = `${destination} ${each.whose}`
             const hasRoom = model.hasRoom(delivery, queue)
@@ -99,7 +110,7 @@ describe("MemoryOutbox", () => {
             flying.push(...got)
             for (const { delivery, destination } of got) {
               const known = model.all.get(delivery.id) as Known
-              expect(known.queue).toBe(`${destination} ${delivery.tenant}`)
+              expect(known.queue).toBe(`${destination} ${delivery.tenant?.id}`)
               const ahead = model.of("due").filter((other) => other.queue === known.queue && other.at < known.at)
               expect([known.state, ahead.map((other) => other.delivery.id)]).toEqual(["due", []])
               known.state = "inFlight"
@@ -114,10 +125,14 @@ describe("MemoryOutbox", () => {
               Object.assign(known, { state: "waiting", at: nowMs + 10 * each.how })
             } else {
               if (each.how === 2) outbox.delivered(ticket)
-              else outbox.dead(ticket, nowMs, "answer", "status 400")
+              else {
+                expect(outbox.dead(ticket, nowMs, "answer", "status 400")).toBe(true)
+                model.die(delivery)
+              }
               model.all.delete(delivery.id)
             }
             outbox.delivered(ticket) // an end that comes a second time changes nothing
+            expect(outbox.dead(ticket, nowMs, "answer", "status 400")).toBe(false)
           } else if (each.type === "recover") {
             expect(outbox.recover()).toBe(flying.length)
             for (const { delivery } of flying.splice(0)) {
@@ -152,5 +167,5 @@ const checkThatTheyAgree = (outbox: MemoryOutbox, model: Model, counted: { offer
   expect(stats.offered + stats.overflow).toBe(counted.offers)
   expect(stats.offered).toBe(stats.pending + stats.delivered + stats.dead.answer)
   expect(outbox.nextRetryAtMs()).toBe(Math.min(...model.of("waiting").map((known) => known.at)))
-  expect(outbox.deadLetters.length).toBe(Math.min(stats.dead.answer, limits.maxDeadLetters))
+  expect(outbox.deadLetters.map(({ delivery }) => [delivery.id, delivery.tenant?.id])).toEqual(model.dead)
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
 import { MemoryOutbox, type MemoryOutboxLimits } from "../../src/webhooks/MemoryOutbox.ts"
-import { aWebhook } from "./AWebhook.ts"
+import { aWebhook, tenantCalled } from "./AWebhook.ts"
 
 const outboxOf = (limits: Partial<MemoryOutboxLimits> = {}) =>
   new MemoryOutbox({
@@ -10,6 +10,7 @@ const outboxOf = (limits: Partial<MemoryOutboxLimits> = {}) =>
     maxPendingPerTenant: 100,
     maxPendingBytesPerTenant: 1_000_000,
     maxDeadLetters: 10,
+    maxDeadLettersPerTenant: 10,
     ...limits
   })
 const offer = (outbox: MemoryOutbox, id: string, destination: string) => outbox.offer(aWebhook({ id }), destination)
@@ -42,7 +43,7 @@ describe("MemoryOutbox", () => {
 
   it("gives a tenant its share and no more, whatever room there is, and each tenant its own turn", () => {
     const outbox = outboxOf({ maxPendingPerTenant: 2 })
-    const offerFor = (tenant: string, id: string) => outbox.offer(aWebhook({ id, tenant }), "a")
+    const offerFor = (tenant: string, id: string) => outbox.offer(aWebhook({ id, tenant: tenantCalled(tenant) }), "a")
     expect(["a1", "a2", "a3"].map((id) => offerFor("acme", id))).toEqual([true, true, false])
     expect(offerFor("umbrella", "u1")).toBe(true)
     expect(offer(outbox, "n1", "a")).toBe(true)
@@ -69,16 +70,17 @@ describe("MemoryOutbox", () => {
     expect(outbox.stats).toMatchObject({ pending: 1, inFlight: 1, delivered: 1 })
   })
 
-  it("keeps the last dead letters without their bodies and headers", () => {
+  it("keeps the last dead letters without what may carry a secret: URLs, bodies and headers", () => {
     const outbox = outboxOf({ maxDeadLetters: 2 })
     for (const id of ["n1", "n2", "n3"]) offer(outbox, id, "a")
     for (const { ticket } of outbox.takeDue(0, { inFlightMax: 9, inFlightPerDestinationMax: 9 })) {
       outbox.dead(ticket, 5, "answer", "status 410")
     }
-    const { body: _body, headers: _headers, ...rest } = aWebhook({ id: "n3" })
+    const { url: _url, body: _body, headers: _headers, ...rest } = aWebhook({ id: "n3" })
     expect(outbox.deadLetters.map(({ delivery }) => delivery.id)).toEqual(["n2", "n3"])
     expect(outbox.deadLetters[1]).toEqual({
       delivery: { ...rest, attempt: 1 },
+      destination: "a",
       diedAtMs: 5,
       cause: "answer",
       detail: "status 410"
@@ -86,10 +88,44 @@ describe("MemoryOutbox", () => {
     expect(outbox.stats.dead).toEqual({ answer: 3, attempts: 0, egress: 0, invalid: 0 })
   })
 
+  it("keeps of each tenant its share of dead letters, and of one that has more its own last ones", () => {
+    const outbox = outboxOf({ maxDeadLetters: 6, maxDeadLettersPerTenant: 2 })
+    const bury = (id: string, tenant?: string) =>
+      outbox.bury(
+        aWebhook({ id, ...(tenant === undefined ? {} : { tenant: tenantCalled(tenant) }) }),
+        "a",
+        "egress",
+        ""
+      )
+    const ids = () => outbox.deadLetters.map(({ delivery }) => delivery.id)
+    bury("n1")
+    bury("u1", "umbrella")
+    for (let n = 1; n <= 50; n++) bury(`a${n}`, "acme")
+    expect(ids()).toEqual(["n1", "u1", "a49", "a50"])
+    for (const id of ["n2", "n3", "n4"]) bury(id) // nobody's have all that is left
+    expect(ids()).toEqual(["u1", "a49", "a50", "n2", "n3", "n4"])
+    bury("a51", "acme") // and a tenant at its share takes nothing from them
+    expect(ids()).toEqual(["u1", "a50", "n2", "n3", "n4", "a51"])
+    expect(outbox.stats.dead.egress).toBe(56)
+  })
+
+  it("answers whether a webhook was given up: not one that is on its way no more", () => {
+    const outbox = outboxOf()
+    offer(outbox, "n1", "a")
+    const [sent] = outbox.takeDue(0, { inFlightMax: 1, inFlightPerDestinationMax: 1 })
+    outbox.recover()
+    expect(outbox.dead(sent?.ticket as number, 0, "attempts", "")).toBe(false)
+    const [again] = outbox.takeDue(0, { inFlightMax: 1, inFlightPerDestinationMax: 1 })
+    const answers = [1, 2].map(() => outbox.dead(again?.ticket as number, 0, "attempts", ""))
+    expect([answers, outbox.deadLetters.length]).toEqual([[true, false], 1])
+  })
+
   it("lists and counts what was never fit to be taken in", () => {
     const outbox = outboxOf()
-    outbox.bury(aWebhook({ createdAtMs: 7 }), "egress", "not public")
-    expect(outbox.deadLetters).toMatchObject([{ delivery: { attempt: 0 }, diedAtMs: 7, cause: "egress" }])
+    outbox.bury(aWebhook({ createdAtMs: 7 }), "http://10.0.0.1", "egress", "not public")
+    expect(outbox.deadLetters).toMatchObject([
+      { delivery: { attempt: 0 }, destination: "http://10.0.0.1", diedAtMs: 7, cause: "egress" }
+    ])
     expect(outbox.stats).toMatchObject({ offered: 0, pending: 0, dead: { egress: 1 } })
   })
 })

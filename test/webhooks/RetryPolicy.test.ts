@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { judge, type Outcome, type RetrySettings } from "../../src/webhooks/RetryPolicy.ts"
+import { judge, mishap, type Outcome, type RetrySettings } from "../../src/webhooks/RetryPolicy.ts"
 
 const settings: RetrySettings = { attemptsMax: 5, baseMs: 1_000, growth: 4, maxMs: 30_000 }
 const nowMs = 1_700_000_000_000
@@ -20,19 +20,21 @@ describe("after an attempt", () => {
 
   it.each([400, 401, 403, 404, 410, 413, 422])("status %i is given up at once", (status) => {
     const verdict = judge(answer(status, "1"), 1, nowMs, 0, settings)
-    expect(verdict).toEqual({ type: "dead", cause: "answer", detail: `status ${status}` })
+    expect(verdict).toEqual({ type: "dead", cause: "answer", ...mishap(`status ${status}`) })
   })
 
   it("a failure to reach the receiver is tried again, and given up after the last attempt", () => {
-    const failure: Outcome = { type: "failure", detail: "connect ECONNREFUSED" }
-    expect(judge(failure, 4, nowMs, 0, settings)).toMatchObject({ type: "retry", detail: "connect ECONNREFUSED" })
+    const words = { detail: "connect ECONNREFUSED 10.0.0.1", shown: "ECONNREFUSED" }
+    const failure: Outcome = { type: "failure", ...words }
+    expect(judge(failure, 4, nowMs, 0, settings)).toMatchObject({ type: "retry", ...words })
     const verdict = judge(failure, 5, nowMs, 0, settings)
-    expect(verdict).toEqual({ type: "dead", cause: "attempts", detail: "connect ECONNREFUSED" })
+    expect(verdict).toEqual({ type: "dead", cause: "attempts", ...words })
   })
 
   it("an address that the policy refuses is given up at once", () => {
-    const verdict = judge({ type: "refused", detail: "private" }, 1, nowMs, 0, settings)
-    expect(verdict).toEqual({ type: "dead", cause: "egress", detail: "private" })
+    const words = { detail: "a.example leads to 10.0.0.1", shown: "refused" }
+    const verdict = judge({ type: "refused", ...words }, 1, nowMs, 0, settings)
+    expect(verdict).toEqual({ type: "dead", cause: "egress", ...words })
   })
 })
 

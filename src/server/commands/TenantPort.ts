@@ -3,7 +3,6 @@
  *
  * What returns a promise has to be saved first; it rejects with an error whose message is for the client.
  */
-import { tenantLimitsDefault } from "../../cache/Tenant.ts"
 import type { NewTenant, Tenant, TenantLimits, TenantsService } from "../../cache/Tenants.ts"
 import type { Value } from "../../kernel/index.ts"
 
@@ -16,6 +15,8 @@ export interface TenantPort extends Pick<TenantsService, "route" | "get" | "list
   remove(id: string): Promise<boolean>
   /** A new secret by which the tenant logs in; the one before it holds no longer. It is shown this once. */
   issueToken(id: string): Promise<string>
+  /** Makes it void. Resolves to false where there was none. */
+  revokeToken(id: string): Promise<boolean>
 }
 
 /** What finds the tenant of a key that an operator names in its displayed form (`tenant_123:user_count`). */
@@ -24,6 +25,3 @@ export interface KeyRoutes {
   size: number
   readonly route: TenantsService["route"]
 }
-
-/** The limits of a tenant by name, in the order in which they are shown. */
-export const tenantLimitNames = Object.keys(tenantLimitsDefault) as ReadonlyArray<keyof TenantLimits>

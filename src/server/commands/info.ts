@@ -99,6 +99,7 @@ const trafficStats: Section = ({ server: { stats, bus, turns } }) => [
   ["client_output_buffer_limit_disconnections", stats.slowSubscribers + stats.replyOverflows],
   ["client_memory_disconnections", stats.memoryDisconnections],
   ["tenant_memory_disconnections", stats.tenantMemoryDisconnections],
+  ["token_disconnections", stats.tokenDisconnections],
   ["client_turns_divided", turns.yields],
   ["client_output_pauses", stats.pauses],
   ["client_idle_disconnections", stats.idleDisconnections],

@@ -13,7 +13,7 @@ import type { Client } from "../Client.ts"
 import type { CommandFamily, Handler } from "../Command.ts"
 import { answered, refusalOf } from "../EngineError.ts"
 import { type Fields, writeFields } from "../Fields.ts"
-import { RespError } from "../RespError.ts"
+import { RespError, textHint } from "../RespError.ts"
 import { workPerLook } from "../Turns.ts"
 import { linesAskedFor } from "./logs.ts"
 import { isRunning, type Running, type RunOutcome, type ScriptPort } from "./ScriptPort.ts"
@@ -25,7 +25,8 @@ const setScript: Handler = (client, args) => {
   if (asked === undefined) return
   return answered(
     client,
-    asked.scripts.set(asked.tenant.id, args[2] as string, args[3] as string).then(() => client.reply.ok())
+    asked.scripts.set(asked.tenant.id, args[2] as string, args[3] as string).then(() => client.reply.ok()),
+    asked.tenant
   )
 }
 
@@ -54,16 +55,17 @@ const run = (
     const value = text === undefined ? undefined : fromJson(text)
     const number = at - firstJson + 1
     if (value === undefined) return client.fail(RespError.notText(`argument ${number}`))
-    if (value instanceof InvalidJson) return client.fail(RespError.notJson(number, value.message))
+    if (value instanceof InvalidJson)
+      return client.fail(RespError.notJson(`argument ${number}`, value.message, textHint(text as string)))
     values.push(value)
   }
   const begun = start(asked, values)
-  if (!isRunning(begun)) return answerRun(client, begun)
-  return client.untilGone(begun).then((outcome) => answerRun(client, outcome))
+  if (!isRunning(begun)) return answerRun(client, asked, begun)
+  return client.untilGone(begun).then((outcome) => answerRun(client, asked, outcome))
 }
 
-const answerRun = (client: Client, { value, error }: RunOutcome): void => {
-  if (value === undefined) client.fail(refusalOf(client, error))
+const answerRun = (client: Client, { tenant }: Subject, { value, error }: RunOutcome): void => {
+  if (value === undefined) client.fail(refusalOf(client, error, tenant))
   else client.reply.bulk(toBytes(toExactJson(value)))
 }
 

@@ -11,10 +11,11 @@ import type { Client } from "../Client.ts"
 import type { CommandFamily, Handler } from "../Command.ts"
 import { answered } from "../EngineError.ts"
 import { type Fields, writeFields } from "../Fields.ts"
-import { RespError } from "../RespError.ts"
+import { RespError, textHint } from "../RespError.ts"
 import { RespWriter } from "../RespWriter.ts"
+import { limitNamed, limitRange, limitValue, respSpelling, tenantLimitNames } from "../TenantLimitWords.ts"
 import { workPerLook } from "../Turns.ts"
-import { type TenantPort, tenantLimitNames } from "./TenantPort.ts"
+import type { TenantPort } from "./TenantPort.ts"
 
 /** TENANT CREATE id [PREFIX prefix] [LIMIT name value [name value …]] */
 const createTenant: Handler = (client, args) => {
@@ -47,16 +48,15 @@ const parseLimits = (args: readonly string[], from: number, end: number): Partia
   if (end === from || (end - from) % 2 !== 0) return RespError.limitPairs
   const limits: Record<string, number> = {}
   for (let at = from; at < end; at += 2) {
-    const name = tenantLimitNames.find((each) => plain(each) === plain(args[at] as string))
-    if (name === undefined) return RespError.limitUnknown(args[at] as string, tenantLimitNames.map(snake).join(", "))
-    const text = args[at + 1] as string
-    limits[name] = text.trim() === "" ? Number.NaN : Number(text) // what is no number, the keeper refuses by name and range
+    const [given, text] = [args[at] as string, args[at + 1] as string]
+    const name = limitNamed(given)
+    if (name === undefined) return RespError.limitUnknown(given, tenantLimitNames.map(respSpelling).join(", "))
+    const value = limitValue(name, text)
+    if (value === undefined) return RespError.limitValue(respSpelling(name), limitRange(name), text)
+    limits[name] = value
   }
   return limits
 }
-
-const plain = (name: string): string => name.toLowerCase().replace(/[_-]/g, "")
-const snake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
 /** TENANT LIST: one array of fields and values each. */
 const listTenants: Handler = (client) => {
@@ -117,7 +117,7 @@ const tenantInfo: Handler = (client, args) => {
 }
 
 const shownLimits = ({ limits }: Tenant): Fields =>
-  Object.fromEntries(tenantLimitNames.map((name) => [snake(name), limits[name]]))
+  Object.fromEntries(tenantLimitNames.map((name) => [respSpelling(name), limits[name]]))
 
 /** TENANT LIMITS id [name value …]: its limits, after they have been changed. */
 const tenantLimits: Handler = (client, args) => {
@@ -159,11 +159,21 @@ const useTenant: Handler = (client, args) => {
   else client.fail(refusal)
 }
 
-/** TENANT TOKEN id: a new token, which is shown this once. The one before opens nothing any more. */
+/**
+ * TENANT TOKEN id: a new token, which is shown this once. TENANT TOKEN id DEL: 1 where there was one. The one before opens
+ * nothing any more, and who has logged in by it is let go.
+ */
 const tenantToken: Handler = (client, args) => {
   const tenant = tenantNamed(client, args[2] as string)
   if (tenant === undefined) return
   const { tenants } = client.server as { readonly tenants: TenantPort }
+  if (args.length > 3) {
+    if (args.length > 4 || args[3]?.toLowerCase() !== "del") return client.fail(RespError.syntax)
+    return answered(
+      client,
+      tenants.revokeToken(tenant.id).then((wasThere) => client.reply.integer(wasThere ? 1 : 0))
+    )
+  }
   return answered(
     client,
     tenants.issueToken(tenant.id).then((token) => client.reply.bulk(token))
@@ -190,8 +200,9 @@ const tenantEnv: Handler = (client, args) => {
   }
   const text = toText(args[5] as string)
   const value = text === undefined ? undefined : fromJson(text)
-  if (value === undefined) return client.fail(RespError.notJson(5, "it is not UTF-8"))
-  if (value instanceof InvalidJson) return client.fail(RespError.notJson(5, value.message))
+  if (value === undefined) return client.fail(RespError.notText("the value"))
+  if (value instanceof InvalidJson)
+    return client.fail(RespError.notJson("the value", value.message, textHint(text as string)))
   return answered(
     client,
     tenants.setEnv(tenant.id, name, value).then(() => client.reply.ok())
@@ -289,11 +300,11 @@ export const tenants: CommandFamily = {
         },
         {
           name: "token",
-          arity: 3,
+          arity: -3,
           flags: ["admin", "no_multi"],
           reach: "operator",
-          syntax: "<id>",
-          summary: "Returns a new token by which the tenant logs in; the one before is void.",
+          syntax: "<id> [DEL]",
+          summary: "Returns a new token by which the tenant logs in, or has none (DEL); the one before is void.",
           since: "mimosa",
           run: tenantToken
         },

@@ -58,6 +58,8 @@ describe("TENANT", () => {
     [["USE", "nobody"], "-NOTENANT no tenant has the id 'nobody'"],
     [["ENV", "LIST", "nobody"], "-NOTENANT no tenant has the id 'nobody'"],
     [["ENV", "SET", "one", "name"], "-ERR wrong number of arguments for 'tenant|env|set' command"],
+    [["ENV", "SET", "one", "cache", "1"], "-ERR env 'cache': cannot be named so: scripts have something of that name"],
+    [["ENV", "SET", "one", "a b", "1"], "-ERR env 'a b': is no name: up to 64 letters, digits or '_'"],
     [["ENV", "GET", "one"], "-ERR unknown subcommand 'GET'"],
     [["ENV", "SET", "one", "name", "text"], "-ERR argument 5: the JSON is wrong at character 0"],
     [["ENV", "SET", "one", "name", '"\xff"'], "-ERR argument 5: it is not UTF-8"]
