@@ -260,6 +260,21 @@ describe("a limit", () => {
   })
 })
 
+describe("work that no run can pay for", () => {
+  it("is not on the bill, however often it is asked for, nor when the run is killed for that", () => {
+    const vm = makeScript(
+      `function main()
+        local ask = function() host.work(1e9) end
+        for i = 1, 3 do pcall(xpcall, ask, function() for j = 1, 3 do ask() end end) end
+      end`,
+      { hostTables: { host: { work: (call) => void call.charge(call.number(1) ?? 0) } } }
+    )
+    const fuelMax = 200_000
+    expect([ScriptStep.timeout, ScriptStep.killed]).toContain(finish(vm, "main", [], { fuelMax }).step)
+    expect(vm.fuelSpent).toBeLessThan(fuelMax + 4_000_000) // what it takes to stop a run
+  })
+})
+
 describe("work that is long at once", () => {
   /** Each look at the clock finds that a slow machine has had other things to do. */
   const slowClock = () => {
