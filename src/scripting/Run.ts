@@ -311,7 +311,9 @@ export class Run implements RunningScript, Task<Run> {
     const { host } = this
     const start = this.toStart
     this.toStart = null
-    const wait = new Wait(host.clock.after(Math.max(0, this.waitLeftMs()), () => this.timeOut("waiting", this.suspension())))
+    const wait = new Wait(
+      host.clock.after(Math.max(0, this.waitLeftMs()), () => this.timeOut("waiting", this.suspension()))
+    )
     this.waiting = wait
     this.account.suspended.push(this)
     const answer = (value: LuaValue | AnswerError): void => this.resume(wait, value)

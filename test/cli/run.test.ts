@@ -42,6 +42,13 @@ describeBuilt("mimosa run", () => {
       expect((await mimosa(["run", path, "check", ...args, "--seed", "7"])).stdout).toBe(first.stdout)
     })
 
+    it("calls a script that comes through a pipe 'script', as it has no name of its own", async () => {
+      for (const file of ["-", "/dev/stdin"]) {
+        const { code, stderr } = await mimosa(["run", file], { stdin: "function main() error('boom') end" })
+        expect([code, stderr]).toEqual([1, expect.stringContaining("mimosa: script:1: boom\n")])
+      }
+    })
+
     it("reads the script from stdin", async () => {
       const { stdout } = await mimosa(["run", "-"], { stdin: "function main() return '\\195\\164' end" })
       expect(stdout).toBe('"ä"\n')

@@ -23,7 +23,7 @@ describeBuilt("mimosa serve", () => {
 
   it("says how to talk to it, and answers there", async () => {
     const { welcome, port, httpPort } = await started(["--max-entries", "1234", "--max-bytes", "3mb"])
-    const kept = `triggers kept in ${folder.path} (0 restored)`
+    const kept = `kept in ${folder.path}: 0 triggers, 0 tenants, 0 scripts`
     expect(welcome).toContain(` is ready: up to 1,234 entries and 3 MiB, ${kept}\n`)
     expect(await mimosa(["ping", "--port", String(port)])).toMatchObject({ code: 0 })
     expect((await fetch(`http://127.0.0.1:${httpPort}/readyz`)).status).toBe(200)
@@ -45,16 +45,19 @@ describeBuilt("mimosa serve", () => {
     expect(served.stdout()).toMatch(/\nstopping…\nstopped\n$/)
   })
 
-  it("keeps triggers over a restart, and over a kill", async () => {
+  it("keeps triggers, tenants and scripts over a restart, and over a kill, and says how many it has", async () => {
     const first = await started()
     const at = (served: Served) => ["--port", String(served.port)]
     await mimosa(["trigger", "set", "a", "x:*", "ON_WRITE", "--source", "return 1", ...at(first)])
     expect(await first.stop()).toBe(0)
     const second = await started()
     await mimosa(["trigger", "set", "b", "y:*", "ON_READ", "--source", "return 2", "--timeout", "200", ...at(second)])
+    await mimosa(["shell", ...at(second)], {
+      stdin: ["TENANT CREATE shop", ...["a", "b"].map((name) => `SCRIPT.SET shop ${name} 'x = 1'`)].join("\n")
+    })
     await second.stop("SIGKILL")
     const third = await started()
-    expect(third.welcome).toContain("(2 restored)")
+    expect(third.welcome).toContain(": 2 triggers, 1 tenant, 2 scripts\n")
     const { stdout } = await mimosa(["trigger", "list", "--json", ...at(third)])
     expect(JSON.parse(stdout)).toMatchObject([
       { name: "a", pattern: "x:*", events: "ON_WRITE" },
@@ -185,6 +188,6 @@ describeBuilt("mimosa serve", () => {
   it("shows where its triggers are kept as a path that holds from everywhere", async () => {
     const served = await serve("kept/here", [], {}, folder.path)
     running.push(served)
-    expect(served.welcome).toContain(`triggers kept in ${join(folder.path, "kept/here")} (0 restored)`)
+    expect(served.welcome).toContain(`kept in ${join(folder.path, "kept/here")}: 0 triggers`)
   })
 })

@@ -21,6 +21,7 @@ describeBuilt("mimosa trigger", () => {
 
   const trigger = (args: readonly string[], options?: RunOptions) =>
     mimosa(["trigger", ...args, "--port", String(served.port)], options)
+  const at = () => ["--port", String(served.port)]
   const named: string[] = []
   const set = async (name: string, ...args: readonly string[]) => {
     named.push(name)
@@ -46,6 +47,39 @@ describeBuilt("mimosa trigger", () => {
       memory_bytes: 4096,
       source
     })
+  })
+
+  it("acts as a tenant where one is named: its triggers, and what they log, are nobody else's", async () => {
+    const shell = (...lines: readonly string[]) =>
+      mimosa(["shell", "--port", String(served.port)], { stdin: lines.join("\n") })
+    await shell("TENANT CREATE shop", "TENANT CREATE other")
+    const source = "cache.log('audit', event.key) error('no')"
+    const own = await trigger(["set", "seen", "user:*", "ON_WRITE", "--tenant", "shop", "--source", source])
+    expect([own.code, own.stdout]).toEqual([0, "seen is active on user:* for ON_WRITE\n"])
+    await trigger([
+      "set",
+      "kept",
+      "user:*",
+      "ON_WRITE",
+      "--tenant",
+      "shop",
+      "--source",
+      "cache.log('audit', event.key)"
+    ])
+    await shell("SET shop:user:1 a", "SET user:2 b")
+    const shown = async (...args: readonly string[]) => JSON.parse((await mimosa([...args, "--json", ...at()])).stdout)
+    expect(await shown("trigger", "list", "--tenant", "shop")).toMatchObject([{ name: "seen" }, { name: "kept" }])
+    expect(await shown("trigger", "log", "--tenant", "shop")).toMatchObject([{ trigger: "seen", key: "user:1" }])
+    expect(await shown("logs", "audit", "--tenant", "shop")).toMatchObject([{ message: "user:1", trigger: "kept" }])
+    for (const whose of [["--tenant", "other"], []]) {
+      expect(await shown("trigger", "list", ...whose)).toEqual([])
+      expect(await shown("trigger", "log", ...whose)).toEqual([])
+      expect(await shown("logs", ...whose)).toEqual([])
+    }
+    const nobody = await trigger(["list", "--tenant", "nobody"])
+    expect([nobody.code, nobody.stderr]).toEqual([1, "mimosa: NOTENANT no tenant has the id 'nobody'\n"])
+    expect((await trigger(["remove", "kept", "--tenant", "shop"])).stdout).toBe("kept is removed\n")
+    await shell("DEL user:2", "TENANT DEL shop", "TENANT DEL other")
   })
 
   it("registers a source from a file, and from stdin", async () => {

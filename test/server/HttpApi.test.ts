@@ -397,10 +397,7 @@ describe("triggers over HTTP", () => {
       }
       const remove = (which: string) => ask(`${url}/v1/triggers/${which}`, { method: "DELETE" })
       expect([(yield* remove(name)).body, (yield* remove("b")).body]).toEqual([{ removed: true }, { removed: false }])
-      expect((yield* ask(`${url}/v1/triggers-log`)).body).toMatchObject([
-        { key: "k\ufffd" },
-        { kind: "error", key: "k" }
-      ])
+      expect((yield* ask(`${url}/v1/triggers-log`)).body).toMatchObject([{ key: "kÿ" }, { kind: "error", key: "k" }])
       expect((yield* ask(`${url}/v1/triggers-log?count=1`)).body).toHaveLength(1)
       expect(yield* ask(`${url}/v1/triggers-log?after=1`)).toMatchObject({
         status: 400,

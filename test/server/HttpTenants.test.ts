@@ -59,6 +59,24 @@ describe("tenants over HTTP", () => {
     expect((await ask("GET", "/v1/tenants/three")).status).toBe(404)
   })
 
+  it("have limits in either spelling, shown as the library has them", async () => {
+    const made = await ask("PUT", "/v1/tenants/one", { limits: { compute_ms: 20, waitMs: 30, "MAX-ENTRIES": 5 } })
+    expect([made.status, made.body.limits]).toMatchObject([200, { computeMs: 20, waitMs: 30, maxEntries: 5 }])
+    expect(Object.keys(made.body.limits)).not.toContain("compute_ms")
+    expect((await ask("PUT", "/v1/tenants/one", { limits: { compute_ms: 0 } })).body.error).toBe(
+      "limits.computeMs 0: it is a whole number from 1 to 60000"
+    )
+  })
+
+  it("lose their token, and its connections, where operators say so", async () => {
+    const bound = await server.as("one")
+    expect((await ask("DELETE", "/v1/tenants/one/token")).body).toEqual({ removed: true })
+    await bound.closed
+    expect((await ask("GET", "/v1/tenants/one", undefined, bearer(tokens.one))).status).toBe(401)
+    expect((await ask("DELETE", "/v1/tenants/one/token")).body).toEqual({ removed: false })
+    expect((await ask("DELETE", "/v1/tenants/two/token", undefined, bearer(tokens.two))).status).toBe(403)
+  })
+
   it.each([
     [409, "the tenant's prefix is 'one'", "PUT", "/v1/tenants/one", { prefix: "x" }],
     [409, "cannot be told apart", "PUT", "/v1/tenants/x", { prefix: "one:x" }],
@@ -173,6 +191,9 @@ describe("scripts over HTTP", () => {
     server.plays.set("fail", () => ({ error: new ScriptQuotaExceeded(quota) }))
     const refused = await ask("POST", "/v1/tenants/one/run", { source: "fail" })
     expect([refused.status, refused.headers.get("retry-after"), refused.body.retryAfterMs]).toEqual([429, "2", 1200])
+    expect(refused.body.error).toContain(
+      '; an operator raises it by PUT /v1/tenants/one {"limits":{"fuelPerSecond":<n>}}'
+    )
   })
 
   it("that fail by a defect say nothing of it", async () => {

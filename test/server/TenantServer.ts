@@ -99,14 +99,24 @@ export const startTenantServer = async (
     clients.push(client)
     return client
   }
-  const token = (id: string) => runtime.runPromise(tenants.issueToken(id))
+  const tokens = new Map<string, string>()
+  const token = async (id: string) => {
+    const issued = await runtime.runPromise(tenants.issueToken(id))
+    tokens.set(id, issued)
+    return issued
+  }
+  /** The token that holds: a new one would end the connections that are logged in. */
+  const heldToken = async (id: string) => {
+    const held = tokens.get(id)
+    return held !== undefined && tenants.byToken(held) !== undefined ? held : token(id)
+  }
   return {
     ...{ port, server, main, tenants, plays, ended, triggersOf, connect, token },
     url: `http://127.0.0.1:${readiness.portOf("HTTP")}`,
     create: (id, prefix) => runtime.runPromise(tenants.create({ id, ...(prefix === undefined ? {} : { prefix }) })),
     as: async (id) => {
       const client = await connect()
-      await client.send("AUTH", id, await token(id))
+      await client.send("AUTH", id, await heldToken(id))
       return client
     },
     stop: async () => {

@@ -40,7 +40,7 @@ const serving = async (settings: Settings = {}) => {
     await client.send("AUTH", ...login)
     return client
   }
-  return { connect, stop, url: `http://127.0.0.1:${readiness.portOf(httpName)}` }
+  return { connect, stop, end: () => runtime.dispose(), url: `http://127.0.0.1:${readiness.portOf(httpName)}` }
 }
 
 const ok = "+OK\r\n"
@@ -183,6 +183,27 @@ it("a tenant's triggers are registered and removed over HTTP by operators, and r
   expect([status, error]).toEqual([409, expect.stringContaining("keys that begin with 'one:' are a tenant's")])
   expect(await ask("DELETE", `${base}/t`, "secret")).toEqual([200, { removed: true }])
   expect(await own("/triggers")).toEqual([200, []])
+})
+
+it("a run that somebody waits for when the server ends is answered, over RESP and over HTTP", async () => {
+  const { connect, end, url } = await serving()
+  const operator = await connect("secret")
+  await operator.send("TENANT", "CREATE", "one", "LIMIT", "compute_ms", "60000")
+  const source = "function main(name) print(name) while true do end end"
+  await operator.send("SCRIPT.SET", "one", "endless", source)
+  const waiting = await connect("secret")
+  const overResp = waiting.send("SCRIPT.RUN", "one", "endless", "main", '"by resp"')
+  const overHttp = fetch(`${url}/v1/tenants/one/scripts/endless/run`, {
+    method: "POST",
+    headers: { authorization: "Bearer secret", "content-type": "application/json" },
+    body: '{"args":["by http"]}'
+  })
+  for (let log = ""; !(log.includes("by resp") && log.includes("by http")); ) {
+    log = await operator.send("SCRIPT.LOG", "one")
+  }
+  const [said, response] = await Promise.all([overResp, overHttp, end()])
+  expect(said).toMatch(/^-SCRIPTENDED endless/)
+  expect([response.status, await response.json()]).toEqual([503, { error: "ended because the server stops" }])
 })
 
 it("tenants, tokens, environments and scripts survive a restart", async () => {

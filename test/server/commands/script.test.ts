@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { toFloat, type Value } from "../../../src/kernel/index.ts"
 import {
   FunctionNotFound,
+  ScriptOutOfMemory,
   ScriptQuotaExceeded,
   ScriptRuntimeError,
   ScriptSyntaxError,
@@ -130,6 +131,18 @@ describe("a run ends", () => {
     expect(server.ended).toEqual(["one/script"])
   })
 
+  it("when the server closes, which is answered before the connection is closed", async () => {
+    let answer = ""
+    client.socket.on("data", (bytes) => {
+      answer += bytes
+    })
+    await endless(client)
+    client.write("*1\r\n$4\r\nPING\r\n") // behind a run that was ended, nothing more is begun
+    await server.server.close()
+    await client.closed
+    expect([answer, server.ended]).toEqual(["-ERR ended\r\n", ["one/script"]])
+  })
+
   it("when an operator kills its connection", async () => {
     await endless(client)
     const operator = await server.connect()
@@ -176,10 +189,46 @@ describe("what is refused or fails", () => {
     }
   })
 
+  const failed = { ...at, traceback: "", reason: "stopped" }
+  const quota = { script: "main", tenant: "one", limit: 2, retryAfterMs: 5 }
+  it.each([
+    [new ScriptTimeout({ ...failed, kind: "computing", limitMs: 50 }), "compute_ms"],
+    [new ScriptTimeout({ ...failed, kind: "waiting", limitMs: 50 }), "wait_ms"],
+    [new ScriptOutOfMemory({ ...failed, limitBytes: 9 }), "memory_bytes"],
+    [new ScriptQuotaExceeded({ ...quota, what: "runs" }), "runs_max"],
+    [new ScriptQuotaExceeded({ ...quota, what: "fuel" }), "fuel_per_second"],
+    [new ScriptQuotaExceeded({ ...quota, what: "engine" }), undefined],
+    [new ScriptRuntimeError(failed), undefined]
+  ])("by a limit of its tenant says how that is raised: %s", async (error, limit) => {
+    server.plays.set("fail", () => ({ error }))
+    const hint = limit === undefined ? "" : `; an operator raises it by TENANT LIMITS one ${limit} <n>`
+    for (const who of [client, await server.as("one")]) {
+      const reply = await who.send("SCRIPT.EVAL", "one", "fail", "main")
+      expect(reply.slice(reply.indexOf(error.message) + error.message.length)).toBe(`${hint}\r\n`)
+    }
+  })
+
+  it.each([
+    [
+      ["SCRIPT", "LOAD", "return 1"],
+      "'LOAD' 'return 1' (scripts are tenants' here, and take JSON: SCRIPT.SET <tenant>"
+    ],
+    [["eval", "return 1", "0"], "(scripts are tenants' here, and take JSON: SCRIPT.EVAL <tenant>"],
+    [["EVALSHA", "abc", "0"], "(scripts are tenants' here, and take JSON: SCRIPT.RUN <tenant>"],
+    [["FCALL", "f", "0"], "with args beginning with: 'f' '0' \r\n"]
+  ])("is an unknown command with a word on what is here in its place: %j", async (args, hint) => {
+    const reply = await client.send(...args)
+    expect(reply.startsWith(`-ERR unknown command '${args[0]}', with args beginning with: '`)).toBe(true)
+    expect(reply).toContain(hint)
+  })
+
   it.each([
     [["SCRIPT.RUN", "nobody", "main", "main"], "-NOTENANT no tenant has the id 'nobody'"],
     [["SCRIPT.EVAL", "one", "echo", "main", "{"], "-ERR argument 1: the JSON is wrong at character 1: "],
     [["SCRIPT.EVAL", "one", "echo", "main", "1", "'a'"], "-ERR argument 2: the JSON is wrong at character 0: "],
+    [["SCRIPT.EVAL", "one", "echo", "main", "1", "ada"], `; a text is written '"ada"'\r\n`],
+    [["SCRIPT.EVAL", "one", "echo", "main", "a".repeat(41)], `; a text is written '"..."'\r\n`],
+    [["SCRIPT.EVAL", "one", "echo", "main", '{"a"'], "a colon was expected here\r\n"],
     [["SCRIPT.EVAL", "one", "echo", "main", '"\xff"'], "-ERR argument 1 is not UTF-8"],
     [["SCRIPT.RUN", "one"], "-ERR wrong number of arguments for 'script.run' command"]
   ])("is told: %j", async (args, error) => {

@@ -1,5 +1,9 @@
 /** TENANT over the wire: making, showing, changing and removing tenants; acting and logging in as one. */
+import { Effect, Logger } from "effect"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { Supervisor } from "../../../src/actor/index.ts"
+import type { TenantsService } from "../../../src/cache/index.ts"
+import * as TenantCommands from "../../../src/server/TenantCommands.ts"
 import type { RawClient } from "../RawClient.ts"
 import { startTenantServer, type TenantServer } from "../TenantServer.ts"
 
@@ -40,6 +44,8 @@ describe("TENANT", () => {
     expect(fields(changed)).toMatchObject({ max_entries: ":7", compute_ms: ":20" })
     expect(await client.send("TENANT", "LIMITS", "two")).toBe(changed)
     expect(server.tenants.get("two")?.limits.maxEntries).toBe(7)
+    const sizes = fields(await client.send("TENANT", "LIMITS", "two", "max_bytes", "2mb", "memoryBytes", "1000k"))
+    expect(sizes).toMatchObject({ max_bytes: `:${2 * 1024 * 1024}`, memory_bytes: ":1000000" })
   })
 
   it.each([
@@ -50,8 +56,21 @@ describe("TENANT", () => {
     [["CREATE", "x", "LIMIT"], "-ERR tenant: a limit is a name and a number"],
     [["CREATE", "x", "LIMIT", "max_entries"], "-ERR tenant: a limit is a name and a number"],
     [["CREATE", "x", "LIMIT", "max_entires", "1"], "-ERR tenant: 'max_entires' is no limit; there are max_entries,"],
-    [["CREATE", "x", "LIMIT", "max_entries", "few"], "-ERR limits.maxEntries NaN: it is a whole number from 1"],
-    [["LIMITS", "one", "compute_ms", "0"], "-ERR limits.computeMs 0: it is a whole number from 1 to 60000"],
+    [
+      ["CREATE", "x", "LIMIT", "max_entries", "few"],
+      "-ERR tenant: max_entries is a whole number from 1 to 100000000, not 'few'"
+    ],
+    [["LIMITS", "one", "compute_ms", "0"], "-ERR tenant: compute_ms is a whole number from 1 to 60000, not '0'"],
+    [
+      ["LIMITS", "one", "memoryBytes", "1tb"],
+      "-ERR tenant: memory_bytes is a number of bytes such as 1000000 or 4mb, from 256kb to 9mb, not '1tb'"
+    ],
+    [
+      ["LIMITS", "one", "max_bytes", "1.5mb"],
+      "-ERR tenant: max_bytes is a number of bytes such as 1000000 or 4mb, from 1 to 1024gb, not '1.5mb'"
+    ],
+    [["TOKEN", "one", "NEW"], "-ERR syntax error"],
+    [["TOKEN", "one", "DEL", "now"], "-ERR syntax error"],
     [["LIMITS", "nobody"], "-NOTENANT no tenant has the id 'nobody'"],
     [["INFO", "nobody"], "-NOTENANT no tenant has the id 'nobody'"],
     [["TOKEN", "nobody"], "-NOTENANT no tenant has the id 'nobody'"],
@@ -61,8 +80,11 @@ describe("TENANT", () => {
     [["ENV", "SET", "one", "cache", "1"], "-ERR env 'cache': cannot be named so: scripts have something of that name"],
     [["ENV", "SET", "one", "a b", "1"], "-ERR env 'a b': is no name: up to 64 letters, digits or '_'"],
     [["ENV", "GET", "one"], "-ERR unknown subcommand 'GET'"],
-    [["ENV", "SET", "one", "name", "text"], "-ERR argument 5: the JSON is wrong at character 0"],
-    [["ENV", "SET", "one", "name", '"\xff"'], "-ERR argument 5: it is not UTF-8"]
+    [
+      ["ENV", "SET", "one", "name", "text"],
+      "-ERR the value: the JSON is wrong at character 0: a value was expected here; a text is written '\"text\"'\r\n"
+    ],
+    [["ENV", "SET", "one", "name", '"\xff"'], "-ERR the value is not UTF-8"]
   ])("%j is refused, with what would be right", async (args, error) => {
     await client.send("TENANT", "CREATE", "one")
     expect(await client.send("TENANT", ...args)).toContain(error)
@@ -211,6 +233,48 @@ describe("a tenant logs in", () => {
     }
     expect(await client.send("GET", "k")).toBe("-NOAUTH Authentication required.\r\n")
     expect(await client.send("AUTH", "two", two)).toBe(ok)
+  })
+
+  it("until its token is void: with a new one, or none, the connections of the old one are closed", async () => {
+    await server.create("one")
+    await server.create("two")
+    const [first, other] = [await server.as("one"), await server.as("two")]
+    const acting = await server.connect()
+    await acting.send("TENANT", "USE", "one")
+    await client.send("TENANT", "LIMITS", "one", "max_entries", "9") // no change of the token
+    expect(await first.send("PING")).toBe("+PONG\r\n")
+    const token = (await client.send("TENANT", "TOKEN", "one")).split("\r\n")[1] as string
+    await first.closed
+    const second = await server.connect()
+    expect(await second.send("AUTH", "one", token)).toBe(ok)
+    expect(await client.send("TENANT", "TOKEN", "one", "DEL")).toBe(":1\r\n")
+    await second.closed
+    const third = await server.connect()
+    expect(await third.send("AUTH", "one", token)).toMatch(/^-WRONGPASS/)
+    expect(await client.send("TENANT", "TOKEN", "one", "DEL")).toBe(":0\r\n")
+    expect(server.tenants.get("one")?.tokenHash).toBe(null)
+    for (const each of [acting, other]) expect(await each.send("PING")).toBe("+PONG\r\n")
+    expect(server.server.state.stats.tokenDisconnections).toBe(2)
+    expect(await client.send("INFO", "stats")).toContain("token_disconnections:2\r\n")
+  })
+
+  it("by a token that the log warns about, once, where no password keeps others out", async () => {
+    const warned: Array<readonly [string, string]> = []
+    const log = Logger.replace(
+      Logger.defaultLogger,
+      Logger.make(({ logLevel, message }) => void warned.push([logLevel.label, String(message)]))
+    )
+    for (const isOpen of [true, false]) {
+      const issuing = { issueToken: () => Effect.succeed("mt_one_x") } as unknown as TenantsService
+      const { port, childSpec } = TenantCommands.make(issuing, { isOpen })
+      const using = Effect.gen(function* () {
+        yield* Supervisor.start({ label: "commands", children: [childSpec] })
+        for (let i = 0; i < 2; i++) expect(yield* Effect.promise(() => port.issueToken("one"))).toBe("mt_one_x")
+      })
+      await Effect.runPromise(Effect.provide(Effect.scoped(using), log))
+    }
+    const text = expect.stringContaining("whoever sends no token is an operator")
+    expect(warned.filter(([level]) => level === "WARN")).toEqual([["WARN", text]])
   })
 
   it("only as often as one tenant may", async () => {
