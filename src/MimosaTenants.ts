@@ -89,6 +89,7 @@ export class MimosaTenants {
  * | `setLimits(limits)` | when the new ones hold |
  * | `setEnv(name, value)` | when its scripts find a global of this name, or no longer |
  * | `issueToken()` | a token for its doors; the one before is void |
+ * | `revokeToken()` | whether there was one; it opens nothing any more |
  * | `remove()` | whether it was still there; its keys, triggers and scripts go with it |
  * | `scripts` | the scripts that it keeps under names |
  */
@@ -151,6 +152,11 @@ export class MimosaTenant extends MimosaKeyspace {
   /** A new token for its doors, of which only a hash is kept; the one before is void. Rejects with `TenantsNotSaved`. */
   issueToken(): Promise<string> {
     return this.ofOwner(Effect.flatMap(Tenants, (tenants) => tenants.issueToken(this.id)))
+  }
+
+  /** Whether there was a token to be made void. */
+  revokeToken(): Promise<boolean> {
+    return this.ofOwner(Effect.flatMap(Tenants, (tenants) => tenants.revokeToken(this.id)))
   }
 
   /**

@@ -429,6 +429,8 @@ describe("tenants", () => {
       "acme",
       undefined
     ])
+    expect([await made.revokeToken(), await made.revokeToken()]).toEqual([true, false])
+    expect(await cache.tenants.byToken(token)).toBe(undefined)
     const found = await cache.tenants.open("tenant_123")
     expect([await found.remove(), await made.remove(), made.isOpen]).toEqual([true, false, false])
     expect(await cache.tenants.get("acme")).toBe(undefined)
@@ -551,6 +553,7 @@ describe("tenants", () => {
       old.setLimits({}),
       old.setEnv("a", 1),
       old.issueToken(),
+      old.revokeToken(),
       old.scripts.set("s", "function main() end"),
       old.scripts.run("s", "main"),
       old.scripts.list(),

@@ -7,7 +7,7 @@ import type { Tenant } from "../cache/Tenants.ts"
 import { toBytes } from "../cache/Values.ts"
 import type { Client } from "./Client.ts"
 import { RespError } from "./RespError.ts"
-import { limitMet, raisedByCommand } from "./TenantLimitWords.ts"
+import { limitMet, raisedByCommand, respSpelling } from "./TenantLimitWords.ts"
 
 export interface Spelling {
   /** The first word of the RESP error. */
@@ -74,7 +74,8 @@ export const refusalOf = (client: Client, error: unknown, tenant?: Tenant): stri
   const spelling = spellingOf(error)
   if (client.isBound && (spelling === undefined || spelling.isOperators === true)) return RespError.hidden
   const message = error instanceof Error ? error.message : String(error)
-  const limit = tenant === undefined ? undefined : limitMet(error)
-  const hint = limit === undefined ? "" : `; ${raisedByCommand((tenant as Tenant).id, limit)}`
-  return toBytes(`${spelling?.code ?? "ERR"} ${message}${hint}`)
+  const limit = limitMet(error)
+  const spelt = limit === undefined ? message : message.replace(`(${limit})`, `(${respSpelling(limit)})`)
+  const hint = limit === undefined || tenant === undefined ? "" : `; ${raisedByCommand(tenant.id, limit)}`
+  return toBytes(`${spelling?.code ?? "ERR"} ${spelt}${hint}`)
 }

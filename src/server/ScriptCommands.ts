@@ -5,7 +5,7 @@
 import { Cause, Effect, Exit, Fiber } from "effect"
 import type { Process, Supervisor } from "../actor/index.ts"
 import type { Value } from "../kernel/index.ts"
-import type { ScriptsService } from "../scripting/index.ts"
+import { ScriptInterrupted, type ScriptsService } from "../scripting/index.ts"
 import * as CommandEngine from "./CommandEngine.ts"
 import type { Running, RunOutcome, ScriptPort } from "./commands/ScriptPort.ts"
 
@@ -24,9 +24,9 @@ export const make = (scripts: ScriptsService): ScriptCommands => {
       log: scripts.log,
       set: (tenant, name, source) => run(scripts.set(tenant, name, source)),
       remove: (tenant, name) => run(scripts.remove(tenant, name)),
-      run: (tenant, name, entry, args, seed) => begin(scripts.run(tenant, name, entry, args, optionsOf(seed))),
+      run: (tenant, name, entry, args, seed) => begin(name, scripts.run(tenant, name, entry, args, optionsOf(seed))),
       evaluate: (tenant, source, entry, args, seed) =>
-        begin(scripts.evaluate(tenant, source, entry, args, optionsOf(seed)))
+        begin(unnamed, scripts.evaluate(tenant, source, entry, args, optionsOf(seed)))
     }
   }
 }
@@ -35,17 +35,25 @@ const optionsOf = (seed: number | undefined) => (seed === undefined ? noOptions 
 const noOptions = {}
 
 /** A fiber runs until it has to wait: a short run is over before this returns. */
-const begin = (running: Effect.Effect<Value, unknown>): RunOutcome | Running => {
+const begin = (name: string, running: Effect.Effect<Value, unknown>): RunOutcome | Running => {
   const fiber = Effect.runFork(running)
   const exit = fiber.unsafePoll()
-  if (exit !== null) return outcomeOf(exit)
+  if (exit !== null) return outcomeOf(name, exit)
   return {
-    outcome: new Promise((resolve) => fiber.addObserver((exit) => resolve(outcomeOf(exit)))),
+    outcome: new Promise((resolve) => fiber.addObserver((exit) => resolve(outcomeOf(name, exit)))),
     end: () => void Effect.runFork(Fiber.interruptFork(fiber))
   }
 }
 
-const outcomeOf = (exit: Exit.Exit<Value, unknown>): RunOutcome =>
-  Exit.isSuccess(exit) ? { value: exit.value } : { error: Cause.squash(exit.cause) }
+const outcomeOf = (script: string, exit: Exit.Exit<Value, unknown>): RunOutcome => {
+  if (Exit.isSuccess(exit)) return { value: exit.value }
+  return { error: Cause.isInterruptedOnly(exit.cause) ? ended(script) : Cause.squash(exit.cause) }
+}
+
+/** `Running.end` was called. Who closed only his own side of the connection, or is still there as it ends, reads it. */
+const ended = (script: string) =>
+  new ScriptInterrupted({ script, line: 0, reason: "its client sends nothing more, or the server stops" })
+
+const unnamed = "script" // what a source that is not kept goes by
 
 const restarting = "what keeps scripts was restarted before it was done; see SCRIPT.LIST, and try again"

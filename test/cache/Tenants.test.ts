@@ -299,6 +299,24 @@ describe("a token", () => {
     )
   )
 
+  it.effect("opens nothing any more once it is revoked, which is told to who watches, and once only", () =>
+    within(
+      Effect.gen(function* () {
+        const tenants = yield* Tenants
+        const tenant = yield* tenants.create({ id: "a" })
+        const hashes: Array<string | null> = []
+        tenants.watch({ onOpen: () => {}, onClose: () => {}, onChange: (each) => hashes.push(each.tokenHash) })
+        expect(yield* tenants.revokeToken("a")).toBe(false)
+        const token = yield* tenants.issueToken("a")
+        expect(yield* tenants.revokeToken("a")).toBe(true)
+        expect([tenants.byToken(token), tenant.tokenHash]).toEqual([undefined, null])
+        expect(yield* tenants.revokeToken("a")).toBe(false)
+        expect(hashes).toEqual([expect.any(String), null])
+        expect(yield* Effect.flip(tenants.revokeToken("c"))).toMatchObject({ _tag: "TenantNotFound" })
+      })
+    )
+  )
+
   it.effect("is nothing that can be made up, and nothing of it is kept but its hash", () =>
     within(
       Effect.gen(function* () {

@@ -1,9 +1,11 @@
 /** `mimosa run`: a script's function, here and on a served process. */
+import { execFile } from "node:child_process"
 import { writeFile } from "node:fs/promises"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { promisify } from "node:util"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { describeBuilt, mimosa, type Served, serve, temporaryFolder } from "./Mimosa.ts"
 
@@ -43,8 +45,10 @@ describeBuilt("mimosa run", () => {
     })
 
     it("calls a script that comes through a pipe 'script', as it has no name of its own", async () => {
-      for (const file of ["-", "/dev/stdin"]) {
-        const { code, stderr } = await mimosa(["run", file], { stdin: "function main() error('boom') end" })
+      const [pipe, source] = [join(folder.path, "63"), "function main() error('boom') end"]
+      await promisify(execFile)("mkfifo", [pipe])
+      const [throughPipe] = await Promise.all([mimosa(["run", pipe]), writeFile(pipe, source)])
+      for (const { code, stderr } of [throughPipe, await mimosa(["run", "-"], { stdin: source })]) {
         expect([code, stderr]).toEqual([1, expect.stringContaining("mimosa: script:1: boom\n")])
       }
     })

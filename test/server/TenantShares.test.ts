@@ -16,9 +16,7 @@ describe("memory that is held for clients", () => {
     server = await startTenantServer({ clientBytesMax: 8_000_000 })
     await server.create("one")
     await server.create("two")
-    const [first, second] = [await server.as("one"), await server.connect()]
-    const token = await server.token("one")
-    await second.send("AUTH", "one", token)
+    const [first, second] = [await server.as("one"), await server.as("one")]
     const [neighbour, operator] = [await server.as("two"), await server.connect()]
     operator.write(unfinished(2_000_000))
     neighbour.write(unfinished(600_000))
