@@ -42,7 +42,8 @@ console.log("visits:joe of acme, globex and nobody:", await seen("visits:joe"))
 
 const error = await script.run("report", [], { cachePrefix: acme.prefix }).catch((error: unknown) => error)
 if (error instanceof ScriptTimeout) console.log(`stopped:  line ${error.line}, ${error.kind} for ${error.limitMs} ms`)
-console.log("logged:  ", (await acme.scripts.log()).at(-1)?.text)
+const [failure] = (await acme.scripts.log()).at(-1)?.text.split("\n") ?? [] // the lines below are the traceback
+console.log("logged:  ", failure)
 await visit(acme, "ada")
 
 await mimosa.close()
