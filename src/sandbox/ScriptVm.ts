@@ -17,7 +17,7 @@
  * Invariants between two steps: the C stack is empty, no hook is armed, the chain of coroutines is the script's own. The
  * collector works during runs; a world's limit counts garbage too.
  *
- * Sources: Lua 5.4 reference manual §4.5 (continuations), ldo.c (lua_resume, lua_yieldk), DESIGN.md.
+ * Sources: Lua 5.4 reference manual §4.5 (continuations), ldo.c (lua_resume, lua_yieldk); docs/decisions.md.
  */
 import { EventFrame } from "./EventFrame.ts"
 import { AnswerError, HostCall, type HostFunction, inescapable } from "./HostCall.ts"

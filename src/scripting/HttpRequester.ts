@@ -18,7 +18,8 @@ import { EgressAgent, type EgressPolicy, EgressRefused, type HostAllowList } fro
 export interface HttpRequest {
   /** One of `httpMethods`. */
   readonly method: string
-  readonly url: string
+  /** As `permitted` has given it. */
+  readonly url: URL
   readonly headers: ReadonlyArray<readonly [name: string, value: string]>
   readonly body: Uint8Array | null
   /** Milliseconds for all of it, redirects included. */
@@ -147,8 +148,7 @@ export class HttpRequester {
   }
 
   private async follow(request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
-    let { method, body, headers } = request
-    let url = this.check(request.url)
+    let { url, method, body, headers } = request
     for (let hop = 0; ; hop++) {
       const answer = await this.hop(url, method, headers, body, signal)
       const { location } = answer.headers
@@ -158,6 +158,7 @@ export class HttpRequester {
       }
       if (!URL.canParse(location, url.href)) throw new HttpFailure("network", "a redirect to what is no URL")
       const next = this.check(new URL(location, url.href).href)
+      if (next instanceof HttpFailure) throw next
       if (next.origin !== url.origin) headers = headers.filter(([name]) => !secrets.has(name.toLowerCase()))
       if (isAskedByGet(answer.status, method)) {
         method = "GET"
@@ -168,28 +169,23 @@ export class HttpRequester {
     }
   }
 
-  /** Why a request to this URL is not tried at all, or undefined. */
-  refusalOf(text: string): string | undefined {
-    try {
-      this.check(text)
-      return undefined
-    } catch (error) {
-      this.stats.refused++
-      return (error as HttpFailure).message
-    }
+  /** The URL when a request to it may be tried, else why not, which is counted. Its name is not resolved here. */
+  permitted(text: string): URL | HttpFailure {
+    const checked = this.check(text)
+    if (checked instanceof HttpFailure) this.stats.refused++
+    return checked
   }
 
-  private check(text: string): URL {
+  private check(text: string): URL | HttpFailure {
     const { hosts, policy } = this.settings
     const checked = policy.checkUrl(text)
     if (checked instanceof EgressRefused) {
       // By its list first: whoever is not on it learns nothing of what addresses are.
       const url = URL.canParse(text) ? new URL(text) : undefined
-      if (url !== undefined && /^https?:$/.test(url.protocol) && !hosts.allows(url)) throw notAllowed(url)
-      throw new HttpFailure("refused", checked.message)
+      if (url !== undefined && /^https?:$/.test(url.protocol) && !hosts.allows(url)) return notAllowed(url)
+      return new HttpFailure("refused", checked.message)
     }
-    if (!hosts.allows(checked)) throw notAllowed(checked)
-    return checked
+    return hosts.allows(checked) ? checked : notAllowed(checked)
   }
 
   private hop(

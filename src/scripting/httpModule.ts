@@ -24,15 +24,15 @@ export const makeHttpModule = (
     const request = requestOf(call)
     if (request === undefined) return
     if (typeof request === "string") return call.fail(`http.request: ${request}`)
-    const refusal = requester.refusalOf(request.url)
-    if (refusal !== undefined) return call.returnValue({ success: false, error: refusal })
+    const url = requester.permitted(request.url)
+    if (url instanceof HttpFailure) return call.returnValue({ success: false, error: url.message })
     const { run } = current
     const tenant = run.tenant?.id ?? ""
     const limit = run.tenant?.limits.requestsMax ?? requestsMax
     run.wait((signal) => {
       const leftMs = Math.max(1, Math.floor(run.waitLeftMs()) - goOnMs)
       const isCut = request.timeoutMs > leftMs
-      const asked = isCut ? { ...request, timeoutMs: leftMs } : request
+      const asked = { ...request, url, timeoutMs: Math.min(request.timeoutMs, leftMs) }
       return requester.request(tenant, limit, asked, signal).then(
         ({ status, headers, body }): LuaValue => ({ success: true, data: { status, headers: asBytes(headers), body } }),
         (error: unknown): LuaValue => {
@@ -56,8 +56,11 @@ const timeoutSecondsMax = 300
 const bodyBytesMax = 1 << 20
 const headersMax = 100
 
+/** What a script asks for, where nobody has looked yet where it leads. */
+type Asked = Omit<HttpRequest, "url"> & { readonly url: string }
+
 /** What the call asks for, or why that is no request; undefined where the run cannot pay for it. */
-const requestOf = (call: HostCall): HttpRequest | string | undefined => {
+const requestOf = (call: HostCall): Asked | string | undefined => {
   if (call.kind(1) !== "table") return 'takes a table: { url = "https://…", method = "GET", headers = {}, body = "" }'
   const given = call.value(1)
   if (given instanceof Refusal) return given.message

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from "node:fs"
 import { describe, expect, it } from "vitest"
 import { Refusal, ScriptStep, ScriptVm, type WorldState } from "../../src/sandbox/index.ts"
 import { Snapshot } from "../../src/sandbox/internal/snapshot.ts"
-import { hostFingerprint } from "./attackVm.ts"
+import { attackedHost, hostFingerprint } from "./attackVm.ts"
 
 const folder = new URL("attacks/", import.meta.url)
 const scripts = readdirSync(folder)
@@ -27,20 +27,9 @@ const withoutMain = (source: string): string =>
   source.replace(/^--.*\n/, "").replace("k ~= 'event'", "k ~= 'main' and $&")
 
 const makeTarget = () => {
-  const table = Array.from({ length: 200 }, (_, i) => `element ${i}`.padEnd(60, "."))
   const vm = new ScriptVm({
     clock: { epochMs: () => 1_700_000_000_000, elapsedMs: () => 0 },
-    hostTables: {
-      cache: {
-        get: (call) => call.returnString(`<${call.string(1) ?? ""}>`),
-        put: (call) => call.returnBoolean(!(call.value(1) instanceof Refusal)),
-        fail: (call) => call.fail("refused"),
-        big: (call) => call.returnString("x".repeat(10_000)),
-        table: (call) => call.returnValue(table),
-        work: (call) => void call.charge(call.number(1) ?? 0),
-        wait: (call) => void call.wait()
-      }
-    }
+    hostTables: { cache: { ...attackedHost, wait: (call) => void call.wait() } }
   })
   const blank = new Snapshot(vm.memory, vm.lua)
   const fresh: WorldState = { ...vm.world }

@@ -1,6 +1,6 @@
 /** A machine under attack: a victim's program beside the attacker's, and what must hold of both afterwards. */
 import { expect } from "vitest"
-import { type LuaValue, LuaVm, Refusal, RunStatus } from "../../src/sandbox/index.ts"
+import { type HostFunction, type LuaValue, LuaVm, Refusal, RunStatus } from "../../src/sandbox/index.ts"
 
 const names = ["ok", "error", "timeout", "memory", "killed"] as const
 
@@ -34,21 +34,23 @@ export const hostFingerprint = (): string =>
     .concat(Reflect.ownKeys(globalThis).map(String).join())
     .join("|")
 
+/** What attacks may call: each kind of answer that a host function has. */
+export const attackedHost: Readonly<Record<string, HostFunction>> = {
+  get: (call) => call.returnString(`<${call.string(1) ?? ""}>`),
+  put: (call) => call.returnBoolean(!(call.value(1) instanceof Refusal)),
+  fail: (call) => call.fail("refused"),
+  big: (call) => call.returnString("x".repeat(10_000)),
+  table: (call) => call.returnValue(largeTable),
+  work: (call) => void call.charge(call.number(1) ?? 0)
+}
+
+const largeTable = Array.from({ length: 200 }, (_, i) => `element ${i}`.padEnd(60, "."))
+
 export const makeAttackVm = () => {
-  const table = Array.from({ length: 200 }, (_, i) => `element ${i}`.padEnd(60, "."))
   const vm = new LuaVm({
     fields: ["key", "value"],
     clock: { epochMs: () => 1_700_000_000_000, elapsedMs: () => 0 },
-    hostTables: {
-      cache: {
-        get: (call) => call.returnString(`<${call.string(1) ?? ""}>`),
-        put: (call) => call.returnBoolean(!(call.value(1) instanceof Refusal)),
-        fail: (call) => call.fail("refused"),
-        big: (call) => call.returnString("x".repeat(10_000)),
-        table: (call) => call.returnValue(table),
-        work: (call) => void call.charge(call.number(1) ?? 0)
-      }
-    }
+    hostTables: { cache: attackedHost }
   })
   const defined = vm.define("victim", victim)
   if (!defined.ok) throw new Error(defined.error.message)

@@ -46,7 +46,11 @@ const send = (client: HttpRequester, url: string, sent: Sent = {}): Effect.Effec
   const { method = "GET", headers = [], body = null, timeoutMs = 10_000, tenant = "a", requestsMax = 100 } = sent
   const { signal = new AbortController().signal } = sent
   return Effect.tryPromise({
-    try: () => client.request(tenant, requestsMax, { method, url, headers, body, timeoutMs }, signal),
+    try: async () => {
+      const permitted = client.permitted(url)
+      if (permitted instanceof HttpFailure) throw permitted
+      return client.request(tenant, requestsMax, { method, url: permitted, headers, body, timeoutMs }, signal)
+    },
     catch: (error) => error as HttpFailure
   })
 }

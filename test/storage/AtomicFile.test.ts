@@ -1,12 +1,10 @@
-import { spawn } from "node:child_process"
 import * as fs from "node:fs/promises"
 import { join } from "node:path"
-import { createInterface } from "node:readline"
-import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { AtomicFile } from "../../src/storage/index.ts"
 import { temporaryDirectory } from "./TemporaryDirectory.ts"
+import { untilKilled } from "./untilKilled.ts"
 import { versionContent } from "./VersionContent.ts"
 
 const bytes = (text: string) => Buffer.from(text)
@@ -74,7 +72,9 @@ describe("AtomicFile", () => {
         const directory = yield* temporaryDirectory
         let last = 0
         for (let kill = 0; kill < 5; kill++) {
-          const reported = yield* Effect.promise(() => replaceUntilKilled(directory, last + 1, 1 + ((kill * 5) % 7)))
+          const reported = yield* Effect.promise(() =>
+            untilKilled("ReplaceForEver", directory, last + 1, 1 + ((kill * 5) % 7))
+          )
           const content = (yield* (yield* AtomicFile.open(join(directory, "file"))).read) ?? bytes("")
           const version = Number.parseInt(Buffer.from(content).toString(), 10)
           expect(content).toEqual(versionContent(version))
@@ -85,21 +85,3 @@ describe("AtomicFile", () => {
     90_000 // ms; five processes are started, one after the other
   )
 })
-
-/** Runs the child from version `first`, kills it once it has reported `count` versions; the last one reported. */
-const replaceUntilKilled = async (directory: string, first: number, count: number): Promise<number> => {
-  const program = fileURLToPath(new URL("./ReplaceForEver.ts", import.meta.url))
-  const child = spawn(process.execPath, ["--import", "tsx", program, directory, String(first)], {
-    stdio: ["ignore", "pipe", "inherit"]
-  })
-  const gone = new Promise<[number | null, NodeJS.Signals | null]>((resolve) =>
-    child.once("exit", (code, signal) => resolve([code, signal]))
-  )
-  let reported = 0
-  for await (const line of createInterface(child.stdout)) {
-    reported = Number(line)
-    if (reported >= first + count) child.kill("SIGKILL")
-  }
-  expect(await gone).toEqual([null, "SIGKILL"])
-  return reported
-}

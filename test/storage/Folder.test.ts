@@ -1,13 +1,11 @@
-import { spawn } from "node:child_process"
 import * as fs from "node:fs/promises"
 import { join } from "node:path"
-import { createInterface } from "node:readline"
-import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
 import fc from "fast-check"
 import { DataDirectory, Folder } from "../../src/storage/index.ts"
 import { temporaryDirectory } from "./TemporaryDirectory.ts"
+import { untilKilled } from "./untilKilled.ts"
 import { versionContent } from "./VersionContent.ts"
 
 const bytes = (text: string) => Buffer.from(text)
@@ -183,7 +181,9 @@ describe("a folder of files", () => {
         const path = join(yield* temporaryDirectory, "files")
         let last = 0
         for (let kill = 0; kill < 2; kill++) {
-          const reported = yield* Effect.promise(() => changeUntilKilled(path, last + 1, 1 + ((kill * 5) % 7)))
+          const reported = yield* Effect.promise(() =>
+            untilKilled("ChangeForEver", path, last + 1, 1 + ((kill * 5) % 7))
+          )
           const { files } = yield* (yield* Folder.open(path)).read
           for (const [name, content] of files) {
             const version = Number.parseInt(Buffer.from(content).toString(), 10)
@@ -200,21 +200,3 @@ describe("a folder of files", () => {
     90_000 // ms; two processes are started, one after the other
   )
 })
-
-/** Runs the child from version `first`, kills it once it has reported `count` versions; the last one reported. */
-const changeUntilKilled = async (directory: string, first: number, count: number): Promise<number> => {
-  const program = fileURLToPath(new URL("./ChangeForEver.ts", import.meta.url))
-  const child = spawn(process.execPath, ["--import", "tsx", program, directory, String(first)], {
-    stdio: ["ignore", "pipe", "inherit"]
-  })
-  const gone = new Promise<[number | null, NodeJS.Signals | null]>((resolve) =>
-    child.once("exit", (code, signal) => resolve([code, signal]))
-  )
-  let reported = 0
-  for await (const line of createInterface(child.stdout)) {
-    reported = Number(line)
-    if (reported >= first + count) child.kill("SIGKILL")
-  }
-  expect(await gone).toEqual([null, "SIGKILL"])
-  return reported
-}
