@@ -4,12 +4,10 @@ import { join } from "node:path"
 import { expect, it } from "@effect/vitest"
 import { Chunk, Effect, HashMap, Layer, Logger, Option, TestClock } from "effect"
 import { Process, Supervisor } from "../../src/actor/index.ts"
-import { Bus, Cache, CacheClock, Keyspaces, type Tenant, TenantStore, Tenants, Wakeups } from "../../src/cache/index.ts"
-import { Sandbox } from "../../src/sandbox/index.ts"
+import { Bus, Cache, type Tenant, TenantStore, Tenants } from "../../src/cache/index.ts"
 import { DataDirectory } from "../../src/storage/index.ts"
 import {
   Journal,
-  layerRunner,
   layerTenants,
   layer as layerTriggers,
   type TriggerInput,
@@ -17,25 +15,13 @@ import {
   Triggers,
   TriggersClosed
 } from "../../src/triggers/index.ts"
-import { Webhooks } from "../../src/webhooks/index.ts"
 import { temporaryDirectory } from "../storage/TemporaryDirectory.ts"
+import { ground } from "./ground.ts"
 
 const layerWith = <E>(stores: Layer.Layer<TriggerStore | TenantStore, E>) =>
   layerTenants.pipe(
     Layer.provideMerge(Layer.mergeAll(layerTriggers, Cache.layer, Tenants.layer())),
-    Layer.provideMerge(Keyspaces.layer()),
-    Layer.provideMerge(layerRunner({ origin: "boot" })),
-    Layer.provideMerge(
-      Layer.mergeAll(
-        CacheClock.layer,
-        Bus.layer,
-        Wakeups.layer,
-        Sandbox.layer,
-        Journal.layer,
-        stores,
-        Webhooks.layer({ userAgent: "mimosa/test" })
-      )
-    )
+    Layer.provideMerge(ground(stores))
   )
 
 const layerIn = (directory: string) =>

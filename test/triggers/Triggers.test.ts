@@ -4,14 +4,12 @@ import { join } from "node:path"
 import { describe, expect, it } from "@effect/vitest"
 import { Context, Effect, HashMap, Layer, Logger, LogLevel } from "effect"
 import { ExitReason, Process, Supervisor } from "../../src/actor/index.ts"
-import { Bus, Cache, CacheClock, Keyspaces, Wakeups } from "../../src/cache/index.ts"
-import { Sandbox } from "../../src/sandbox/index.ts"
+import { Bus, Cache } from "../../src/cache/index.ts"
 import { DataDirectory } from "../../src/storage/index.ts"
 import type { TriggerLine } from "../../src/triggers/Effects.ts"
 import {
   InvalidTrigger,
   Journal,
-  layerRunner,
   layer as layerTriggers,
   type TriggerInput,
   TriggerNotFound,
@@ -21,25 +19,11 @@ import {
   TriggersNotSaved
 } from "../../src/triggers/index.ts"
 import type { SavedHistory } from "../../src/triggers/TriggerStore.ts"
-import { Webhooks } from "../../src/webhooks/index.ts"
 import { temporaryDirectory } from "../storage/TemporaryDirectory.ts"
+import { ground } from "./ground.ts"
 
 const layerWith = <E>(store: Layer.Layer<TriggerStore, E>) =>
-  Layer.mergeAll(layerTriggers, Cache.layer).pipe(
-    Layer.provideMerge(Keyspaces.layer()),
-    Layer.provideMerge(layerRunner({ origin: "boot" })),
-    Layer.provideMerge(
-      Layer.mergeAll(
-        CacheClock.layer,
-        Bus.layer,
-        Wakeups.layer,
-        Sandbox.layer,
-        Journal.layer,
-        store,
-        Webhooks.layer({ userAgent: "mimosa/test" })
-      )
-    )
-  )
+  Layer.mergeAll(layerTriggers, Cache.layer).pipe(Layer.provideMerge(ground(store)))
 
 const layerIn = (directory: string) => layerWith(Layer.provide(TriggerStore.layer, DataDirectory.layer(directory)))
 
