@@ -32,6 +32,12 @@ const servers = [
     packages: ["redis-server", "redis-tools"],
     programs: ["redis-server", "redis-cli", "redis-benchmark"],
     guard: "describeWithRedis"
+  },
+  {
+    name: "nats",
+    packages: ["nats-server"],
+    programs: ["nats-server"],
+    guard: "describeWithNats"
   }
 ]
 

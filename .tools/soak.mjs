@@ -14,6 +14,8 @@ import { fetchServers } from "./servers.mjs"
 
 const schedulesDefault = 100_000
 const schedulesOf = {
+  "test/sim/coherence/coherence.sim.test.ts": 1_000_000,
+  "test/coherence/protocol/Frame.fuzz.model.test.ts": 1_000_000,
   "test/triggers/Triggers.model.test.ts": 1_000_000,
   "test/sandbox/hostile.model.test.ts": 1_000_000
 }

@@ -6,8 +6,28 @@
  */
 import { randomBytes } from "node:crypto"
 import { Context, Effect, Layer } from "effect"
+import * as AppDefinitions from "./AppDefinitions.ts"
 import { type ActorError, GenServer, type Process, ProcessMetrics, Registry, Supervisor } from "./actor/index.ts"
-import { Bus, Cache, CacheClock, Keyspaces, Scheduler, TenantStore, Tenants, Wakeups } from "./cache/index.ts"
+import {
+  Bus,
+  Cache,
+  CacheClock,
+  CacheFills,
+  Keyspaces,
+  Scheduler,
+  TenantStore,
+  Tenants,
+  Wakeups
+} from "./cache/index.ts"
+import {
+  Coherence,
+  type CoherenceTransport,
+  DefinitionStore,
+  parametersOf,
+  type TransportError,
+  transportOf,
+  warmingOf
+} from "./coherence/index.ts"
 import { checkedSettings, type Settings, unknownSetting } from "./Settings.ts"
 import { Sandbox } from "./sandbox/index.ts"
 import { ScriptEngine, type ScriptSettings, ScriptStore, Scripts } from "./scripting/index.ts"
@@ -56,6 +76,8 @@ export type Services =
   | Bus
   | Keyspaces
   | CacheClock
+  | Coherence.Coherence
+  | CacheFills
   | Metrics
   | ProcessTree
 
@@ -64,6 +86,7 @@ export type StartError =
   | RegistrationError
   | EgressAllowInvalid
   | HttpAllowInvalid
+  | TransportError
   | ActorError.StartError
 
 /** A process that is mounted beside the others, started last and stopped first: the server's listeners. */
@@ -85,35 +108,44 @@ export const layer = (settings: Settings = {}): Layer.Layer<Services, StartError
   return unknown === undefined ? layerWith(settings, []) : Layer.die(unknown)
 }
 
+/** What a program may be built upon in the place of what is usual. */
+export interface Ground {
+  readonly clock?: Layer.Layer<CacheClock>
+  /** How instances of the namespace reach each other, in the place of what the settings say. */
+  readonly transport?: Layer.Layer<CoherenceTransport>
+}
+
 /** `layer` with more processes in the tree. The settings may be a part of what somebody else has settled. */
 export const layerWith = (
   settings: Settings,
   mounted: ReadonlyArray<Mounted>,
-  clock: Layer.Layer<CacheClock> = CacheClock.layer
+  ground: Ground = {}
 ): Layer.Layer<Services, StartError> => {
   const checked = checkedSettings(settings)
-  return checked instanceof RangeError ? Layer.die(checked) : assembled(checked, mounted, clock)
+  return checked instanceof RangeError ? Layer.die(checked) : assembled(checked, mounted, ground)
 }
 
 const assembled = (
   settings: Settings,
   mounted: ReadonlyArray<Mounted>,
-  clock: Layer.Layer<CacheClock>
+  { clock = CacheClock.layer, transport }: Ground
 ): Layer.Layer<Services, StartError> => {
   const { dataDir, egressAllow = [], httpAllow = [], cascade = {}, intensity = {}, eventLog = 0 } = settings
   const { tenants = {}, tenantBytesMax, scripts = {} } = settings
   const { origin = randomBytes(8).toString("hex") } = settings
   const stores =
     dataDir === undefined
-      ? Layer.mergeAll(TriggerStore.layerNone, TenantStore.layerNone, ScriptStore.layerNone)
+      ? Layer.mergeAll(TriggerStore.layerNone, TenantStore.layerNone, ScriptStore.layerNone, DefinitionStore.layerNone)
       : Layer.provide(
-          Layer.mergeAll(TriggerStore.layer, TenantStore.layer, ScriptStore.layer),
+          Layer.mergeAll(TriggerStore.layer, TenantStore.layer, ScriptStore.layer, DefinitionStore.layer),
           DataDirectory.layer(dataDir)
         )
   const ground = Layer.mergeAll(
     clock,
     Bus.layer,
     Wakeups.layer,
+    Layer.provide(CacheFills.layer(), clock),
+    Layer.provide(layerCoherence(settings, transport), clock),
     Sandbox.layer,
     Journal.layer,
     ProcessTree.layer,
@@ -121,7 +153,8 @@ const assembled = (
     Webhooks.layer({ egressAllow, userAgent })
   )
   // From the bottom up: what reacts, the keyspaces, whose they are, and what is theirs.
-  const state = Layer.mergeAll(Scripts.layer, layerTenants).pipe(
+  const state = Layer.mergeAll(AppDefinitions.layer, layerPeers).pipe(
+    Layer.provideMerge(Layer.mergeAll(Scripts.layer, layerTenants)),
     Layer.provideMerge(layerScriptEngine(httpAllow, scripts)),
     Layer.provideMerge(Layer.mergeAll(Cache.layer, triggersLayer, Tenants.layer(tenants))),
     Layer.provideMerge(Keyspaces.layer(settings, eventLog, tenantBytesMax)),
@@ -132,6 +165,35 @@ const assembled = (
 }
 
 const userAgent = `mimosa/${version}`
+
+/** Nothing is shared without a namespace. */
+const layerCoherence = (
+  { namespace, coherence = {} }: Settings,
+  transport: Layer.Layer<CoherenceTransport, TransportError> = transportOf(coherence)
+) => {
+  if (namespace === undefined) return Coherence.layerNone
+  const { secret, region, ackMode } = coherence
+  const parameters = parametersOf(coherence)
+  const warming = warmingOf(coherence)
+  return Layer.provide(Coherence.layer({ namespace, secret, region, ackMode, parameters, warming }), transport)
+}
+
+/** Misses are filled from other instances as long as this scope is open. */
+const layerPeers = Layer.scopedDiscard(
+  Effect.gen(function* () {
+    const coherence = yield* Coherence.Coherence
+    const fills = yield* CacheFills
+    if (coherence === null) return
+    yield* Effect.acquireRelease(
+      Effect.sync(() => fills.listen(coherence.peers)),
+      (stop) => Effect.sync(stop)
+    )
+    yield* Effect.acquireRelease(
+      Effect.sync(() => coherence.fillAhead(fills)),
+      (stop) => Effect.sync(stop)
+    )
+  })
+)
 
 /** Scripts reach what webhooks may, of the hosts that are named for them. */
 const layerScriptEngine = (httpAllow: readonly string[], settings: Omit<ScriptSettings, "http">) =>
@@ -154,6 +216,7 @@ const layerTree = (mounted: ReadonlyArray<Mounted>) =>
       const tenants = yield* Tenants
       const engine = yield* ScriptEngine
       const scripts = yield* Scripts
+      const coherence = yield* Coherence.Coherence
       const children: ReadonlyArray<Supervisor.ChildSpec<Services | Wakeups | Process.Self>> = [
         ...triggers.children,
         ...tenants.children,
@@ -162,6 +225,7 @@ const layerTree = (mounted: ReadonlyArray<Mounted>) =>
         webhooks.child,
         ...engine.children,
         ...scripts.children,
+        ...(coherence?.children ?? []),
         ...mounted
       ]
       yield* Supervisor.start({
@@ -186,6 +250,8 @@ const layerMetrics = Layer.effect(
     const scripts = yield* Scripts
     const tenants = yield* Tenants
     const journal = yield* Journal
+    const coherence = yield* Coherence.Coherence
+    const fills = yield* CacheFills
     const { stats: messages } = yield* Bus
     const { stats } = main
     const keyspace: readonly MetricReader[] = [
@@ -218,6 +284,7 @@ const layerMetrics = Layer.effect(
       { ...metric.buildInfo, read: () => [[{ version }, 1] as const] },
       { ...metric.startTime, read: () => startedAtMs / 1000 },
       ...keyspace,
+      ...fills.metrics,
       ...triggers.metrics,
       ...webhooks.metrics,
       { ...metric.tenants, read: () => tenants.size },
@@ -227,6 +294,7 @@ const layerMetrics = Layer.effect(
       ...scripts.metrics,
       { ...metric.sandboxKills, read: () => workers().reduce((sum, { kills }) => sum + kills, 0) },
       { ...metric.journalDropped, read: journal.dropped },
+      ...(coherence?.metrics ?? []),
       { ...metric.residentMemory, read: () => process.memoryUsage.rss() },
       ...ProcessMetrics.readers
     )

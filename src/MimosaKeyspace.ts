@@ -2,7 +2,7 @@
  * What a program without Effect does with one keyspace, be it everybody's or a tenant's: entries, triggers, their logs and
  * their channels. Keys and channels are those of the keyspace itself: a tenant's are bare.
  */
-import { Context, Effect, Option } from "effect"
+import { Context, Effect, Exit, Option, Scope } from "effect"
 import type { Services } from "./App.ts"
 import {
   asText,
@@ -13,11 +13,15 @@ import {
   type EntryView,
   type EventBus,
   type Input,
+  type Load,
+  type LoadOptions,
   type Output,
   type SetOptions,
   type Tenant,
   TenantNotFound,
-  toBytes
+  toBytes,
+  type WarmReport,
+  type WriteOptions
 } from "./cache/index.ts"
 import type { MimosaProgram } from "./MimosaProgram.ts"
 import {
@@ -39,6 +43,11 @@ import {
 /** What is tried: a trigger as it is registered or with another source in its place, or a source by itself. */
 export type TriedSubject = { readonly name: string; readonly source?: string } | { readonly source: string }
 
+/** How long a caller waits: until it gives up, which ends the wait of nobody else. */
+export interface Waiting {
+  readonly signal?: AbortSignal
+}
+
 /** A line that a trigger has logged. */
 export interface LoggedLine extends Omit<LogLine, "fields"> {
   /** What `cache.log` was given as a table; null where it was text, or too long. */
@@ -58,12 +67,54 @@ export abstract class MimosaKeyspace {
     protected readonly owner: Tenant | null
   ) {}
 
-  /** The value of a key; undefined when there is none. Fires ON_READ. */
-  get(key: string): Promise<Output | undefined> {
-    return this.use((cache) => Effect.map(cache.get(key), Option.getOrUndefined))
+  /**
+   * The value of a key; undefined when there is none. A key that is not here is looked for among the peers, then in the
+   * tier, then by its loader. A hit fires ON_READ; a miss that is filled fires no trigger but those that include fills.
+   * Rejects with `LoadFailed`, `LoadTimedOut` or `TooManyLoads`; aborted, it waits no longer, and rejects with the
+   * signal's reason.
+   */
+  get(key: string, { signal }: Waiting = {}): Promise<Output | undefined> {
+    return this.use((cache) => Effect.map(cache.get(key), Option.getOrUndefined), signal)
   }
 
-  /** `get`, synchronously. Throws before the start is over. */
+  /**
+   * The value of a key, which is loaded where neither this cache nor a peer nor the tier has it. However many ask at once,
+   * it is loaded once. What changes the key during the load wins: those who waited get the loaded value, and it is not
+   * stored. Undefined where the load answers `undefined`; that is not kept, and neither are errors. `null` is a value.
+   * The load is told its key and a signal, which is aborted when it takes longer than `timeoutMs` (30,000) or nobody
+   * waits any more; it must not wait for its own key. Rejects as `get` does, and for options that are none.
+   *
+   * @example
+   * const user = await cache.getOrSet("user:42", ({ signal }) => fetchUser(42, signal), { ttl: "5 minutes" })
+   */
+  getOrSet(key: string, load: Load, { signal, ...options }: LoadOptions & Waiting = {}): Promise<Output | undefined> {
+    return this.use((cache) => Effect.map(cache.getOrSet(key, load, options), Option.getOrUndefined), signal)
+  }
+
+  /**
+   * Has `load` fill keys that match the pattern (a key, a prefix with `*`, or another glob) whenever they are missed. The
+   * most specific loader serves: of the very key, of the longest prefix, the first glob. Answers a function that takes it
+   * back. Rejects with `InvalidLoader` for a pattern that is none or has a loader already, and beyond 1,000 loaders; and
+   * for options that are none.
+   *
+   * @example
+   * await cache.loader("user:*", ({ key, signal }) => fetchUser(key, signal), { ttl: "5 minutes" })
+   */
+  async loader(pattern: string, load: Load, options?: LoadOptions): Promise<() => void> {
+    const scope = Effect.runSync(Scope.make())
+    await this.use((cache) => Scope.extend(cache.loader(pattern, load, options), scope))
+    return () => Effect.runSync(Scope.close(scope, Exit.void))
+  }
+
+  /**
+   * Loads keys anew by their loaders, each once, a few at a time. Keys that are here are invalidated first, which peers
+   * hear of. Keys without a loader stay as they are; they and loads that failed are in the report.
+   */
+  warm(keys: Iterable<string>): Promise<WarmReport> {
+    return this.use((cache) => cache.warm(keys))
+  }
+
+  /** `get` of what is here, synchronously. Throws before the start is over. */
   unsafeGet(key: string): Output | undefined {
     return this.open().unsafeGet(key)
   }
@@ -73,14 +124,31 @@ export abstract class MimosaKeyspace {
     return this.open().peek(key)
   }
 
-  /** Stores a value; its triggers have run when this is fulfilled. */
+  /**
+   * Stores a value; its triggers have run when this is fulfilled, and with an `ackMode` other instances have applied it.
+   */
   set(key: string, value: Input, options?: SetOptions): Promise<void> {
     return this.use((cache) => cache.set(key, value, options))
   }
 
   /** Whether there was such an entry. */
-  del(key: string): Promise<boolean> {
-    return this.use((cache) => cache.delete(key))
+  del(key: string, options?: WriteOptions): Promise<boolean> {
+    return this.use((cache) => cache.delete(key, options))
+  }
+
+  /** What is under the key is stale: it goes, here and on every other instance. Whether it was here. */
+  invalidate(key: string, options?: WriteOptions): Promise<boolean> {
+    return this.use((cache) => cache.invalidate(key, options))
+  }
+
+  /** The same for all entries that have one of the tags. What is loaded meanwhile is not stored. */
+  invalidateTags(tags: Iterable<string>, options?: WriteOptions): Promise<void> {
+    return this.use((cache) => cache.invalidateTags(tags, options))
+  }
+
+  /** The same for all keys that begin with the prefix. Rejects with `InvalidPrefix` for one that does not end with `:`. */
+  invalidatePrefix(prefix: string, options?: WriteOptions): Promise<void> {
+    return this.use((cache) => cache.invalidatePrefix(prefix, options))
   }
 
   has(key: string): Promise<boolean> {
@@ -259,8 +327,12 @@ export abstract class MimosaKeyspace {
     return cache.of(this.owner)
   }
 
-  private use<A, E>(question: (cache: CacheService) => Effect.Effect<A, E>): Promise<A> {
-    return this.ofOwner(Effect.flatMap(Cache, (cache) => question(this.owner === null ? cache : cache.of(this.owner))))
+  private use<A, E>(question: (cache: CacheService) => Effect.Effect<A, E>, signal?: AbortSignal): Promise<A> {
+    const { owner } = this
+    return this.ofOwner(
+      Effect.flatMap(Cache, (cache) => question(owner === null ? cache : cache.of(owner))),
+      signal
+    )
   }
 
   private ask<A, E>(question: (triggers: TriggersOfKeyspace) => Effect.Effect<A, E>): Promise<A> {
@@ -270,12 +342,13 @@ export abstract class MimosaKeyspace {
   }
 
   /** Runs it unless the owner is gone by then. */
-  protected ofOwner<A, E>(effect: Effect.Effect<A, E, Services>): Promise<A> {
+  protected ofOwner<A, E>(effect: Effect.Effect<A, E, Services>, signal?: AbortSignal): Promise<A> {
     return this.program.run(
       Effect.suspend((): Effect.Effect<A, E | TenantNotFound, Services> => {
         const { owner } = this
         return owner === null || owner.isOpen ? effect : Effect.fail(isGone(owner))
-      })
+      }),
+      signal
     )
   }
 }

@@ -24,11 +24,15 @@ export class MimosaProgram {
     this.ready.catch(() => {}) // whoever waits for a method is told; an unused instance is no unhandled rejection
   }
 
-  /** Runs an effect behind the start and all that was asked for before it. */
-  async run<A, E>(effect: Effect.Effect<A, E, Services>): Promise<A> {
+  /**
+   * Runs an effect behind the start and all that was asked for before it. Once `signal` is aborted it is interrupted, and
+   * the promise rejected with the signal's reason.
+   */
+  async run<A, E>(effect: Effect.Effect<A, E, Services>, signal?: AbortSignal): Promise<A> {
     if (this.closing !== null) throw isClosed()
     // Waiting for `ready`, and not for the runtime, keeps the calls that were made before it in their order.
-    const call = this.started === null ? this.ready.then(() => this.settle(effect)) : this.settle(effect)
+    const call =
+      this.started === null ? this.ready.then(() => this.settle(effect, signal)) : this.settle(effect, signal)
     this.calls.add(call)
     try {
       return await call
@@ -51,10 +55,10 @@ export class MimosaProgram {
   }
 
   /** Rejects with the error itself, not with a wrapper of Effect's. */
-  private async settle<A, E>(effect: Effect.Effect<A, E, Services>): Promise<A> {
-    const exit = await this.runtime.runPromiseExit(effect)
+  private async settle<A, E>(effect: Effect.Effect<A, E, Services>, signal?: AbortSignal): Promise<A> {
+    const exit = await this.runtime.runPromiseExit(effect, signal === undefined ? {} : { signal })
     if (Exit.isSuccess(exit)) return exit.value
-    throw Cause.squash(exit.cause)
+    throw signal?.aborted === true && Cause.isInterruptedOnly(exit.cause) ? signal.reason : Cause.squash(exit.cause)
   }
 }
 

@@ -6,6 +6,7 @@
  * by a typed error (`EgressAllowInvalid`, `HttpAllowInvalid`).
  */
 import { type KeyspaceLimits, type TenantsSettings, tenantLimitRanges } from "./cache/index.ts"
+import type { CoherenceSettings } from "./coherence/index.ts"
 import type { ScriptSettings } from "./scripting/index.ts"
 import type { CascadeLimits, Intensity } from "./triggers/index.ts"
 
@@ -34,6 +35,13 @@ export interface Settings extends Partial<KeyspaceLimits> {
    * event is built that no trigger wants. `mimosa serve` keeps 1,000.
    */
   readonly eventLog?: number
+  /**
+   * Shares its keys with every instance of the same name: a write or delete on one removes the others' copies, and a key
+   * that is not here is looked for there. 1 to 64 letters, digits, `_`, `.`, `-`. Without it nothing is shared.
+   */
+  readonly namespace?: string
+  /** How instances of a namespace find and tell each other. Only with a `namespace`. */
+  readonly coherence?: CoherenceSettings
   /** Names this start in the ids of webhooks and cascades: 1 to 64 letters, digits, `_`, `.`, `-`. Default: 64 random bits. */
   readonly origin?: string
 }
@@ -76,6 +84,25 @@ const originText: Kind = (value) =>
     ? undefined
     : "a text of 1 to 64 letters, digits, '_', '.' or '-'"
 
+const nameText: Kind = (value) =>
+  typeof value === "string" && /^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$/.test(value)
+    ? undefined
+    : "a text of 1 to 64 letters, digits, '_', '.' or '-' that does not begin with a dot"
+
+const transportText: Kind = (value) =>
+  typeof value === "string" && /^(?:mesh$|(?:nats|tls|redis|rediss):\/\/.)/.test(value)
+    ? undefined
+    : "mesh, or the URL of a server: nats://host:4222, redis://host:6379"
+
+/** Messages do not show it. */
+const secretText: Kind = (value) =>
+  typeof value === "string" && Buffer.byteLength(value) >= 16 ? undefined : "a text of at least 16 bytes"
+
+const oneOf =
+  (...words: readonly string[]): Kind =>
+  (value) =>
+    typeof value === "string" && words.includes(value) ? undefined : `one of ${words.join(", ")}`
+
 /** Given by the program and not looked into. */
 const anything: Kind = () => undefined
 
@@ -114,6 +141,34 @@ const kinds = {
     withinMs: numberFrom(1)
   },
   eventLog: whole(0, 100_000),
+  namespace: nameText,
+  coherence: {
+    transport: transportText,
+    secret: secretText,
+    region: nameText,
+    ackMode: oneOf("async", "one", "live"),
+    whenDegraded: oneOf("cap", "bypass", "serve"),
+    partitionTtlMs: numberFrom(0, 86_400_000),
+    warming: oneOf("never", "likely", "always"),
+    warmingBytesPerSecond: numberFrom(1),
+    mesh: {
+      host: text,
+      port: whole(0, 65_535),
+      advertise: text,
+      seeds: texts,
+      dns: text,
+      beacon: anything,
+      tls: anything,
+      frameBytesMax: whole(64 * 1024, 2 ** 30),
+      queueBytesMax: whole(64 * 1024, 2 ** 40),
+      handshakeTimeoutMs: numberFrom(1),
+      livenessMs: numberFrom(1),
+      beaconMs: numberFrom(0),
+      resolve: anything,
+      random: anything,
+      nowMs: anything
+    }
+  },
   origin: originText
 } satisfies KindsOf<Settings>
 
@@ -127,7 +182,10 @@ const checked = (settings: object, path: string, known: Kinds): object | RangeEr
     const value: unknown = (settings as Record<string, unknown>)[name]
     if (value === undefined) continue
     const wanted = typeof kind === "function" ? kind(value) : isGroup(value) ? undefined : "an object with settings"
-    if (wanted !== undefined) return new RangeError(`${path}${name} is ${wanted}; not ${shown(value)}`)
+    if (wanted !== undefined) {
+      const given = kind === secretText ? "what was given" : shown(value)
+      return new RangeError(`${path}${name} is ${wanted}; not ${given}`)
+    }
     const taken = typeof kind === "function" ? value : checked(value as object, `${path}${name}.`, kind)
     if (taken instanceof RangeError) return taken
     given[name] = taken

@@ -5,6 +5,7 @@
  */
 export * as Mimosa from "./App.ts"
 export {
+  type AnyLoad,
   Bus,
   Cache,
   type CacheError,
@@ -19,13 +20,22 @@ export {
   fromValue,
   type Input,
   InvalidBytes,
+  InvalidExpiryOwner,
   InvalidJson,
+  InvalidLoader,
+  InvalidPrefix,
   InvalidTenant,
   InvalidTtl,
   InvalidValue,
   type KeyspaceLimits,
+  type LoadError,
+  LoadFailed,
+  type LoadOptions,
+  type LoadRequest,
+  LoadTimedOut,
   type MainCacheService,
   type NewTenant,
+  NotAcknowledged,
   type Output,
   PrefixTaken,
   Rejected,
@@ -41,11 +51,25 @@ export {
   TenantsNotSaved,
   type TenantsService,
   type TenantsSettings,
+  type Tier,
+  type TierEntry,
+  TooManyLoads,
   TooManyTenants,
   tenantLimitsDefault,
   toExactJson,
-  toValue
+  toValue,
+  type WarmReport,
+  type WriteOptions
 } from "./cache/index.ts"
+export {
+  Coherence,
+  type CoherenceService,
+  type CoherenceSettings,
+  type CoherenceStatus,
+  CoherenceTransport,
+  type MemberStatus,
+  TransportError
+} from "./coherence/index.ts"
 export { toFloat, type Value, type ValueObject, type WholeFloat } from "./kernel/index.ts"
 export {
   FunctionNotFound,

@@ -7,6 +7,7 @@
 import { Effect } from "effect"
 import { ProcessTree, type Settings } from "./App.ts"
 import type { Supervisor } from "./actor/index.ts"
+import { MimosaCoherence } from "./MimosaCoherence.ts"
 import { MimosaKeyspace } from "./MimosaKeyspace.ts"
 import { MimosaProgram } from "./MimosaProgram.ts"
 import { MimosaScripts } from "./MimosaScripts.ts"
@@ -18,11 +19,16 @@ export type {
   EntryView,
   Input,
   KeyspaceLimits,
+  Load,
+  LoadOptions,
+  LoadRequest,
   NewTenant,
   Output,
   SetOptions,
   TenantLimits,
-  TenantsSettings
+  TenantsSettings,
+  WarmReport,
+  WriteOptions
 } from "./cache/index.ts"
 export {
   decodeValue,
@@ -31,22 +37,37 @@ export {
   fromJson,
   fromValue,
   InvalidBytes,
+  InvalidExpiryOwner,
   InvalidJson,
+  InvalidLoader,
+  InvalidPrefix,
   InvalidTenant,
   InvalidTtl,
   InvalidValue,
+  LoadFailed,
+  LoadTimedOut,
+  NotAcknowledged,
   PrefixTaken,
   Rejected,
   TenantExists,
   TenantNotFound,
   TenantsNotSaved,
+  TooManyLoads,
   TooManyTenants,
   tenantLimitsDefault,
   toExactJson,
   toValue
 } from "./cache/index.ts"
+export {
+  type CoherenceSettings,
+  type CoherenceStatus,
+  type Diagnosis,
+  type MemberStatus,
+  TransportError
+} from "./coherence/index.ts"
 export { toFloat, type Value, type WholeFloat } from "./kernel/index.ts"
-export type { LoggedLine, MimosaKeyspace, TriedSubject } from "./MimosaKeyspace.ts"
+export type { MimosaCoherence } from "./MimosaCoherence.ts"
+export type { LoggedLine, MimosaKeyspace, TriedSubject, Waiting } from "./MimosaKeyspace.ts"
 export type { MimosaScript, MimosaScriptState, MimosaScripts, MimosaTenantScripts } from "./MimosaScripts.ts"
 export type { MimosaTenant, MimosaTenants } from "./MimosaTenants.ts"
 export type {
@@ -132,12 +153,16 @@ export { EgressAllowInvalid, HttpAllowInvalid } from "./webhooks/index.ts"
  *
  * | method | answers |
  * |---|---|
- * | `get(key)` | the value or undefined; fires ON_READ |
- * | `set(key, value, { ttl, metadata, tags, cost })` | when its triggers have run |
+ * | `get(key)` | the value or undefined, from here or from who has it; fires ON_READ |
+ * | `getOrSet(key, load, { ttl, … })` | the value, loaded once where nobody has it |
+ * | `loader(pattern, load, { ttl, … })` | a function that takes the loader back |
+ * | `warm(keys)` | what became of each, once their loaders have loaded them anew |
+ * | `set(key, value, { ttl, metadata, tags, cost, local, ackMode })` | when its triggers have run, and who it waits for has applied it |
  * | `del(key)`, `has(key)`, `expire(key, ttl)` | whether there was such an entry |
+ * | `invalidate(key)`, `invalidateTags(tags)`, `invalidatePrefix(prefix)` | when what is stale is gone, here and elsewhere |
  * | `clear()` | how many entries there were |
  * | `stats()` | counts of the cache |
- * | `unsafeGet(key)`, `peek(key)` | at once, without a promise; `peek` has no consequences |
+ * | `unsafeGet(key)`, `peek(key)` | what is here, at once, without a promise; `peek` has no consequences |
  * | `trigger(trigger)` | the trigger as it is registered, once it is saved |
  * | `triggers()`, `triggerInfo(name)` | what is registered, and how it fares |
  * | `enableTrigger(name)`, `disableTrigger(name)` | the trigger as it is then |
@@ -153,6 +178,7 @@ export { EgressAllowInvalid, HttpAllowInvalid } from "./webhooks/index.ts"
  * | `on(channel, listener)` | a function that takes the listener back |
  * | `scripts` | `compile(source)`: Lua programs that this program runs |
  * | `tenants` | `create`, `open`, `get`, `list`, `byToken`: caches of others, each with its own keys, triggers and scripts |
+ * | `coherence` | `status`, `untilMembers`, `acknowledged`, `trace`, `forget`: the instances that share these keys |
  * | `processes()` | the supervision tree |
  * | `ready`, `close()` | when everything runs; when everything has stopped |
  *
@@ -179,6 +205,8 @@ export class Mimosa extends MimosaKeyspace {
   readonly scripts: MimosaScripts
   /** Those who have a cache of their own in this one. */
   readonly tenants: MimosaTenants
+  /** The instances that share these keys, where there is a `namespace`. */
+  readonly coherence: MimosaCoherence
 
   constructor(settings: Settings = {}) {
     const program = new MimosaProgram(settings)
@@ -186,6 +214,7 @@ export class Mimosa extends MimosaKeyspace {
     this.ready = program.ready
     this.scripts = new MimosaScripts(program)
     this.tenants = new MimosaTenants(program)
+    this.coherence = new MimosaCoherence(program)
   }
 
   /** The supervision tree as plain data. */

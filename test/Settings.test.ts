@@ -1,7 +1,6 @@
 /** What may be set when a Mimosa starts: wrong values and misspelt names are told of, by name and with what would be right. */
 import { Cause, Effect, Exit, Layer } from "effect"
 import { describe, expect, it } from "vitest"
-import { CacheClock } from "../src/cache/index.ts"
 import { Mimosa } from "../src/index.ts"
 import { checkedSettings, unknownSetting } from "../src/Settings.ts"
 
@@ -77,6 +76,6 @@ describe("settings", () => {
     const misspelt = settings({ maxEntry: 5 })
     expect(await whyNot(Mimosa.layer({ maxEntries: 0 }))).toEqual(new RangeError(wrong({ maxEntries: 0 })))
     expect(await whyNot(Mimosa.layer(misspelt))).toEqual(unknownSetting(misspelt))
-    expect(await whyNot(Mimosa.layerWith(misspelt, [], CacheClock.layer))).toBe("none")
+    expect(await whyNot(Mimosa.layerWith(misspelt, []))).toBe("none")
   })
 })

@@ -15,11 +15,13 @@ import * as cacheErrors from "../src/cache/CacheError.ts"
 import { keyspaceLimitsDefault, tenantBytesMaxDefault, tenantsMaxDefault } from "../src/cache/index.ts"
 import { type TenantLimits, tenantLimitRanges, tenantLimitsDefault } from "../src/cache/Tenant.ts"
 import { commands } from "../src/cli/commands.ts"
+import type { CoherenceStatus } from "../src/coherence/index.ts"
 import * as mimosa from "../src/index.ts"
 import { checkedSettings, unknownSetting } from "../src/Settings.ts"
 import { makeCacheModule } from "../src/scripting/cacheModule.ts"
 import { makeJsonModule } from "../src/scripting/jsonModule.ts"
 import * as scriptErrors from "../src/scripting/ScriptError.ts"
+import { coherence } from "../src/server/commands/coherence.ts"
 import { scripts } from "../src/server/commands/script.ts"
 import { tenants } from "../src/server/commands/tenant.ts"
 import { triggers } from "../src/server/commands/trigger.ts"
@@ -27,6 +29,7 @@ import { spellings } from "../src/server/EngineError.ts"
 import { tenantRoutes } from "../src/server/HttpTenants.ts"
 import { RespError } from "../src/server/RespError.ts"
 import { makeCacheApi, Run } from "../src/triggers/CacheApi.ts"
+import { metric } from "../src/telemetry/index.ts"
 import { eventFields } from "../src/triggers/EventFields.ts"
 import { cascadeLimitsDefault, intensityDefault } from "../src/triggers/index.ts"
 import { triggerEventNames } from "../src/triggers/Trigger.ts"
@@ -37,6 +40,7 @@ import { describeBuilt, mimosa as runMimosa, type Served, serve, temporaryFolder
 import { running } from "./scripting/hostModules.ts"
 import { endWithUs, path as pathOf } from "./servers/Binary.ts"
 import { describeWith } from "./servers/describeWith.ts"
+import { eventually } from "./support/eventually.ts"
 import { complaints, printedBy, programOf } from "./support/Snippets.ts"
 
 const timeoutMs = 60_000 // of what compiles a page, or starts a server
@@ -145,7 +149,7 @@ describe("README.md", () => {
   })
 
   it("has snippets that the compiler accepts, and that print what stands below them", {
-    timeout: timeoutMs
+    timeout: 3 * timeoutMs // each compiles as a program of its own
   }, async () => {
     const blocks = [...readme.matchAll(/^```ts\n[\s\S]*?^```\n\n```text\n[\s\S]*?^```$/gm)].map(([block]) => block)
     expect(blocks.length).toBe([...readme.matchAll(/^```ts$/gm)].length)
@@ -154,8 +158,8 @@ describe("README.md", () => {
       const snippet = `.cache/readme-${process.pid}-${at}.md`
       await writeFile(inRoot(snippet), block)
       try {
-        expect(await complaints(snippet)).toBe("")
-        const { did, said } = await printedBy(snippet)
+        const [complained, { did, said }] = await Promise.all([complaints(snippet), printedBy(snippet)])
+        expect(complained).toBe("")
         expect(did).toEqual(said)
       } finally {
         await rm(inRoot(snippet))
@@ -179,22 +183,34 @@ describe("README.md", () => {
 const within = (group: string, settings: object): { readonly [name: string]: unknown } =>
   Object.fromEntries(Object.entries(settings).map(([name, value]) => [`${group}.${name}`, value]))
 
-/** Types what the consoles of a page say, one after the other, at one server. */
-const goesAsItSays = async (page: string): Promise<void> => {
+/**
+ * Types what the consoles of a page say, one after the other: at one server, or, on a page about several, at two of one
+ * namespace.
+ */
+const goesAsItSays = async (page: string, count: 1 | 2 = 1): Promise<void> => {
   const steps = stepsOf(page)
   expect(steps).not.toEqual([])
   const folder = await temporaryFolder()
-  const served = await serve(folder.path)
-  const session = new Session(served)
+  const servers: Served[] = []
+  const session = new Session(servers)
   try {
+    const sharing = count === 1 ? [] : ["--namespace", `docs_${process.pid}`]
+    for (let at = 0; at < count; at++) servers.push(await serve(join(folder.path, `${at}`), sharing))
+    for (const served of servers) await eventually(async () => (await membersOf(served)) === count - 1)
     for (const step of steps) {
       expect([step.command, ...(await session.run(step))]).toEqual([step.command, ...step.output])
     }
   } finally {
     session.end()
-    await served.stop()
+    for (const served of servers) await served.stop()
     await folder.remove()
   }
+}
+
+/** How many other instances it sees. */
+const membersOf = async ({ httpPort }: Served): Promise<number> => {
+  const response = await fetch(`http://127.0.0.1:${httpPort}/v1/coherence`)
+  return response.ok ? ((await response.json()) as CoherenceStatus).members.length : 0
 }
 
 interface Step {
@@ -221,6 +237,7 @@ const withoutTime = (line: string): string =>
   line
     .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/, "<time>")
     .replace(/"atMs":\d+/g, '"atMs":<time>')
+    .replace(/\b[0-9a-f]{14}\b/g, "<instance>")
     .replace(token, "$1<secret>")
 
 /** A tenant's, of which a page shows the beginning: `mt_tenant_123_…`. */
@@ -233,7 +250,8 @@ class Session {
   /** The last that was shown. */
   private token = ""
 
-  constructor(private readonly served: Served) {}
+  /** Pages call them by their default ports, the second one's by 10 more: 6380 and 6390. */
+  constructor(private readonly servers: readonly Served[]) {}
 
   /** What appears until the next command, of this one and of what was sent to the background before. */
   async run({ command, output }: Step): Promise<string[]> {
@@ -261,19 +279,24 @@ class Session {
   }
 
   private async mimosa(words: readonly string[]): Promise<string[]> {
-    const { stdout } = await runMimosa(words, { env: { MIMOSA_PORT: `${this.served.port}` } })
+    const { stdout } = await runMimosa(words, { env: { MIMOSA_PORT: `${this.servers[0]?.port}` } })
     return stdout.trimEnd().split("\n").map(withoutTime)
   }
 
-  /** On the port of this server, and with answers as they are shown on a terminal. */
+  /** On the ports of these servers, and with answers as they are shown on a terminal. */
   private typed(command: string): string {
-    const { port, httpPort } = this.served
     const words = command
       .replace(/ &$/, "")
-      .replace("redis-cli -p 6380", `"$0" --no-raw -p ${port}`)
-      .replace("127.0.0.1:6381", `127.0.0.1:${httpPort}`)
+      .replace(/redis-cli -p 63(\d)0/, (_, digit) => `"$0" --no-raw -p ${this.meant(digit).port}`)
+      .replace(/127\.0\.0\.1:63(\d)1/, (_, digit) => `127.0.0.1:${this.meant(digit).httpPort}`)
       .replace(token, this.token)
     return `exec ${words}`
+  }
+
+  private meant(digit: string): Served {
+    const served = this.servers[Number(digit) - 8]
+    if (served === undefined) throw new Error(`no server of the page has a port 63${digit}.`)
+    return served
   }
 }
 
@@ -363,6 +386,52 @@ describe("docs/features/scripting.md", () => {
     describeWith(["redis-cli", "curl"])("and its clients", () => {
       it("goes as it says", { timeout: timeoutMs }, async () => {
         await goesAsItSays(text)
+      })
+    })
+  })
+})
+
+describe("docs/features/coherence.md", () => {
+  const page = "docs/features/coherence.md"
+  const text = readFileSync(inRoot(page), "utf8")
+
+  it("names every command and every metric of instances that share their keys", () => {
+    const names = coherence.commands.flatMap(({ name, subcommands = [] }) =>
+      subcommands.length === 0
+        ? [name.toUpperCase()]
+        : subcommands.map((each) => `${name.toUpperCase()} ${each.name.toUpperCase()}`)
+    )
+    expect(names.filter((name) => !text.includes(`\`${name}`))).toEqual([])
+    const metrics = Object.values(metric).filter(({ name }) => name.startsWith("mimosa_coherence_"))
+    expect(metrics.filter(({ name }) => !text.includes(`\`${name}\``)).map(({ name }) => name)).toEqual([])
+  })
+
+  it("has the settings by their names, with the options of mimosa serve that set them", () => {
+    const rows = [...text.matchAll(/^\| `(\w+(?:\.\w+)*)` \| (?:`--([\w-]+)`)? ?\|/gm)]
+    const options = Object.values(commands.find(({ path }) => path.join(" ") === "serve")?.options ?? {})
+    const known = options.map(({ name }) => name)
+    expect(rows.length).toBeGreaterThan(10)
+    for (const [, name = "", option] of rows) {
+      const given = name.split(".").reduceRight<unknown>((value, part) => ({ [part]: value }), undefined)
+      expect([name, unknownSetting(given as object)?.message]).toEqual([name, undefined])
+      if (option !== undefined) expect(known).toContain(option)
+    }
+    const all = ["namespace", "coherence", "peers", "region", ...known.filter((name) => name.startsWith("mesh-"))]
+    expect(all.filter((name) => !rows.some(([, , option]) => option === name))).toEqual([])
+  })
+
+  it("has a program that the compiler accepts, and that prints what stands below it", {
+    timeout: timeoutMs
+  }, async () => {
+    expect(await complaints(page)).toBe("")
+    const { did, said } = await printedBy(page)
+    expect(did).toEqual(said)
+  })
+
+  describeBuilt("with two servers", () => {
+    describeWith(["redis-cli", "curl"])("and their clients", () => {
+      it("goes as it says", { timeout: timeoutMs }, async () => {
+        await goesAsItSays(text, 2)
       })
     })
   })

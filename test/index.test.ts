@@ -10,7 +10,7 @@ type ErrorOf<Service> = { [Name in keyof Service]: FailureOf<Service[Name]> }[ke
 
 type FailureOf<Member> = Member extends (...args: never[]) => infer Answer ? EffectError<Answer> : EffectError<Member>
 
-type EffectError<A> = A extends Effect.Effect<infer _Value, infer E> ? E : never
+type EffectError<A> = A extends Effect.Effect<infer _Value, infer E, infer _Needs> ? E : never
 
 type StartErrorOf<L> = L extends Layer.Layer<infer _Services, infer E> ? E : never
 
@@ -34,6 +34,14 @@ type Tag =
 const doorOf: Record<Tag, "." | "./actor"> = {
   InvalidValue: ".",
   InvalidTtl: ".",
+  InvalidExpiryOwner: ".",
+  InvalidLoader: ".",
+  InvalidPrefix: ".",
+  NotAcknowledged: ".",
+  TransportError: ".",
+  LoadFailed: ".",
+  LoadTimedOut: ".",
+  TooManyLoads: ".",
   EntryTooLarge: ".",
   Rejected: ".",
   InvalidTrigger: ".",
@@ -109,7 +117,8 @@ describe("mimosa-cache", () => {
   it("shows services, their errors, the channels' bus and what values are, and nothing of what they are made of", () => {
     const others = Object.keys(effects).filter((name) => !errorsIn(effects).includes(name))
     const services = ["Bus", "Cache", "EventBus", "Mimosa", "ScriptEngine", "Scripts", "Tenants", "Triggers"]
-    expect(others.sort()).toEqual([...services, ...values].sort())
+    const ofCoherence = ["Coherence", "CoherenceTransport"]
+    expect(others.sort()).toEqual([...services, ...ofCoherence, ...values].sort())
   })
 })
 

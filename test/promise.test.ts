@@ -13,11 +13,13 @@ import {
   HistoryOff,
   HttpAllowInvalid,
   InvalidArgument,
+  InvalidLoader,
   InvalidScriptName,
   InvalidTenant,
   InvalidTrigger,
   InvalidTtl,
   InvalidValue,
+  LoadFailed,
   Mimosa,
   type MimosaKeyspace,
   NoShadow,
@@ -50,6 +52,78 @@ afterEach(async () => {
 })
 
 const temporaryDirectory = () => fs.mkdtemp(join(tmpdir(), "mimosa-test-"))
+
+describe("what is not here", () => {
+  it("is loaded once, and again after an error", async () => {
+    const cache = open()
+    let loads = 0
+    const load = () => {
+      if (loads++ === 0) throw new Error("no such host")
+      return { n: loads }
+    }
+    const failed = cache.getOrSet("k", load)
+    await expect(failed).rejects.toBeInstanceOf(LoadFailed)
+    await expect(failed).rejects.toThrow("the load of 'k' has failed: no such host")
+    const options = { ttl: "1 minute", tags: ["t"] } as const
+    expect(await Promise.all([cache.getOrSet("k", load, options), cache.getOrSet("k", load)])).toEqual([
+      { n: 2 },
+      { n: 2 }
+    ])
+    expect([await cache.get("k"), cache.peek("k")?.tags, loads]).toEqual([{ n: 2 }, ["t"], 2])
+    await expect(cache.getOrSet("l", load, { timeoutMs: -1 })).rejects.toBeInstanceOf(InvalidLoader)
+  })
+
+  it("is no longer waited for once the caller gives up, and rejects with his reason", async () => {
+    const cache = open()
+    await cache.ready
+    const given = new AbortController()
+    let seen: AbortSignal | undefined
+    const waiting = cache.getOrSet(
+      "k",
+      ({ signal }) => {
+        seen = signal
+        return new Promise(() => {})
+      },
+      { signal: given.signal }
+    )
+    await new Promise(setImmediate)
+    given.abort(new Error("enough"))
+    await expect(waiting).rejects.toThrow("enough")
+    expect(seen?.aborted).toBe(true)
+  })
+
+  it("is filled by the loader of its pattern for get, warm and scripts of a tenant, until that is taken back", async () => {
+    const cache = open()
+    const acme = { cachePrefix: "acme" }
+    const tenant = await cache.tenants.open("acme")
+    const remove = await tenant.loader("user:*", ({ key }) => ({ name: `loaded ${key}` }))
+    expect(await cache.get("user:1")).toBe(undefined)
+    expect(await tenant.get("user:1")).toEqual({ name: "loaded user:1" })
+    expect(await tenant.warm(["user:1", "other"])).toMatchObject({ warmed: 1, withoutLoader: ["other"] })
+    const script = await cache.scripts.compile(
+      'function main() return { cache.get("user:2").name, cache.get("none", "its default"), cache.get("user:2").name } end'
+    )
+    expect(await script.runMain([], acme)).toEqual(["loaded user:2", "its default", "loaded user:2"])
+    expect(tenant.peek("user:2")?.value).toEqual({ name: "loaded user:2" })
+    const failing = await tenant.loader("bad", () => Promise.reject(new Error("down")))
+    const other = await cache.scripts.compile('function main() return cache.get("bad", "its default") end')
+    expect(await other.runMain([], acme)).toBe("its default")
+    failing()
+    remove()
+    remove()
+    expect(await tenant.get("user:3")).toBe(undefined)
+  })
+
+  it("is warmed by a trigger, and read anew by the next", async () => {
+    const cache = open()
+    await cache.loader("page:*", ({ key }) => `built ${key}`)
+    await cache.trigger({ name: "w", pattern: "price:*", events: ["ON_WRITE"], source: 'cache.warm("page:1")' })
+    await cache.set("page:1", "old")
+    await cache.set("price:1", 7)
+    expect(await cache.get("page:1")).toBe("built page:1")
+    expect((await cache.triggerInfo("w")).warms).toBe(1)
+  })
+})
 
 const hello = { name: "hello", pattern: "*", events: ["ON_WRITE"], source: 'cache.emit("x", event.key)' } as const
 
@@ -129,7 +203,8 @@ describe("a cache", () => {
     const named = [...table.matchAll(/`(\w+)(?=[(`])/g)].map(([, name]) => name as string)
     expect(methods.filter((name) => !named.includes(name))).toEqual([])
     const others = ["ready", "scripts", "compile", "tenants", "create", "open", "list", "byToken"]
-    expect(named.filter((name) => ![...methods, ...others].includes(name))).toEqual([])
+    const ofCoherence = ["coherence", "status", "untilMembers", "acknowledged", "trace", "forget"]
+    expect(named.filter((name) => ![...methods, ...others, ...ofCoherence].includes(name))).toEqual([])
   })
 
   it("shows its processes", async () => {
@@ -677,8 +752,14 @@ describe("close", () => {
     await cache.close()
     const calls: Record<string, () => Promise<unknown>> = {
       get: () => cache.get("k"),
+      getOrSet: () => cache.getOrSet("k", () => 1),
+      loader: () => cache.loader("k", () => 1),
+      warm: () => cache.warm(["k"]),
       set: () => cache.set("k", 1),
       del: () => cache.del("k"),
+      invalidate: () => cache.invalidate("k"),
+      invalidateTags: () => cache.invalidateTags(["t"]),
+      invalidatePrefix: () => cache.invalidatePrefix("p:"),
       has: () => cache.has("k"),
       expire: () => cache.expire("k", 1),
       clear: () => cache.clear(),
@@ -707,6 +788,7 @@ describe("close", () => {
     expect([...Object.keys(calls), ...others].sort()).toEqual([...methods].sort())
     const further = [
       () => cache.tenants.list(),
+      () => cache.coherence.status(),
       () => tenant.get("k"),
       () => tenant.scripts.list(),
       () => cache.scripts.stats(),

@@ -76,6 +76,11 @@ function cache.set(key, value, options) end
 ---@return boolean
 function cache.delete(key) end
 
+---Has keys loaded anew by their loaders once the operation is over; those that are here are invalidated first, which
+---peers hear of. A key that no loader is for is left as it is, and TRIGGER LOG says so. Not for BEFORE_ triggers.
+---@param keys string|string[]
+function cache.warm(keys) end
+
 ---Refuses the write or delete that a BEFORE_ trigger is asked about; the client is answered `REJECTED` and the reason.
 ---@param reason? mimosa.Value
 function cache.reject(reason) end

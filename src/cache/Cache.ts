@@ -1,28 +1,39 @@
 /**
  * The cache as an Effect service: the kernel's doors with typed errors, durations and text.
  *
- * `get` counts as a client's read; `unsafeGet` is the same without Effect, for hot paths; `peek` looks without
- * consequences. A write returns when its inline triggers have run.
+ * `get` counts as a client's read, and waits where a key that is not here can be had from a peer, a tier or a loader;
+ * `unsafeGet` is the same without Effect, for hot paths, of what is here alone; `peek` looks without consequences. A
+ * write returns when its inline triggers have run.
  */
-import { Context, Duration, Effect, Layer, Option } from "effect"
-import { type Entry, type Keyspace, type Meta, noMeta, SetFlag } from "../kernel/index.ts"
+import { Cause, Context, Duration, Effect, Exit, Layer, Option, Runtime, type Scope } from "effect"
+import { type Entry, type Keyspace, noMeta, type Value } from "../kernel/index.ts"
+import { Acknowledgement, type AcknowledgementService, type WriteOptions } from "./Acknowledgement.ts"
 import { CacheClock } from "./CacheClock.ts"
-import { type CacheError, EntryTooLarge, InvalidTtl, InvalidValue, Rejected } from "./CacheError.ts"
+import {
+  type CacheError,
+  EntryTooLarge,
+  InvalidLoader,
+  InvalidPrefix,
+  InvalidTtl,
+  InvalidValue,
+  type LoadError,
+  NotAcknowledged,
+  Rejected
+} from "./CacheError.ts"
+import { CacheFills, Fills, type WarmReport } from "./Fills.ts"
 import { Keyspaces } from "./Keyspaces.ts"
+import { type Load, type Loader, type LoadOptions, type LoadRequest, loaderOf } from "./Loaders.ts"
+import { flagsOf, lifeOf, metaOf, type SetOptions, toMillis } from "./SetOptions.ts"
 import type { Tenant } from "./Tenant.ts"
-import { asText, fromValue, type Input, type Output, toBytes, toMetadata, toValue } from "./Values.ts"
+import { asText, fromValue, type Input, type Output, toBytes, toValue } from "./Values.ts"
 
-export interface SetOptions {
-  /** How long the entry lives, rounded up to 1 ms; for ever when left out. */
-  readonly ttl?: Duration.DurationInput
-  /** Plain data beside the value; triggers see it as `event.metadata`. */
-  readonly metadata?: { readonly [key: string]: Input }
-  readonly tags?: readonly string[]
-  /** What it took to produce the value, in a unit of your own. */
-  readonly cost?: number
-  /** The entry stays on this instance. */
-  readonly local?: boolean
-}
+/** A load as it is given: it may answer at once, with a promise, or with an Effect. See `Load`. */
+export type AnyLoad<R = never> = (
+  request: LoadRequest
+) => Input | undefined | PromiseLike<Input | undefined> | Effect.Effect<Input | undefined, unknown, R>
+
+/** Options of a load or loader that are none. */
+export type OptionsError = InvalidLoader | InvalidTtl | InvalidValue
 
 /** An entry as it was when it was looked at. */
 export interface EntryView {
@@ -54,26 +65,66 @@ export interface CacheStats {
 /** The entries of one keyspace. */
 export interface CacheService {
   /**
-   * The value of `key`, or none. Fires ON_READ and counts as use. O(1).
+   * The value of `key`, or none. A key that is not here is looked for among the peers, then in the tier, then by the
+   * loader that is registered for it (`loader`); without any of these the answer is there at once, in O(1). A hit fires
+   * ON_READ and counts as use; a miss that is filled fires no trigger (only those that include fills). Fails with
+   * `LoadFailed`, `LoadTimedOut` or `TooManyLoads`. Interrupted, it waits no longer.
    *
    * @example
    * const user = yield* cache.get("user:42")
    */
-  readonly get: (key: string) => Effect.Effect<Option.Option<Output>>
-  /** `get` without Effect: undefined for a miss. */
+  readonly get: (key: string) => Effect.Effect<Option.Option<Output>, LoadError>
+  /**
+   * The value of `key`, which is loaded where neither this cache nor a peer nor the tier has it. However many ask at
+   * once, it is loaded once; a value that was changed during the load is answered to those who waited, and not stored
+   * (law 11). None where the load answers `undefined`, which is not kept; `null` is a value. Errors are not kept either.
+   * The load is an Effect, a promise or a value; it must not wait for its own key. Fails with `LoadFailed`,
+   * `LoadTimedOut`, `TooManyLoads`, or for options that are none.
+   *
+   * @example
+   * const user = yield* cache.getOrSet("user:42", ({ key, signal }) => fetchUser(key, signal), { ttl: "5 minutes" })
+   */
+  readonly getOrSet: <R = never>(
+    key: string,
+    load: AnyLoad<R>,
+    options?: LoadOptions
+  ) => Effect.Effect<Option.Option<Output>, LoadError | OptionsError, R>
+  /**
+   * Has `load` fill keys that match the pattern (a key, a prefix with `*`, or another glob) whenever they are missed,
+   * until the scope is closed. The most specific loader serves: of the very key, of the longest prefix, the first glob.
+   * Fails with `InvalidLoader` for a pattern that is none or has a loader already, and beyond 1,000 loaders.
+   *
+   * @example
+   * yield* cache.loader("user:*", ({ key }) => fetchUser(key), { ttl: "5 minutes" })
+   */
+  readonly loader: <R = never>(
+    pattern: string,
+    load: AnyLoad<R>,
+    options?: LoadOptions
+  ) => Effect.Effect<void, OptionsError, R | Scope.Scope>
+  /**
+   * Loads keys anew by their loaders, each once, a few at a time. Keys that are here are invalidated first, which peers
+   * hear of. Keys without a loader stay as they are; they and loads that failed are in the report.
+   */
+  readonly warm: (keys: Iterable<string>) => Effect.Effect<WarmReport>
+  /** `get` of what is here, without Effect: undefined for a miss. */
   readonly unsafeGet: (key: string) => Output | undefined
   /** The entry without consequences: no event, no use, no expiry. */
   readonly peek: (key: string) => EntryView | undefined
   /**
    * Stores a value; its triggers have run when this returns. Replaces deadline, metadata, tags and cost.
-   * Fails with `InvalidValue` for what is no plain data, `InvalidTtl`, `EntryTooLarge`, or `Rejected` by a BEFORE
-   * trigger; the old entry then stays.
+   * Fails with `InvalidValue` for what is no plain data, `InvalidTtl`, `InvalidExpiryOwner`, `EntryTooLarge`, or `Rejected` by a BEFORE
+   * trigger; the old entry then stays. With an `ackMode` other than "async" it returns when other instances have applied
+   * it, and fails with `NotAcknowledged` where some do not say so in time: then it has happened all the same.
    */
-  readonly set: (key: string, value: Input, options?: SetOptions) => Effect.Effect<void, CacheError>
-  /** `set` without Effect: returns the error instead of failing. */
+  readonly set: (key: string, value: Input, options?: SetOptions) => Effect.Effect<void, CacheError | NotAcknowledged>
+  /** `set` without Effect, which waits for nobody: returns the error instead of failing. */
   readonly unsafeSet: (key: string, value: Input, options?: SetOptions) => CacheError | undefined
-  /** Whether there was such an entry. Fires ON_DELETE. Fails when a BEFORE trigger refuses: the entry then stays. */
-  readonly delete: (key: string) => Effect.Effect<boolean, Rejected>
+  /**
+   * Whether there was such an entry, here or on another instance. Fires ON_DELETE. Fails when a BEFORE trigger refuses:
+   * the entry then stays.
+   */
+  readonly delete: (key: string, options?: WriteOptions) => Effect.Effect<boolean, Rejected | NotAcknowledged>
   /** `delete` without Effect: whether an entry went. False, too, when a BEFORE trigger refused; `delete` says why. */
   readonly unsafeDelete: (key: string) => boolean
   /**
@@ -99,7 +150,19 @@ export interface CacheService {
   readonly persist: (key: string) => Effect.Effect<boolean>
   /** The keys that begin with `prefix`, in no order. O(entries): for tools, not for requests. */
   readonly keys: (prefix?: string) => Effect.Effect<string[]>
-  /** Removes everything as one flush; returns how many there were. */
+  /**
+   * What is under the key is known to be stale: it goes, here and on every other instance, with cause "invalidate".
+   * Whether it was here.
+   */
+  readonly invalidate: (key: string, options?: WriteOptions) => Effect.Effect<boolean, NotAcknowledged>
+  /** The same for all entries that have one of the tags. What is loaded meanwhile is not stored. O(tags). */
+  readonly invalidateTags: (tags: Iterable<string>, options?: WriteOptions) => Effect.Effect<void, NotAcknowledged>
+  /** The same for all keys that begin with the prefix, which ends with a colon: fails with `InvalidPrefix` otherwise. O(1). */
+  readonly invalidatePrefix: (
+    prefix: string,
+    options?: WriteOptions
+  ) => Effect.Effect<void, InvalidPrefix | NotAcknowledged>
+  /** Removes everything, on every instance, as one flush; returns how many there were here. */
   readonly clear: Effect.Effect<number>
   readonly stats: Effect.Effect<CacheStats>
 }
@@ -117,17 +180,19 @@ export interface MainCacheService extends CacheService {
 }
 
 export class Cache extends Context.Tag("mimosa-cache/cache/Cache")<Cache, MainCacheService>() {
-  static readonly layer: Layer.Layer<Cache, never, Keyspaces | CacheClock> = Layer.effect(
+  static readonly layer: Layer.Layer<Cache, never, Keyspaces | CacheClock | CacheFills> = Layer.effect(
     Cache,
     Effect.gen(function* () {
       const { main } = yield* Keyspaces
       const clock = yield* CacheClock
+      const fills = yield* CacheFills
+      const acknowledgement = yield* Acknowledgement
       const nowMs = () => clock.nowMs()
       const known = new WeakMap<Tenant, CacheService>()
       return Cache.of({
-        ...make(main, nowMs),
+        ...make(main, nowMs, fills, acknowledgement),
         of: (tenant) => {
-          const service = known.get(tenant) ?? make(tenant.keyspace, nowMs)
+          const service = known.get(tenant) ?? make(tenant.keyspace, nowMs, fills, acknowledgement)
           known.set(tenant, service)
           return service
         }
@@ -137,7 +202,29 @@ export class Cache extends Context.Tag("mimosa-cache/cache/Cache")<Cache, MainCa
 }
 
 /** The service over one keyspace. */
-export const make = (keyspace: Keyspace, nowMs: () => number): CacheService => {
+export const make = (
+  keyspace: Keyspace,
+  nowMs: () => number,
+  fills = new Fills({ nowMs }),
+  acknowledgement?: AcknowledgementService
+): CacheService => {
+  /** Waits until others have applied what was written here, where that is wanted. */
+  const applied = ({ ackMode }: WriteOptions = {}): Effect.Effect<void, NotAcknowledged> => {
+    const mode = ackMode ?? acknowledgement?.ackMode ?? "async"
+    if (mode === "async" || acknowledgement === undefined) return Effect.void
+    return Effect.flatMap(
+      Effect.promise(() => acknowledgement.acknowledged(mode)),
+      ({ missing }) => (missing.length === 0 ? Effect.void : new NotAcknowledged({ missing }))
+    )
+  }
+  /** Does something once the key is here, if another instance has it: what it answers, or changes, is then true of all. */
+  const onceHere = <A, E>(key: string, then: () => Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.suspend(() => {
+      const bytes = toBytes(key)
+      if (!fills.isWanted(keyspace, bytes, "peers")) return then()
+      const brought = Effect.promise((signal) => fills.bring(keyspace, bytes, "peers", signal).catch(() => undefined))
+      return Effect.flatMap(brought, then) // who cannot be asked now has nothing, as for any miss
+    })
   const unsafeGet = (key: string): Output | undefined => {
     const value = keyspace.get(toBytes(key))
     return value === undefined ? undefined : fromValue(value)
@@ -145,17 +232,17 @@ export const make = (keyspace: Keyspace, nowMs: () => number): CacheService => {
   const unsafeSet = (key: string, input: Input, options?: SetOptions): CacheError | undefined => {
     const value = toValue(input)
     if (isRefusal(value)) return value
-    let [expiresAtMs, meta, flags]: [number, Meta, number] = [0, noMeta, 0]
+    let [expiresAtMs, meta, flags] = [0, noMeta, 0]
     if (options !== undefined) {
-      const made = toMeta(options)
+      const made = metaOf(options)
       if (isRefusal(made)) return made
       meta = made
-      if (options.ttl !== undefined) {
-        const ttlMs = toMillis(options.ttl)
-        if (!(ttlMs > 0)) return new InvalidTtl({ ttl: options.ttl })
-        expiresAtMs = ttlMs === Number.POSITIVE_INFINITY ? 0 : nowMs() + Math.ceil(ttlMs)
-      }
-      if (options.local === true) flags = SetFlag.local
+      const ttlMs = lifeOf(options)
+      if (typeof ttlMs !== "number") return ttlMs
+      if (ttlMs > 0) expiresAtMs = nowMs() + ttlMs
+      const given = flagsOf(options)
+      if (typeof given !== "number") return given
+      flags = given
     }
     return keyspace.set(toBytes(key), value, expiresAtMs, meta, flags)
       ? undefined
@@ -175,42 +262,84 @@ export const make = (keyspace: Keyspace, nowMs: () => number): CacheService => {
       }
     },
     get: (key) =>
-      Effect.sync(() => {
-        const found = unsafeGet(key)
-        return found === undefined ? Option.none() : Option.some(found)
+      Effect.suspend(() => {
+        const bytes = toBytes(key)
+        const value = keyspace.get(bytes)
+        return value === undefined && fills.isWanted(keyspace, bytes)
+          ? waitFor((signal) => fills.bring(keyspace, bytes, "all", signal))
+          : Effect.succeed(optionOf(value))
       }),
+    getOrSet: (key, load, options) =>
+      withLoader(load, options, (loader) => {
+        const bytes = toBytes(key)
+        const value = keyspace.get(bytes)
+        return value === undefined
+          ? waitFor((signal) => fills.load(keyspace, bytes, loader, signal))
+          : Effect.succeed(optionOf(value))
+      }),
+    loader: (pattern, load, options) =>
+      withLoader(load, options, (loader) =>
+        Effect.asVoid(
+          Effect.acquireRelease(
+            Effect.suspend((): Effect.Effect<() => void, InvalidLoader> => {
+              const remove = fills.register(keyspace, toBytes(pattern), loader)
+              return remove instanceof InvalidLoader ? remove : Effect.succeed(remove)
+            }),
+            (remove) => Effect.sync(remove)
+          )
+        )
+      ),
+    warm: (keys) => Effect.promise(() => fills.warm(keyspace, Array.from(keys, toBytes))),
     set: (key, value, options) =>
-      Effect.suspend(() => {
+      Effect.suspend((): Effect.Effect<void, CacheError | NotAcknowledged> => {
         const error = unsafeSet(key, value, options)
-        return error === undefined ? Effect.void : Effect.fail(error)
+        if (error !== undefined) return Effect.fail(error)
+        return options?.local === true ? Effect.void : applied(options)
       }),
-    delete: (key) =>
+    delete: (key, options) =>
+      onceHere(key, (): Effect.Effect<boolean, Rejected | NotAcknowledged> => {
+        const wasThere = unsafeDelete(key)
+        const refused = wasThere ? undefined : rejection(keyspace, key)
+        return refused ?? Effect.as(applied(options), wasThere)
+      }),
+    invalidate: (key, options) =>
       Effect.suspend(() => {
-        if (unsafeDelete(key)) return Effect.succeed(true)
-        return rejection(keyspace, key) ?? Effect.succeed(false)
+        const wasHere = keyspace.invalidate(toBytes(key))
+        return Effect.as(applied(options), wasHere)
       }),
+    invalidateTags: (tags, options) =>
+      Effect.suspend(() => {
+        keyspace.invalidateTags(Array.from(tags, toBytes))
+        return applied(options)
+      }),
+    invalidatePrefix: (prefix, options) =>
+      Effect.suspend(
+        (): Effect.Effect<void, InvalidPrefix | NotAcknowledged> =>
+          keyspace.invalidatePrefix(toBytes(prefix)) ? applied(options) : Effect.fail(new InvalidPrefix({ prefix }))
+      ),
     peek: (key) => {
       const entry = keyspace.peek(toBytes(key))
       return entry === undefined ? undefined : view(entry)
     },
-    has: (key) => Effect.sync(() => keyspace.peek(toBytes(key)) !== undefined),
+    has: (key) => onceHere(key, () => Effect.succeed(keyspace.peek(toBytes(key)) !== undefined)),
     ttl: (key) =>
-      Effect.sync(() => {
+      onceHere(key, () => {
         const entry = keyspace.peek(toBytes(key))
-        if (entry === undefined) return Option.none()
-        return Option.some(entry.expiresAtMs === 0 ? Duration.infinity : Duration.millis(entry.expiresAtMs - nowMs()))
+        if (entry === undefined) return Effect.succeedNone
+        const { expiresAtMs } = entry
+        return Effect.succeedSome(expiresAtMs === 0 ? Duration.infinity : Duration.millis(expiresAtMs - nowMs()))
       }),
     expire: (key, ttl) =>
-      Effect.suspend(() => {
+      onceHere(key, () => {
         const ttlMs = toMillis(ttl)
         if (Number.isNaN(ttlMs)) return Effect.fail(new InvalidTtl({ ttl }))
         const expiresAtMs = ttlMs === Number.POSITIVE_INFINITY ? 0 : nowMs() + Math.ceil(ttlMs)
         return Effect.succeed(keyspace.expireAt(toBytes(key), expiresAtMs))
       }),
     persist: (key) =>
-      Effect.sync(() => {
+      onceHere(key, () => {
         const entry = keyspace.peek(toBytes(key))
-        return entry !== undefined && entry.expiresAtMs !== 0 && keyspace.expireAt(entry.key, 0)
+        return Effect.succeed(entry !== undefined && entry.expiresAtMs !== 0 && keyspace.expireAt(entry.key, 0))
       }),
     keys: (prefix = "") =>
       Effect.sync(() => {
@@ -244,18 +373,45 @@ const view = (entry: Entry): EntryView => ({
   expiresAtMs: entry.expiresAtMs === 0 ? undefined : entry.expiresAtMs
 })
 
-const toMeta = (options: SetOptions): Meta | InvalidValue => {
-  const { metadata, tags = [], cost = 0 } = options
-  if (metadata === undefined && tags.length === 0 && cost === 0) return noMeta
-  const stored = metadata === undefined ? null : toMetadata(metadata)
-  if (isRefusal(stored)) return stored
-  return Object.freeze({ metadata: stored, tags: Object.freeze(tags.map(toBytes)), cost })
-}
+const optionOf = (value: Value | undefined): Option.Option<Output> =>
+  value === undefined ? Option.none() : Option.some(fromValue(value))
 
-/** Milliseconds from 0 on, or NaN for what is no duration. */
-const toMillis = (ttl: Duration.DurationInput): number =>
-  typeof ttl === "number"
-    ? Math.max(0, ttl) // Duration takes NaN for zero, which would expire the entry
-    : Option.match(Duration.decodeUnknown(ttl), { onNone: () => Number.NaN, onSome: Duration.toMillis })
+/** What `ask` promises; an interruption aborts its signal. */
+const waitFor = (
+  ask: (signal: AbortSignal) => Promise<Value | undefined>
+): Effect.Effect<Option.Option<Output>, LoadError> =>
+  Effect.map(
+    Effect.tryPromise({ try: ask, catch: (error) => error as LoadError }), // fills reject with nothing else
+    optionOf
+  )
+
+/** Has `use` take the load with its options, run where this effect runs, unless the options are none. */
+const withLoader = <A, E, R, R2>(
+  load: AnyLoad<R>,
+  options: LoadOptions | undefined,
+  use: (loader: Loader) => Effect.Effect<A, E, R2>
+): Effect.Effect<A, E | OptionsError, R | R2> =>
+  Effect.flatMap(Effect.runtime<R>(), (runtime): Effect.Effect<A, E | OptionsError, R2> => {
+    const loader = loaderOf(plainLoad(load, runtime), options)
+    return "load" in loader ? use(loader) : loader
+  })
+
+/** A load of which nobody has to know whether it is an Effect. An abort interrupts it. */
+const plainLoad =
+  <R>(load: AnyLoad<R>, runtime: Runtime.Runtime<R>): Load =>
+  (request) => {
+    const answer = load(request)
+    return Effect.isEffect(answer) ? runLoad(answer, runtime, request.signal) : answer
+  }
+
+const runLoad = async <R>(
+  load: Effect.Effect<Input | undefined, unknown, R>,
+  runtime: Runtime.Runtime<R>,
+  signal: AbortSignal
+): Promise<Input | undefined> => {
+  const exit = await Runtime.runPromiseExit(runtime)(load, { signal })
+  if (Exit.isSuccess(exit)) return exit.value
+  throw Cause.squash(exit.cause)
+}
 
 const isRefusal = (made: unknown): made is InvalidValue => made instanceof InvalidValue

@@ -17,6 +17,16 @@ export class InvalidTtl extends Data.TaggedError("InvalidTtl")<{ readonly ttl: u
   }
 }
 
+/** Who is to fire ON_EXPIRE cannot be. */
+export class InvalidExpiryOwner extends Data.TaggedError("InvalidExpiryOwner")<{
+  readonly expiryOwner: unknown
+  readonly reason: string
+}> {
+  override get message(): string {
+    return `expiryOwner ${shown(this.expiryOwner)}: ${this.reason}`
+  }
+}
+
 export class EntryTooLarge extends Data.TaggedError("EntryTooLarge")<{
   readonly key: string
   readonly maxBytes: number
@@ -34,6 +44,25 @@ export class Rejected extends Data.TaggedError("Rejected")<{
 }> {
   override get message(): string {
     return `'${this.key}' was rejected: ${this.reason}`
+  }
+}
+
+/** The write has happened here, and others were not heard to have applied it in time: they may be stuck, or gone. */
+export class NotAcknowledged extends Data.TaggedError("NotAcknowledged")<{
+  /** Names of the instances that were waited for in vain. */
+  readonly missing: readonly string[]
+}> {
+  override get message(): string {
+    return `it is written here, but not acknowledged by ${this.missing.join(", ")}; they apply it when they are heard of again`
+  }
+}
+
+/** What was to be invalidated is no prefix that can be. */
+export class InvalidPrefix extends Data.TaggedError("InvalidPrefix")<{
+  readonly prefix: string
+}> {
+  override get message(): string {
+    return `a prefix ends with ':', unlike '${this.prefix}': keys are known to others by their hashes and those of such prefixes`
   }
 }
 
@@ -59,7 +88,54 @@ export class InvalidBytes extends Data.TaggedError("InvalidBytes")<{
   }
 }
 
-export type CacheError = InvalidValue | InvalidTtl | EntryTooLarge | Rejected
+export type CacheError = InvalidValue | InvalidTtl | InvalidExpiryOwner | EntryTooLarge | Rejected
+
+/** A load has failed. Nothing is stored; whoever waited for it is told, and the next one who asks has it tried again. */
+export class LoadFailed extends Data.TaggedError("LoadFailed")<{
+  readonly key: string
+  /** What the load has thrown, or an `InvalidValue` for what it has answered. */
+  readonly cause: unknown
+}> {
+  override get message(): string {
+    return `the load of '${this.key}' has failed: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+  }
+}
+
+/** A load has taken longer than it may. Nothing is stored, even if it ends some time. */
+export class LoadTimedOut extends Data.TaggedError("LoadTimedOut")<{
+  readonly key: string
+  readonly timeoutMs: number
+}> {
+  override get message(): string {
+    return `the load of '${this.key}' has taken longer than ${this.timeoutMs} ms; give it a longer timeout, or less to do`
+  }
+}
+
+/** There is no room for one more load, or for one more who waits for one. */
+export class TooManyLoads extends Data.TaggedError("TooManyLoads")<{
+  readonly key: string
+  readonly of: "loads" | "waiters"
+  readonly limit: number
+}> {
+  override get message(): string {
+    const what = this.of === "loads" ? "loads under way" : "callers waiting for loads"
+    return `'${this.key}' is not loaded now: there are ${this.limit} ${what}, which is the limit; ask again later`
+  }
+}
+
+/** A loader that cannot be registered, or a load that cannot be begun, as it is described. */
+export class InvalidLoader extends Data.TaggedError("InvalidLoader")<{
+  readonly field: "pattern" | "timeoutMs"
+  readonly value: unknown
+  readonly reason: string
+}> {
+  override get message(): string {
+    return `the loader's ${this.field} ${shown(this.value)}: ${this.reason}`
+  }
+}
+
+/** Why a key that is not there could not be filled. */
+export type LoadError = LoadFailed | LoadTimedOut | TooManyLoads
 
 /** What was asked of a tenant is against a rule: a name, a limit, a value of its environment. Nothing has changed. */
 export class InvalidTenant extends Data.TaggedError("InvalidTenant")<{

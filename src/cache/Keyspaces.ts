@@ -2,10 +2,11 @@
  * Who owns the entries: this scope, above every process that serves them, so that no crash below loses a key.
  *
  * One keyspace is everybody's, and each tenant has one. They react and are gated alike, by what is given from above as
- * `Reactions`, at construction.
+ * `Reactions`, at construction, and are kept coherent with other instances' by what is given as `Replication`.
  */
-import { Context, Effect, Layer } from "effect"
-import { BytePool, type EventSink, type Gate, Keyspace } from "../kernel/index.ts"
+import { randomBytes } from "node:crypto"
+import { Context, Effect, Layer, Option } from "effect"
+import { BytePool, type EventSink, Freshness, type Gate, KeyHash, Keyspace, type Replica } from "../kernel/index.ts"
 import { repeatedError } from "../telemetry/index.ts"
 import { Agenda, Appointment } from "./Agenda.ts"
 import { CacheClock } from "./CacheClock.ts"
@@ -19,6 +20,28 @@ export class Reactions extends Context.Tag("mimosa-cache/cache/Reactions")<React
     beforeWrite: () => null,
     beforeDelete: () => null
   })
+}
+
+/** How the entries of this process are named, and known to others. */
+export interface ReplicationService {
+  /** Null: there are no others. */
+  readonly replica: Replica | null
+  readonly freshness: Freshness
+  /** Of the keyspace whose keys are displayed with `head` before them: `tenant_123:`, or nothing. */
+  readonly hashOf: (head: string) => KeyHash
+  /** There is this keyspace, with this replica and nothing in it. In the turn in which it is opened. */
+  readonly onOpen: (keyspace: Keyspace, head: string) => void
+  /** It is about to be emptied and is no longer to be shared; of that, its replica hears nothing else. */
+  readonly onClose: (keyspace: Keyspace) => void
+}
+
+/** Where nobody gives one, nothing is shared: `Keyspaces.layer` does not ask for it. */
+export class Replication extends Context.Tag("mimosa-cache/cache/Replication")<Replication, ReplicationService>() {}
+
+const makeUnshared = (): ReplicationService => {
+  const secret = randomBytes(16).toString("latin1") // nobody else has to know the hashes
+  const hashOf = (head: string) => new KeyHash(secret, head)
+  return { replica: null, freshness: new Freshness(), hashOf, onOpen() {}, onClose() {} }
 }
 
 /** Is told when there is something to do earlier than was known, mostly an expiry. Supplied by the scheduler. */
@@ -60,8 +83,11 @@ export interface KeyspacesService {
   readonly main: Keyspace
   /** The main one, then the others in the order in which they were opened. */
   readonly all: () => Iterable<Keyspace>
-  /** Another one, whose bytes count towards what all of the others may hold together. */
-  readonly open: (limits: KeyspaceLimits) => Keyspace
+  /**
+   * Another one, whose bytes count towards what all of the others may hold together. `head` is what its keys are
+   * displayed with and no other keyspace's are, its colon included; without one it is not shared with other instances.
+   */
+  readonly open: (limits: KeyspaceLimits, head?: string) => Keyspace
   /** Empties one that `open` gave, refuses its writes from now on, and forgets it. O(entries). */
   readonly close: (keyspace: Keyspace) => void
   /** Does what is due at `nowMs`, by turns, until `isOver` says so; true when nothing is left to do. */
@@ -105,17 +131,29 @@ export class Keyspaces extends Context.Tag("mimosa-cache/cache/Keyspaces")<Keysp
         const agenda = new Agenda()
         const appointments = new Map<Keyspace, Appointment>()
         const others = new Set<Keyspace>()
-        const openWith = (given: KeyspaceLimits, pool: BytePool): Keyspace => {
+        const displayed = new Set<Keyspace>() // those with a head
+        const { replica, freshness, hashOf, onOpen, onClose } = Option.getOrElse(
+          yield* Effect.serviceOption(Replication),
+          makeUnshared
+        )
+        const openWith = (given: KeyspaceLimits, pool: BytePool, head?: string): Keyspace => {
           const wake = (atMs: number): void => {
             if (agenda.wake(appointment, atMs)) wakeup.at(atMs)
           }
-          const keyspace = new Keyspace({ ...checked(given), pool, clock, sink, gate: sink, onSinkError, wake })
+          const names = head === undefined ? {} : { freshness, hash: hashOf(head) }
+          const shared = replica === null || head === undefined ? {} : { replica }
+          const reacting = { sink, gate: sink, onSinkError, ...names, ...shared }
+          const keyspace = new Keyspace({ ...checked(given), pool, clock, wake, ...reacting })
           const appointment = new Appointment(keyspace)
           appointments.set(keyspace, appointment)
+          if (head !== undefined) {
+            displayed.add(keyspace)
+            onOpen(keyspace, head)
+          }
           return keyspace
         }
         if (!(tenantBytesMax >= 1)) throw new RangeError(`tenantBytesMax is a number from 1; not ${tenantBytesMax}`)
-        const main = openWith({ ...keyspaceLimitsDefault, ...limits }, new BytePool())
+        const main = openWith({ ...keyspaceLimitsDefault, ...limits }, new BytePool(), "")
         const shared = new SharedMemory(tenantBytesMax, () => others)
         if (!(Number.isSafeInteger(eventLog) && eventLog >= 0 && eventLog <= eventLogMax)) {
           throw new RangeError(`eventLog is a whole number from 0 to ${eventLogMax}; not ${eventLog}`)
@@ -125,14 +163,15 @@ export class Keyspaces extends Context.Tag("mimosa-cache/cache/Keyspaces")<Keysp
           main,
           shared,
           all: () => appointments.keys(),
-          open: (given) => {
-            const keyspace = openWith(given, shared.pool)
+          open: (given, head) => {
+            const keyspace = openWith(given, shared.pool, head)
             others.add(keyspace)
             return keyspace
           },
           close: (keyspace) => {
             const appointment = appointments.get(keyspace)
             if (appointment === undefined || !others.delete(keyspace)) return
+            if (displayed.delete(keyspace)) onClose(keyspace)
             keyspace.close()
             appointments.delete(keyspace)
             agenda.forget(appointment)

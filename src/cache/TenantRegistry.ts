@@ -37,6 +37,9 @@ export interface TenantListener {
   onChange?(tenant: Tenant): void
 }
 
+/** A tenant as another instance has it. */
+export type AdoptedTenant = Omit<TenantRecord, "version" | "updatedAtMs">
+
 export type CreationError = InvalidTenant | TenantExists | PrefixTaken | TooManyTenants
 
 export class TenantRegistry implements TenantsToSave {
@@ -102,11 +105,8 @@ export class TenantRegistry implements TenantsToSave {
 
   /** Brings back a tenant as it was saved. */
   restore(record: TenantRecord): Tenant | CreationError {
-    let env: ReadonlyMap<string, Value> | InvalidTenant = new Map()
-    for (const [name, value] of record.env) {
-      env = changedEnv(env, name, value)
-      if (env instanceof InvalidTenant) return env
-    }
+    const env = checkedEnv(record)
+    if (env instanceof InvalidTenant) return env
     const made = this.enter(record.id, record.prefix, record.limits, record.createdAtMs, Number.POSITIVE_INFINITY)
     if (!(made instanceof Tenant)) return made
     made.env = env
@@ -116,6 +116,29 @@ export class TenantRegistry implements TenantsToSave {
     made.tokenHash = record.tokenHash
     this.opened(made)
     return made
+  }
+
+  /** Has the tenant of this id be as another instance's is, in one change; it is made where there is none. */
+  adopt({ id, prefix, limits, env, tokenHash, createdAtMs }: AdoptedTenant): Tenant | CreationError {
+    const values = checkedEnv({ env })
+    if (values instanceof InvalidTenant) return values
+    const known = this.byId.get(id)
+    if (known === undefined || known.prefix !== prefix) {
+      const made = this.enter(id, prefix, limits, createdAtMs)
+      if (!(made instanceof Tenant)) return made
+      made.env = values
+      made.tokenHash = tokenHash
+      made.isSaved = true
+      this.opened(made)
+      return made
+    }
+    const changed = changedLimits(known.limits, limits)
+    if (changed instanceof InvalidTenant) return changed
+    known.env = values
+    known.tokenHash = tokenHash
+    known.isSaved = true
+    this.limit(known, changed)
+    return this.changed(known)
   }
 
   /**
@@ -226,7 +249,7 @@ export class TenantRegistry implements TenantsToSave {
     const refused = this.refusal({ id, prefix, limits: changes }, tenantsMax)
     if (refused !== undefined) return refused
     const limits = changedLimits(tenantLimitsDefault, changes) as TenantLimits
-    const tenant = new Tenant(id, prefix, this.keyspaces.open(limits), limits, createdAtMs)
+    const tenant = new Tenant(id, prefix, this.keyspaces.open(limits, `${prefix}:`), limits, createdAtMs)
     this.byId.set(id, tenant)
     this.prefixes.add(prefix, tenant)
     return tenant
@@ -265,6 +288,16 @@ export class TenantRegistry implements TenantsToSave {
       this.onListenerError(error)
     }
   }
+}
+
+/** The environment of a record, if it keeps to the rules. */
+const checkedEnv = ({ env: values }: Pick<TenantRecord, "env">): ReadonlyMap<string, Value> | InvalidTenant => {
+  let env: ReadonlyMap<string, Value> | InvalidTenant = new Map()
+  for (const [name, value] of values) {
+    env = changedEnv(env, name, value)
+    if (env instanceof InvalidTenant) return env
+  }
+  return env
 }
 
 const colon = 0x3a

@@ -11,14 +11,20 @@ import type { Value } from "../kernel/index.ts"
 import type { FileCorrupt } from "../storage/index.ts"
 import { repeatedError } from "../telemetry/index.ts"
 import { CacheClock } from "./CacheClock.ts"
-import type { InvalidTenant, TenantNotFound, TenantsNotSaved } from "./CacheError.ts"
+import type { InvalidTenant, PrefixTaken, TenantNotFound, TenantsNotSaved } from "./CacheError.ts"
 import { Keyspaces } from "./Keyspaces.ts"
 import { Tenant, type TenantLimits } from "./Tenant.ts"
-import { type CreationError, type NewTenant, type TenantListener, TenantRegistry } from "./TenantRegistry.ts"
+import {
+  type AdoptedTenant,
+  type CreationError,
+  type NewTenant,
+  type TenantListener,
+  TenantRegistry
+} from "./TenantRegistry.ts"
 import { corruptTenant, TenantStore } from "./TenantStore.ts"
 
 export { Tenant, type TenantLimits } from "./Tenant.ts"
-export type { NewTenant, TenantListener } from "./TenantRegistry.ts"
+export type { AdoptedTenant, NewTenant, TenantListener } from "./TenantRegistry.ts"
 
 export interface TenantsService {
   /**
@@ -30,6 +36,11 @@ export interface TenantsService {
    * yield* cache.of(tenant).set("greeting", "hello")
    */
   readonly create: (input: NewTenant) => Effect.Effect<Tenant, CreationError | TenantsNotSaved>
+  /**
+   * Has the tenant of this id be as another instance's is: made as `create` does where there is none, else changed at
+   * once. Fails with `TenantExists` where it has another prefix.
+   */
+  readonly adopt: (tenant: AdoptedTenant) => Effect.Effect<Tenant, CreationError | TenantsNotSaved>
   /**
    * The tenant with this prefix, made with default limits and not saved where there is none: the library's door. O(1)
    * for a tenant that is there; a new one looks through the keys of the main keyspace, 1 ms for 50,000.
@@ -93,20 +104,30 @@ export class Tenants extends Context.Tag("mimosa-cache/cache/Tenants")<Tenants, 
           if (!(answer instanceof Tenant)) return Effect.fail(answer)
           return answer.isSaved ? Effect.as(store.save(answer.id, registry), answer) : Effect.succeed(answer)
         }
+        /** Of one that there is nothing has to be looked for. */
+        const noKeyIsInTheWay = ({ id, prefix = id }: NewTenant): Effect.Effect<void, PrefixTaken> =>
+          Effect.gen(function* () {
+            for (let cursor = 0; registry.get(id) === undefined; ) {
+              const next = registry.keyInTheWay(prefix, cursor, scannedMax)
+              if (typeof next === "object") return yield* next
+              if (next === 0) return
+              cursor = next
+              yield* Process.nextTurn
+            }
+          })
         return Tenants.of({
           create: Effect.fn("Tenants.create")((input: NewTenant) =>
             Effect.gen(function* () {
               const refused = registry.refusal(input)
               if (refused !== undefined) return yield* refused
-              const { id, prefix = id } = input
-              for (let cursor = 0; registry.get(id) === undefined; ) {
-                const next = registry.keyInTheWay(prefix, cursor, scannedMax)
-                if (typeof next === "object") return yield* next
-                if (next === 0) break
-                cursor = next
-                yield* Process.nextTurn
-              }
+              yield* noKeyIsInTheWay(input)
               return yield* saved(registry.create(input))
+            })
+          ),
+          adopt: Effect.fn("Tenants.adopt")((tenant: AdoptedTenant) =>
+            Effect.gen(function* () {
+              yield* noKeyIsInTheWay(tenant)
+              return yield* saved(registry.adopt(tenant))
             })
           ),
           open: (prefix) => registry.open(prefix),

@@ -17,6 +17,8 @@ export interface Dialled extends Address {
   readonly password?: string | undefined
   /** The tenant as whom an operator acts (TENANT USE). */
   readonly tenant?: string | undefined
+  /** ms without a word from it after which it is given up; default 10,000. */
+  readonly silenceMsMax?: number
 }
 
 export class RespClient {
@@ -39,10 +41,10 @@ export class RespClient {
    * server, or find it, when there is none.
    */
   static async connect(address: Dialled): Promise<RespClient> {
-    const { host, port, password, tenant } = address
+    const { host, port, password, tenant, silenceMsMax: ms = timeoutMs } = address
     const socket = connectSocket({ host, port, noDelay: true })
     await new Promise<void>((resolve, reject) => {
-      socket.setTimeout(timeoutMs, () => socket.destroy(new Error(`no answer within ${timeoutMs / 1_000} seconds`)))
+      socket.setTimeout(ms, () => socket.destroy(new Error(`no answer within ${ms / 1_000} seconds`)))
       socket.once("connect", resolve)
       socket.once("error", (error) => reject(unreachable(address, error)))
     })

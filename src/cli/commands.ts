@@ -25,6 +25,15 @@ const clientOptions = {
   json: flag("json", { meaning: "Print JSON, for programs." })
 }
 
+/** Of what is asked of one server, or of several. */
+const serversOptions = {
+  server: texts("server", "<host:port>", {
+    meaning: "In the place of --host and --port: a server; may be repeated.",
+    variable: "MIMOSA_SERVERS"
+  }),
+  ...clientOptions
+}
+
 /** Of what has triggers: an operator's own are those of no tenant. */
 const ownerOptions = {
   tenant: text("tenant", "<id>", {
@@ -166,6 +175,42 @@ export const commands: readonly CommandRow[] = [
       }),
       egressAllow,
       httpAllow,
+      namespace: text("namespace", "<name>", {
+        meaning: "Share keys with every instance of this name; by default with none.",
+        variable: "MIMOSA_NAMESPACE"
+      }),
+      coherence: text("coherence", "mesh|<url>", {
+        meaning: "Their own mesh, or nats://host:4222, redis://host:6379.",
+        variable: "MIMOSA_COHERENCE",
+        byDefault: "mesh"
+      }),
+      meshHost: text("mesh-host", "<address>", {
+        meaning: "Where the mesh listens: loopback without a secret, else everywhere.",
+        variable: "MIMOSA_MESH_HOST"
+      }),
+      meshPort: integer("mesh-port", "<port>", {
+        meaning: "Port of the mesh; 0 takes a free one.",
+        variable: "MIMOSA_MESH_PORT",
+        byDefault: 0,
+        min: 0,
+        max: portMax
+      }),
+      peers: texts("peers", "<host:port,...>", {
+        meaning: "Instances to begin with, where no beacon reaches them; repeatable.",
+        variable: "MIMOSA_PEERS"
+      }),
+      meshDns: text("mesh-dns", "<name:port>", {
+        meaning: "A name whose addresses are the instances': a headless service.",
+        variable: "MIMOSA_MESH_DNS"
+      }),
+      meshSecret: text("mesh-secret", "<text>", {
+        meaning: "What all instances know; ps shows it, and not the variable.",
+        variable: "MIMOSA_MESH_SECRET"
+      }),
+      region: text("region", "<name>", {
+        meaning: "Where this instance is: regions are connected by two gateways each.",
+        variable: "MIMOSA_REGION"
+      }),
       logFormat: choice("log-format", ["json", "pretty"], {
         meaning: "How records look on stderr.",
         variable: "MIMOSA_LOG_FORMAT",
@@ -402,6 +447,59 @@ export const commands: readonly CommandRow[] = [
       "  mimosa logs audit --tenant shop"
     ],
     run: async (options, args) => (await import("./logs.ts")).logs(options, args)
+  }),
+  command({
+    path: "coherence status",
+    summary: "Show how servers stand: coherent or degraded and why, members, counters.",
+    options: serversOptions,
+    run: async (options) => (await import("./coherence.ts")).status(options)
+  }),
+  command({
+    path: "coherence peers",
+    summary: "Show the other instances that a server knows of, and how far each has come.",
+    options: serversOptions,
+    run: async (options) => (await import("./coherence.ts")).peers(options)
+  }),
+  command({
+    path: "coherence lag",
+    summary: "Show for each other instance how many of its records are missing, and for how long.",
+    options: serversOptions,
+    run: async (options) => (await import("./coherence.ts")).lag(options)
+  }),
+  command({
+    path: "coherence trace",
+    summary:
+      "Show what servers know of a key: the entry, who wrote it, who would be asked, whether it is fetched ahead.",
+    arguments: [{ name: "<key>", meaning: "The key, as it is displayed: a tenant's with its prefix." }],
+    options: serversOptions,
+    run: async (options, args) => (await import("./coherence.ts")).trace(options, args)
+  }),
+  command({
+    path: "coherence doctor",
+    summary: "Look for stale entries by comparing servers' entries with each other; ends with 1 when there are some.",
+    options: {
+      samples: integer("samples", "<n>", {
+        meaning: "How many entries, taken at random, of each server.",
+        byDefault: 1_000,
+        min: 1,
+        max: 100_000
+      }),
+      ...serversOptions
+    },
+    notes: [
+      "An entry that is lower than elsewhere is looked at again after 100 ms, 1 s and 10 s. With nothing to suspect it",
+      "answers at once. Each server looks at what it holds itself: name them all to have all looked at.",
+      "",
+      "  mimosa coherence doctor --server 10.0.0.1:6380 --server 10.0.0.2:6380 --samples 10000"
+    ],
+    run: async (options) => (await import("./coherenceDoctor.ts")).doctor(options)
+  }),
+  command({
+    path: "coherence forget",
+    summary: "Have servers stop waiting for an instance that will not come back.",
+    arguments: [{ name: "<name>", meaning: "As mimosa coherence peers shows it." }],
+    options: serversOptions,
+    run: async (options, args) => (await import("./coherence.ts")).forget(options, args)
   }),
   command({
     path: "run",

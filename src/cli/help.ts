@@ -13,9 +13,7 @@ const groupPage = (path: readonly string[]): string => {
   const within = commands.filter((row) => path.every((word, at) => row.path[at] === word))
   const name = ["mimosa", ...path].join(" ")
   const about =
-    path.length === 0
-      ? "Mimosa: the cache that reacts when it is touched."
-      : "Triggers: Lua functions that run when a key is touched."
+    path.length === 0 ? "Mimosa: the cache that reacts when it is touched." : (groups[path[0] as string] ?? "")
   const rows = within.map((row): Row => [["mimosa", ...row.path].join(" "), row.summary])
   return [
     about,
@@ -26,6 +24,12 @@ const groupPage = (path: readonly string[]): string => {
     "",
     `${name} <command> --help tells more.`
   ].join("\n")
+}
+
+/** What a group of commands is about. */
+const groups: Readonly<Record<string, string>> = {
+  trigger: "Triggers: Lua functions that run when a key is touched.",
+  coherence: "Coherence: the instances of one namespace, which share their keys."
 }
 
 const commandPage = (row: CommandRow): string => {

@@ -6,7 +6,8 @@
 import { Effect } from "effect"
 import { Metrics, type Mounted, ProcessTree } from "../App.ts"
 import { GenServer, Supervisor } from "../actor/index.ts"
-import { Bus, Keyspaces, Tenants, type TurnClock } from "../cache/index.ts"
+import { Bus, CacheFills, Keyspaces, Tenants, type TurnClock } from "../cache/index.ts"
+import { Coherence } from "../coherence/index.ts"
 import { Scripts } from "../scripting/index.ts"
 import { DebugPort } from "../server/DebugPort.ts"
 import { HttpListener } from "../server/HttpListener.ts"
@@ -49,7 +50,9 @@ export const listeners = (options: ListenersOptions): Mounted => {
       const { port: scripts, childSpec: scriptCommands } = ScriptCommands.make(yield* Scripts)
       const debug = enableDebugCommand ? new DebugPort(read) : undefined
       const metrics = yield* Metrics
-      const engines = { triggers, tenants, scripts }
+      const fills = yield* CacheFills
+      const coherence = (yield* Coherence.Coherence) ?? undefined
+      const engines = { triggers, tenants, scripts, coherence }
       const views = { readiness, metrics, processes: read, ...engines, password, nowMs: () => clock.nowMs() }
       return yield* Supervisor.startLink({
         label: "listeners",
@@ -58,7 +61,19 @@ export const listeners = (options: ListenersOptions): Mounted => {
           triggerCommands,
           tenantCommands,
           scriptCommands,
-          RespListener.childSpec({ host, port, password, readiness, stats, clock, keyspace, bus, ...engines, debug })
+          RespListener.childSpec({
+            host,
+            port,
+            password,
+            readiness,
+            stats,
+            clock,
+            keyspace,
+            bus,
+            fills,
+            ...engines,
+            debug
+          })
         ]
       })
     })

@@ -6,6 +6,8 @@ import { Cause, Effect, Exit, Layer, Option } from "effect"
 import { layerWith, Metrics, ProcessTree, type Settings, type StartError } from "../App.ts"
 import { ExitReason, GenServer, type Pid, Process } from "../actor/index.ts"
 import { CacheClock, Tenants, TurnClock } from "../cache/index.ts"
+import { Coherence, type CoherenceStatus } from "../coherence/index.ts"
+import { checkedSettings } from "../Settings.ts"
 import { Scripts } from "../scripting/index.ts"
 import { listenerName as httpName } from "../server/HttpListener.ts"
 import { Readiness } from "../server/Readiness.ts"
@@ -17,7 +19,7 @@ import { CliError, exitDefect } from "./CliError.ts"
 import { listeners } from "./listeners.ts"
 import { HeldLog, type LogFormat } from "./logger.ts"
 
-export interface ServeOptions extends Settings {
+export interface ServeOptions extends Omit<Settings, "coherence" | "namespace"> {
   readonly host: string
   /** Ports; 0 takes a free one. */
   readonly port: number
@@ -29,6 +31,17 @@ export interface ServeOptions extends Settings {
   readonly maxBytes: number
   /** Events that TRIGGER TEST … HISTORY may look back on; 0 for none. */
   readonly eventLog: number
+  /** Shares keys with every instance of this name. */
+  readonly namespace?: string | undefined
+  /** `mesh`, or the URL of a server. */
+  readonly coherence?: string
+  readonly meshHost?: string | undefined
+  readonly meshPort?: number
+  /** `host:port`, several in one separated by commas. */
+  readonly peers?: readonly string[]
+  readonly meshDns?: string | undefined
+  readonly meshSecret?: string | undefined
+  readonly region?: string | undefined
   /** Default: pretty on a terminal, else json. */
   readonly logFormat: LogFormat | undefined
 }
@@ -38,6 +51,8 @@ export interface ServeOptions extends Settings {
  * when it cannot start, 70 when the root supervisor gives up.
  */
 export const serve = async (options: ServeOptions): Promise<void> => {
+  const settings = checkedSettings(settingsOf(options))
+  if (settings instanceof RangeError) throw new CliError(settings.message)
   const exit = await Effect.runPromiseExit(serving({ ...options, dataDir: resolve(options.dataDir) }))
   if (Exit.isSuccess(exit)) return say("stopped")
   const failure = Cause.failureOption(exit.cause)
@@ -49,11 +64,9 @@ const serving = (options: ServeOptions): Effect.Effect<void, CliError> => {
   const readiness = new Readiness([httpName, respName])
   const stats = new ServerStats()
   const log = new HeldLog(options.logFormat ?? (process.stderr.isTTY ? "pretty" : "json"))
-  const program = layerWith(
-    options,
-    [listeners({ ...options, clock, readiness, stats })],
-    Layer.succeed(CacheClock, clock)
-  )
+  const program = layerWith(settingsOf(options), [listeners({ ...options, clock, readiness, stats })], {
+    clock: Layer.succeed(CacheClock, clock)
+  })
   const untilTheEnd = Effect.gen(function* () {
     ;(yield* Metrics).register(...metricsOf(stats))
     const root = GenServer.whereis((yield* ProcessTree).root)
@@ -65,7 +78,7 @@ const serving = (options: ServeOptions): Effect.Effect<void, CliError> => {
       scripts: tenants.list().reduce((sum, { id }) => sum + scripts.list(id).length, 0)
     }
     log.release()
-    say(welcome(options, readiness, restored))
+    say(welcome(options, readiness, restored, (yield* Coherence.Coherence)?.status()))
     if (options.password === undefined && !isLoopback(options.host)) yield* openToAll(options.host)
     if (root !== null) yield* Process.awaitExit(root)
     return yield* Effect.fail(new CliError(whyGaveUp(root), exitDefect))
@@ -78,6 +91,19 @@ const serving = (options: ServeOptions): Effect.Effect<void, CliError> => {
     Effect.provide(log.layer)
   )
 }
+
+const settingsOf = (options: ServeOptions): Settings => {
+  const { coherence, meshHost, meshPort, peers = [], meshDns, meshSecret, region, namespace, ...settings } = options
+  if (namespace === undefined) return settings
+  const mesh = { seeds: peers.flatMap(split), ...given({ host: meshHost, port: meshPort, dns: meshDns }) }
+  return { ...settings, namespace, coherence: { mesh, ...given({ transport: coherence, secret: meshSecret, region }) } }
+}
+
+const split = (list: string): string[] => list.split(",").filter((part) => part !== "")
+
+/** Without what is undefined. */
+const given = <A extends object>(fields: { readonly [K in keyof A]: A[K] | undefined }): Partial<A> =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<A>
 
 /** The first SIGINT or SIGTERM. A second one meets Node's default and ends the process at once. */
 const stopSignal = Effect.async<void>((resume) => {
@@ -104,7 +130,12 @@ const openToAll = (host: string): Effect.Effect<void> =>
     `everybody who reaches ${host} can read and change everything: set MIMOSA_PASSWORD, or leave --host at 127.0.0.1`
   )
 
-const welcome = (options: ServeOptions, readiness: Readiness, restored: Restored): string => {
+const welcome = (
+  options: ServeOptions,
+  readiness: Readiness,
+  restored: Restored,
+  coherence: CoherenceStatus | undefined
+): string => {
   const { host, dataDir, maxEntries, maxBytes, password } = options
   const mebibytes = (maxBytes / (1024 * 1024)).toLocaleString("en", { maximumFractionDigits: 1 })
   const isEverywhere = host === "0.0.0.0" || host === "::"
@@ -115,7 +146,7 @@ const welcome = (options: ServeOptions, readiness: Readiness, restored: Restored
   const says = `
   password      asked for on both ports: redis-cli takes it from REDISCLI_AUTH, mimosa from MIMOSA_PASSWORD`
   return `Mimosa ${version} is ready: up to ${maxEntries.toLocaleString("en")} entries and ${mebibytes} MiB, kept in ${dataDir}: ${restoredText(restored)}
-${password === undefined ? "" : says}
+${password === undefined ? "" : says}${coherence === undefined ? "" : sharingText(coherence, options)}
   talk to it    ${cli}
   react         ${cli} TRIGGER SET hello 'greeting:*' ON_WRITE 'cache.emit("news", event.value)'
   listen        ${cli} SUBSCRIBE news
@@ -124,6 +155,17 @@ ${password === undefined ? "" : says}
   measure       ${curl}/metrics'
   stop          Ctrl-C
 `
+}
+
+/** With whom it shares its keys. */
+const sharingText = (
+  { namespace, transport, address, members }: CoherenceStatus,
+  { meshSecret }: ServeOptions
+): string => {
+  const others = members.length === 1 ? "1 other" : `${members.length} others`
+  const reach = transport === "mesh" && meshSecret === undefined ? ", this host alone: no secret is set" : ""
+  return `
+  shares keys   in namespace ${namespace}, with ${others} so far, over ${transport} at ${address}${reach}`
 }
 
 /** How many of each have come back from the data directory. */

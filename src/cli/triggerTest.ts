@@ -61,6 +61,7 @@ interface Run {
     readonly message: string | null
     readonly fields: unknown
   }>
+  readonly warms: readonly string[]
 }
 
 interface HistoryRun extends Run {
@@ -135,7 +136,7 @@ const sumsCompared = (sum: Sum, current: Sum) => [
 const signed = (difference: number): string => (difference > 0 ? `+${difference}` : `${difference}`)
 
 /** In few words: what it would change and send, or why it would not. */
-const consequencesOf = ({ status, error, writes, deletes, emits, webhooks, logs }: Run): string => {
+const consequencesOf = ({ status, error, writes, deletes, emits, webhooks, logs, warms }: Run): string => {
   if (status !== "ok") return error === null ? status : `${status}: ${error}`
   const all = [
     ...writes.map(
@@ -144,7 +145,8 @@ const consequencesOf = ({ status, error, writes, deletes, emits, webhooks, logs 
     ...deletes.map((key) => `delete ${key}`),
     ...emits.map(({ channel, payload }) => `emit ${channel} ${payload}`),
     ...webhooks.map(({ url }) => `webhook ${url}`),
-    ...logs.map(({ stream, message, fields }) => `log ${stream ?? "default"} ${message ?? JSON.stringify(fields)}`)
+    ...logs.map(({ stream, message, fields }) => `log ${stream ?? "default"} ${message ?? JSON.stringify(fields)}`),
+    ...warms.map((key) => `warm ${key}`)
   ]
   return all.length === 0 ? "nothing" : all.join("; ")
 }

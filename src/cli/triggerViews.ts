@@ -99,7 +99,7 @@ export const figuresOf = (trigger: TriggerInfo): string => {
     ...(trigger.shadow === null ? [] : [{ "": "shadow", ...timed(trigger.shadow) }])
   ]
   const times = ["us_p50", "us_p99", "us_max"]
-  const did = ["fuel", "bytes_max", "writes", "deletes", "emits", "webhooks", "logs", "rejects"]
+  const did = ["fuel", "bytes_max", "writes", "deletes", "emits", "webhooks", "logs", "warms", "rejects"]
   return tableOf(["", "runs", "errors", "skipped", ...times, ...did], rows)
 }
 

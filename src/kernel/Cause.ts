@@ -16,7 +16,7 @@ export const Cause = {
   expire: 3,
   /** The entry went to make room. */
   evict: 4,
-  /** The keyspace was emptied as a whole: one event with a count. */
+  /** The keyspace was emptied as a whole: one event with a count. A peer's flush leaves the local entries. */
   flush: 5,
   /** A peer, a tag, a graph or a feed declared the entry stale. */
   invalidate: 6,

@@ -34,7 +34,9 @@ export class KeyEvent {
     /** The trigger run that caused it, or null when a client did. */
     readonly origin: EventOrigin | null,
     /** Who wants it, while the sink looks at it; let go afterwards. */
-    public match: Match
+    public match: Match,
+    /** Names it for ever where another instance may tell of it, too: the same on both. Absent where none may. */
+    readonly id?: string
   ) {}
 
   /** One key that a flush took, and not the flush as a whole, whose key is empty and whose `count` tells how many. */
@@ -55,11 +57,16 @@ export class KeyEvent {
 
 /** Who caused an event that no client caused. What else it carries is the business of the room that set it. */
 export interface EventOrigin {
-  /** 1 for the events of a trigger that a client's operation fired, and so on. */
+  /** 1 for the events of a trigger that a client's operation fired, and so on; 0 for what a peer has said. */
   readonly depth: number
   /** The instance that it happened on first, where that is another one. */
   readonly peer?: string
+  /** A trigger there caused it that reacted to what a peer had said: it fires no triggers for peers' events (law 13). */
+  readonly isDerived?: boolean
 }
+
+/** Whether a peer caused it, and nobody here: what triggers make of it here is deeper. */
+export const isPeers = (origin: EventOrigin | null): boolean => origin !== null && origin.depth === 0
 
 /**
  * Takes the events of a keyspace, each after its change is complete. What it throws is counted (`stats.sinkErrors`) and

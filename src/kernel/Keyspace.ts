@@ -12,19 +12,29 @@
  * it evicted or flushed. What the sink changes in turn is queued behind them, so cascades are breadth first, and an
  * operation from within a sink returns before its own events are seen. Whoever makes several changes that are one
  * (`hold`), or several in a row that are one operation (`beginOperation`), says so. A gate is asked before anything has
- * changed; what it changes itself comes before the operation that it was asked for, in the same settling.
+ * changed; what it changes itself comes before the operation that it was asked for, in the same settling. The replica,
+ * where there is one, is told in the middle: after a change, before its events.
+ *
+ * What a wide invalidation has made stale is gone for all who look, though it is still here: whoever finds it takes it
+ * out, as with what is past its deadline, and `advance` looks for the rest (Freshness.ts). What a miss is filled with is
+ * stored by a lease (Lease.ts).
  *
  * Invariants: every live entry has exactly one slot; it is on the wheel exactly when `expiresAtMs` is not 0; `bytes`
  * is the sum over the entries; entries and bytes are within their limits when an operation returns. Where limits are
- * lowered below what is there, it may stay until `advance` has evicted it, but no operation leaves more of it.
+ * lowered below what is there, it may stay until `advance` has evicted it, but no operation leaves more of it. Where an
+ * entry is stale, `advance` has something to do. Of several reasons to go, "expire" wins, then "invalidate".
  */
 import { LRUCache } from "lru-cache"
 import { BytePool } from "./BytePool.ts"
 import { Cause, causeBit } from "./Cause.ts"
 import { EventLog } from "./EventLog.ts"
+import { Freshness, type Sweeper, type Wide } from "./Freshness.ts"
 import { type Gate, PendingWrite } from "./Gate.ts"
-import { type EventOrigin, type EventSink, KeyEvent } from "./KeyEvent.ts"
+import { type EventOrigin, type EventSink, isPeers, KeyEvent } from "./KeyEvent.ts"
+import { KeyHash } from "./KeyHash.ts"
+import { Lease } from "./Lease.ts"
 import { type Answer, type Match, noAnswer, PatternTrie, unmatched } from "./PatternTrie.ts"
+import type { Replica } from "./Replica.ts"
 import { SlotTable } from "./SlotTable.ts"
 import { TimingWheel } from "./TimingWheel.ts"
 import { byteSize, type Meta, metaByteSize, noMeta, type Value } from "./Value.ts"
@@ -49,6 +59,12 @@ export interface KeyspaceOptions {
   readonly onSinkError?: (error: unknown) => void
   /** Called when `advance` has to run at `atMs`, earlier than was known. It may not call back into the keyspace. */
   readonly wake: (atMs: number) => void
+  /** Told of every change, where entries are kept coherent with those of other instances. */
+  readonly replica?: Replica
+  /** What has been invalidated by tag or prefix, for this keyspace and others; its own where there is none. */
+  readonly freshness?: Freshness
+  /** Names its keys, tags and prefixes there and to the replica. */
+  readonly hash?: KeyHash
 }
 
 /** How `set` treats what the entry had. Bits. */
@@ -59,16 +75,37 @@ export const SetFlag = {
   keepMeta: 2,
   /** The entry stays on this instance. */
   local: 4,
-  /** A copy from a loader, a tier or a peer: cause "fill". */
-  fill: 8,
   /** The gate has been asked already (`gateWrite`), or is not to be. */
-  passed: 16
+  passed: 8,
+  /** Where this instance is gone when the entry expires, another one tells of it (`expireElsewhere`). */
+  cluster: 16
 } as const
+
+/** Where what an entry holds has come from. */
+export const EntrySource = {
+  /** A client or a trigger wrote it here. */
+  written: 0,
+  /** A loader or a tier had it: by nobody's write. */
+  loaded: 1,
+  /** A peer had it. Its expiry is the writer's to tell. */
+  copied: 2
+} as const
+
+export type EntrySource = (typeof EntrySource)[keyof typeof EntrySource]
 
 /** One key and what it holds. The keyspace alone changes it; others read it and let it go. */
 export class Entry {
   /** What the trie answered for this key; shared with all keys that end at the same place in it. */
   answer: Answer = noAnswer
+  source: EntrySource = EntrySource.written
+  /** The freshness' generation when it was stored, or when its fill began. */
+  generation = 0
+  /** The generation up to which no wide invalidation has made it stale. */
+  freshUpTo = 0
+  /** What the replica keeps with it; 0 for nothing. */
+  handle = 0
+  /** Clients' reads, since a fill has stored it where one has. */
+  reads = 0
 
   constructor(
     readonly key: string,
@@ -90,22 +127,24 @@ export class Entry {
 
 /**
  * What an entry costs beside the bytes of its key and value and its metadata: its record, the records of the two strings
- * and its places in lru-cache, slot table and wheel. Measured: 216 to 245 bytes, 254 to 292 with a deadline, and up to 14
+ * and its places in lru-cache, slot table and wheel. Measured: 253 to 275 bytes, 288 to 325 with a deadline, and up to 14
  * that strings lose to rounding.
  */
-export const entryBytes = 304
+export const entryBytes = 336
 
 /** The bytes of an entry as `maxBytes` counts them. */
 export const entrySize = (key: string, value: Value, meta: Meta): number =>
   entryBytes + key.length + byteSize(value) + metaByteSize(meta)
 
-export class Keyspace {
+export class Keyspace implements Sweeper {
   readonly trie = new PatternTrie()
   readonly log = new EventLog()
   readonly stats = {
     hits: 0,
     misses: 0,
     writes: 0,
+    /** Copies that were stored; no writes. */
+    fills: 0,
     deletes: 0,
     /** Entries that are gone because they were known to be stale (cause "invalidate"); no deletes. */
     invalidations: 0,
@@ -126,7 +165,10 @@ export class Keyspace {
    * somebody pay for an operation looks at it before and after.
    */
   reactionWork = 0
-  /** Set by whoever changes entries on behalf of a trigger, for the events that come of it. */
+  /**
+   * Set by whoever changes entries on behalf of a trigger or a peer, for the events that come of it. Null while the sink
+   * sees them: what that does in turn is caused by whom it says.
+   */
   origin: EventOrigin | null = null
   /** Counts the changes; each entry carries the count of its own last one. */
   version = 0
@@ -161,6 +203,20 @@ export class Keyspace {
   /** The sink has seen events of an operation that is still open. */
   private isSettledLater = false
   private spareWrite: PendingWrite | null = null
+  private replica: Replica | null
+  private readonly freshness: Freshness
+  private readonly hash: KeyHash
+  /** The first of the leases that are open, for each key. */
+  private readonly leases = new Map<string, Lease>()
+  /** When `advance` looks for stale entries, Infinity where there can be none. */
+  private sweepAtMs = Number.POSITIVE_INFINITY
+  /** The slot to look at next, -1 between two rounds. */
+  private sweepCursor = -1
+  /** When the round began, whether there is to be another, and when that may begin. */
+  private sweepBeganMs = 0
+  private isSweptAgain = false
+  private sweepAgainMs = 0
+  private isClosed = false
 
   constructor(private readonly options: KeyspaceOptions) {
     this.wheel = new TimingWheel(options.clock.nowMs(), this.wheelCapacity)
@@ -169,9 +225,13 @@ export class Keyspace {
     this.byteLimit = options.maxBytes
     this.entriesMax = options.maxEntries
     this.bytesMax = options.maxBytes
+    this.replica = options.replica ?? null
+    this.freshness = options.freshness ?? new Freshness()
+    this.hash = options.hash ?? new KeyHash("")
+    this.freshness.rest(this)
   }
 
-  /** Entries that are there, those past their deadline that nothing has found yet included. */
+  /** Entries that are there, those past their deadline or stale that nothing has found yet included. */
   get size(): number {
     return this.lru.size
   }
@@ -192,12 +252,13 @@ export class Keyspace {
   /** A client's read: counts as use and fires "read". The value is the one found, whatever its triggers write. O(1). */
   get(key: string): Value | undefined {
     const entry = this.lru.get(key, lookup)
-    if (entry === undefined || this.hasExpired(entry)) {
+    if (entry === undefined || this.hasGone(entry)) {
       this.stats.misses++
       this.settle()
       return undefined
     }
     this.stats.hits++
+    entry.reads++
     const isWatched = (this.trie.mask & readBit) !== 0 && this.isWatched(entry, readBit)
     if (isWatched || this.log.wants(readBit)) {
       const { value } = entry
@@ -211,15 +272,15 @@ export class Keyspace {
   /** Counts as use of an entry and has no other consequence: no event, no hit. False where there is none. O(1). */
   use(key: string): boolean {
     const entry = this.lru.get(key, lookup)
-    const isThere = entry !== undefined && !this.hasExpired(entry)
+    const isThere = entry !== undefined && !this.hasGone(entry)
     this.settle()
     return isThere
   }
 
-  /** A look without consequences: no event, no use, and an entry past its deadline is left for others to expire. O(1). */
+  /** A look without consequences: no event, no use, and what is past its deadline or stale is left for others. O(1). */
   peek(key: string): Entry | undefined {
     const entry = this.lru.peek(key, lookup)
-    return entry === undefined || this.isPastDeadline(entry) ? undefined : entry
+    return entry === undefined || !this.isCurrent(entry) ? undefined : entry
   }
 
   /**
@@ -229,7 +290,7 @@ export class Keyspace {
    */
   set(key: string, value: Value, expiresAtMs = 0, meta: Meta = noMeta, flags = 0): boolean {
     const found = this.lru.get(key, lookup)
-    const entry = found === undefined || this.hasExpired(found) ? undefined : found
+    const entry = found === undefined || this.hasGone(found) ? undefined : found
     if ((this.trie.mask & beforeWriteBit) !== 0 && this.isGated(key, entry, flags)) {
       return this.setThroughGate(key, value, expiresAtMs, meta, flags)
     }
@@ -241,31 +302,29 @@ export class Keyspace {
       this.refusal = null
       return false
     }
-    const cause = (flags & SetFlag.fill) !== 0 ? Cause.fill : Cause.write
     const isLocal = (flags & SetFlag.local) !== 0
+    const { generation } = this.freshness
     this.stats.writes++
-    this.version++
+    if (this.leases.size !== 0) this.revoke(key)
     if (entry === undefined) {
-      const added = new Entry(key, value, keptMeta, expiresAtMs, this.version, isLocal, size, 0)
-      added.slot = this.slots.take(added)
-      this.lru.set(key, added, unitSize)
-      this.count(size)
-      if (expiresAtMs !== 0) this.schedule(added.slot, expiresAtMs)
-      this.recordIfWanted(cause, added, value, undefined)
+      const added = this.add(key, value, expiresAtMs, keptMeta, isLocal, size)
+      added.generation = generation
+      added.freshUpTo = generation
+      if (this.replica !== null) this.replica.onWrite(added, this, flags)
+      this.recordIfWanted(Cause.write, added, value, undefined)
     } else {
       const oldValue = entry.value
       const oldSize = entry.bytes
-      entry.value = value
-      entry.meta = keptMeta
-      entry.version = this.version
+      this.change(entry, value, keptMeta, size)
       entry.isLocal = isLocal
-      this.count(size - oldSize)
-      entry.bytes = size
+      entry.source = EntrySource.written
+      entry.generation = generation
+      entry.freshUpTo = generation
       if ((flags & SetFlag.keepTtl) === 0 && entry.expiresAtMs !== expiresAtMs) this.reschedule(entry, expiresAtMs)
-      this.recordIfWanted(cause, entry, value, oldValue, oldSize)
+      if (this.replica !== null) this.replica.onWrite(entry, this, flags)
+      this.recordIfWanted(Cause.write, entry, value, oldValue, oldSize)
     }
-    while (this.lru.size > this.entriesMax || this.bytes > this.bytesMax) this.evictOne()
-    if (this.pool.bytes > this.pool.alarmBytes) this.pool.onAlarm()
+    this.makeRoom()
     this.settle()
     this.refusal = null
     return true
@@ -284,6 +343,10 @@ export class Keyspace {
       if (cause === Cause.delete) this.stats.deletes++
       else this.stats.invalidations++
       this.remove(entry, cause)
+    }
+    if (refusal === null) {
+      if (this.leases.size !== 0) this.revoke(key)
+      if (entry === undefined && this.replica !== null && !isPeers(this.origin)) this.replica.onAskedToRemove(key, this)
     }
     this.settle()
     this.refusal = refusal
@@ -311,7 +374,8 @@ export class Keyspace {
 
   /**
    * Gives an entry another deadline, 0 for none. A deadline that has passed is an expiry now. Metadata and value stay,
-   * so no "write" is fired but a "touch". Returns false when there is no such entry. O(1).
+   * so no "write" is fired but a "touch"; all the same the entry is this instance's own from then on. Returns false when
+   * there is no such entry. O(1).
    */
   expireAt(key: string, expiresAtMs: number): boolean {
     const entry = this.current(key)
@@ -320,12 +384,17 @@ export class Keyspace {
       return false
     }
     if (expiresAtMs !== 0 && expiresAtMs <= this.options.clock.nowMs()) {
+      if (this.leases.size !== 0) this.revoke(key)
       entry.expiresAtMs = expiresAtMs
       this.expire(entry)
+      if (this.replica !== null && !entry.isLocal) this.replica.onAskedToRemove(key, this)
     } else if (expiresAtMs !== entry.expiresAtMs) {
+      if (this.leases.size !== 0) this.revoke(key)
       this.version++
       entry.version = this.version
+      entry.source = EntrySource.written
       this.reschedule(entry, expiresAtMs)
+      if (this.replica !== null) this.replica.onWrite(entry, this, SetFlag.keepTtl)
       this.recordIfWanted(Cause.touch, entry, entry.value, entry.value)
     }
     this.settle()
@@ -333,12 +402,118 @@ export class Keyspace {
   }
 
   /**
-   * Removes everything: what is due expires first, the rest is one "flush", which the watchers of all keys (`*`) see.
-   * Watchers with the interest `Cause.flushKey` see an event for each of their keys before it, the least recently used
-   * first. Returns how many the flush took. O(n).
+   * Tells of the expiry of an entry that another instance held which is gone: an "expire" with the `id` that it has
+   * there, and nothing is stored. What was copied or loaded of it goes first, and silently. False, and nothing is told,
+   * where the key has been written here or is local, or where a tag or prefix of it was invalidated since `generation`
+   * (of the freshness, when its value came). O(1).
+   */
+  expireElsewhere(key: string, value: Value, meta: Meta, expiresAtMs: number, id: string, generation: number): boolean {
+    const { freshness } = this
+    const isStale = freshness.staleBy(generation, generation, key, meta, true, false, this.hash) !== null
+    const found = isStale ? undefined : this.current(key)
+    const isOthers = found === undefined || (!found.isLocal && found.source !== EntrySource.written)
+    if (!isStale && isOthers) {
+      if (found !== undefined) {
+        found.source = EntrySource.copied
+        this.expire(found)
+      }
+      const entry = new Entry(key, value, meta, expiresAtMs, ++this.version, false, entrySize(key, value, meta), -1)
+      this.recordIfWanted(Cause.expire, entry, undefined, value, 0, id)
+    }
+    this.settle()
+    return !isStale && isOthers
+  }
+
+  /**
+   * The right to fill a key, to be taken when it is missed, before anybody is asked for its value. Whoever takes it gives
+   * it to `fill` or `endLease`. O(1).
+   */
+  lease(key: string): Lease {
+    const lease = new Lease(this, key, this.freshness.generation)
+    const first = this.leases.get(key)
+    if (first !== undefined) lease.next = first
+    this.leases.set(key, lease)
+    this.replica?.onLease(lease)
+    return lease
+  }
+
+  /** Gives a lease back unused. One that has ended already is left alone. */
+  endLease(lease: Lease): void {
+    if (lease.isEnded) return
+    lease.isEnded = true
+    const first = this.leases.get(lease.key) as Lease
+    if (first !== lease) {
+      let before = first
+      while (before.next !== lease) before = before.next as Lease
+      before.next = lease.next
+    } else if (lease.next === null) this.leases.delete(lease.key)
+    else this.leases.set(lease.key, lease.next)
+    lease.next = null
+    this.replica?.onLeaseEnd(lease)
+  }
+
+  /**
+   * Stores what a loader, a tier or a peer had, and ends the lease. No write: the cause is "fill", the gate is not asked,
+   * and what was local stays so. False, and nothing is stored, where the lease has been revoked or used already, where a
+   * tag or prefix of it has been invalidated since the lease began, where it is too large or its deadline has passed, or
+   * where the replica wants no copies now. What is stored lives no longer than the replica says. O(1), plus evictions.
+   */
+  fill(lease: Lease, value: Value, expiresAtMs: number, meta: Meta, source: EntrySource): boolean {
+    if (lease.isEnded) return false
+    const isStored = !lease.isRevoked && this.storeFill(lease, value, expiresAtMs, meta, source)
+    this.endLease(lease)
+    this.settle()
+    return isStored
+  }
+
+  /**
+   * Whether nothing has happened since the lease began that would keep `fill` from storing a value with this metadata;
+   * null where it is not known which tags the value will have. For those who join a fill that is under way. O(1), O(tags)
+   * after a wide invalidation.
+   */
+  isLeaseCurrent(lease: Lease, meta: Meta | null): boolean {
+    const { key, generation, isLocal } = lease
+    if (lease.isRevoked || generation === this.freshness.generation) return !lease.isRevoked
+    if (meta === null) return false
+    return this.freshness.staleBy(generation, generation, key, meta, false, isLocal, this.hash) === null
+  }
+
+  /** Removes an entry that somebody here knows to be stale, and revokes its leases. False where there is none. O(1). */
+  invalidate(key: string): boolean {
+    return this.delete(key, Cause.invalidate)
+  }
+
+  /**
+   * Whatever has one of the tags is stale: gone for all who look for it, and removed with cause "invalidate" when it is
+   * found, by `advance` at the latest. Fills that have begun before and bring such a tag store nothing. O(tags).
+   */
+  invalidateTags(tags: readonly string[]): void {
+    for (const tag of tags) {
+      const hash = this.hash.ofTag(tag)
+      this.freshness.invalidateTag(hash, this.origin, this)
+      this.replica?.onTag(hash, this)
+    }
+  }
+
+  /**
+   * The same for all keys that begin with the prefix. False, and nothing is done, where the prefix does not end at a `:`:
+   * keys are known by their hashes and those of such prefixes. Of a keyspace with a head the empty prefix is all. O(1).
+   */
+  invalidatePrefix(prefix: string): boolean {
+    if (!(this.hash.head + prefix).endsWith(":")) return false
+    const hash = this.hash.ofPrefix(prefix)
+    this.freshness.invalidatePrefix(hash, this.origin, this.hash.head === "" ? undefined : this)
+    this.replica?.onPrefix(hash, this)
+    return true
+  }
+
+  /**
+   * Removes everything: what is due expires first and what is stale is invalidated, the rest is one "flush", which the
+   * watchers of all keys (`*`) see. Watchers with the interest `Cause.flushKey` see an event for each of their keys
+   * before it, the least recently used first. All leases are revoked. Returns how many the flush took. O(n).
    */
   flush(): number {
-    this.wheel.advance(this.options.clock.nowMs(), Number.MAX_SAFE_INTEGER, this.expireSlot)
+    this.dropUncounted()
     const count = this.lru.size
     if ((this.trie.mask & flushKeyBit) !== 0) {
       for (const entry of this.lru.rvalues()) this.recordFlushed(entry as Entry)
@@ -347,21 +522,23 @@ export class Keyspace {
     this.slots.clear()
     this.wheel.clear()
     this.count(-this.bytes)
-    this.version++
-    this.stats.flushes++
-    const match = (this.trie.mask & flushBit) === 0 ? unmatched : this.trie.match("")
-    const isWatched = (match.mask & flushBit) !== 0
-    if (isWatched || this.log.wants(flushBit)) {
-      const to = isWatched ? match : unmatched
-      this.tell(
-        this.eventOf(Cause.flush, nowhere, undefined, undefined, this.version, to, count),
-        flushBit,
-        isWatched,
-        0
-      )
+    this.replica?.onFlush(this)
+    return this.flushed(count)
+  }
+
+  /** What a peer has flushed: all but the local entries goes, as by `flush`. O(n). */
+  flushShared(): number {
+    this.dropUncounted()
+    let count = 0
+    for (const entry of [...this.lru.rvalues()] as Entry[]) {
+      if (entry.isLocal) continue
+      count++
+      this.recordFlushed(entry)
+      this.lru.delete(entry.key)
+      this.takeOut(entry)
     }
-    this.settle()
-    return count
+    this.replica?.onFlushShared(this)
+    return this.flushed(count)
   }
 
   /**
@@ -380,23 +557,31 @@ export class Keyspace {
     this.beginShrinking()
   }
 
-  /** Removes everything as `flush` does, and from then on refuses every write as too large. */
+  /**
+   * Removes everything as `flush` does, and from then on refuses every write and fill as too large. The replica is told
+   * nothing of it, nor of anything later.
+   */
   close(): void {
+    this.replica = null
     this.flush()
     this.limit(0, 0)
+    this.isClosed = true
+    this.freshness.leave(this)
   }
 
   /**
-   * Expires what is due at `nowMs`, in the order of the deadlines, then evicts what is beyond lowered limits, with at
-   * most `limit` units of work; `limit` back means that there may be more. Afterwards `wake` is called again for what
-   * comes earlier than `nextWakeMs`.
+   * Expires what is due at `nowMs`, in the order of the deadlines, then evicts what is beyond lowered limits, then looks
+   * for what is stale, with at most `limit` units of work; `limit` back means that there may be more. Afterwards `wake`
+   * is called again for what comes earlier than `nextWakeMs`.
    */
   advance(nowMs: number, limit: number): number {
     if (this.isAdvancing) return 0
     this.isAdvancing = true
     try {
-      const work = this.wheel.advance(nowMs, limit, this.expireAndSettleSlot)
-      return this.isShrinking ? work + this.shrink(limit - work) : work
+      let work = this.wheel.advance(nowMs, limit, this.expireAndSettleSlot)
+      if (this.isShrinking) work += this.shrink(limit - work)
+      if (this.sweepAtMs <= nowMs) work += this.sweep(nowMs, limit - work)
+      return work
     } finally {
       this.isAdvancing = false
       this.wakeAtMs = this.nextWakeMs()
@@ -405,7 +590,15 @@ export class Keyspace {
 
   /** When `advance` next has something to do, Infinity for never; 0, which has passed, while there is too much. */
   nextWakeMs(): number {
-    return this.isShrinking ? 0 : this.wheel.nextWakeMs()
+    return this.isShrinking ? 0 : Math.min(this.wheel.nextWakeMs(), this.sweepAtMs)
+  }
+
+  /** Something here may have gone stale (`Freshness` says so): `advance` is to look for it. */
+  sweepSoon(): boolean {
+    if (this.lru.size === 0) return false
+    if (this.sweepCursor === -1) this.planSweep(this.options.clock.nowMs())
+    else this.isSweptAgain = true
+    return true
   }
 
   /**
@@ -416,7 +609,7 @@ export class Keyspace {
     const end = Math.min(this.slots.length, cursor + count)
     for (let slot = cursor; slot < end; slot++) {
       const entry = this.slots.at(slot)
-      if (entry !== undefined && !this.isPastDeadline(entry)) visit(entry)
+      if (entry !== undefined && this.isCurrent(entry)) visit(entry)
     }
     return end < this.slots.length ? end : 0
   }
@@ -461,6 +654,17 @@ export class Keyspace {
       entries++
       bytes += entry.bytes
       if (entry.expiresAtMs !== 0) expiring++
+      if (entry.generation > entry.freshUpTo || entry.freshUpTo > this.freshness.generation) {
+        throw new Error(`'${entry.key}' is of generation ${entry.generation}, fresh up to ${entry.freshUpTo}`)
+      }
+      const isStale = this.lookAt(entry, 0) !== null
+      if (isStale && this.sweepAtMs === Number.POSITIVE_INFINITY) throw new Error(`nobody comes for '${entry.key}'`)
+      if (isStale && entry.freshUpTo === this.freshness.generation) throw new Error(`'${entry.key}' passes for fresh`)
+    }
+    for (const [key, first] of this.leases) {
+      for (let lease: Lease | null = first; lease !== null; lease = lease.next) {
+        if (lease.key !== key || lease.isEnded) throw new Error(`a lease of '${key}' is none`)
+      }
     }
     if (entries !== this.lru.size) throw new Error(`${entries} slots for ${this.lru.size} entries`)
     if (bytes !== this.bytes) throw new Error(`entries sum to ${bytes} bytes, ${this.bytes} counted`)
@@ -472,6 +676,36 @@ export class Keyspace {
     this.wheel.checkInvariants()
   }
 
+  /** What is past its deadline or stale is none of those that a flush takes. */
+  private dropUncounted(): void {
+    this.wheel.advance(this.options.clock.nowMs(), Number.MAX_SAFE_INTEGER, this.expireSlot)
+    if (this.sweepAtMs === Number.POSITIVE_INFINITY) return
+    for (let slot = 0; slot < this.slots.length; slot++) {
+      const entry = this.slots.at(slot)
+      if (entry !== undefined) this.hasGone(entry)
+    }
+  }
+
+  /** The rest of a flush, once the entries are gone. */
+  private flushed(count: number): number {
+    for (const key of this.leases.keys()) this.revoke(key)
+    this.version++
+    this.stats.flushes++
+    const match = (this.trie.mask & flushBit) === 0 ? unmatched : this.trie.match("")
+    const isWatched = (match.mask & flushBit) !== 0
+    if (isWatched || this.log.wants(flushBit)) {
+      const to = isWatched ? match : unmatched
+      this.tell(
+        this.eventOf(Cause.flush, nowhere, undefined, undefined, this.version, to, count),
+        flushBit,
+        isWatched,
+        0
+      )
+    }
+    this.settle()
+    return count
+  }
+
   private isPastDeadline(entry: Entry): boolean {
     return entry.expiresAtMs !== 0 && entry.expiresAtMs <= this.options.clock.nowMs()
   }
@@ -479,12 +713,83 @@ export class Keyspace {
   /** The entry, unless there is none or its time has come: then it is expired here and now. */
   private current(key: string): Entry | undefined {
     const entry = this.lru.peek(key, lookup)
-    return entry === undefined || this.hasExpired(entry) ? undefined : entry
+    return entry === undefined || this.hasGone(entry) ? undefined : entry
+  }
+
+  /** A new entry, in all places where one has to be. */
+  private add(key: string, value: Value, expiresAtMs: number, meta: Meta, isLocal: boolean, size: number): Entry {
+    const added = new Entry(key, value, meta, expiresAtMs, ++this.version, isLocal, size, 0)
+    added.slot = this.slots.take(added)
+    this.lru.set(key, added, unitSize)
+    this.count(size)
+    if (expiresAtMs !== 0) this.schedule(added.slot, expiresAtMs)
+    return added
+  }
+
+  private change(entry: Entry, value: Value, meta: Meta, size: number): void {
+    this.count(size - entry.bytes)
+    entry.value = value
+    entry.meta = meta
+    entry.version = ++this.version
+    entry.bytes = size
+  }
+
+  private makeRoom(): void {
+    while (this.lru.size > this.entriesMax || this.bytes > this.bytesMax) this.evictOne()
+    if (this.pool.bytes > this.pool.alarmBytes) this.pool.onAlarm()
+  }
+
+  /** The deadline with which a fill is stored, or -1 where it has passed already. */
+  private deadlineOfFill(expiresAtMs: number, isLocal: boolean): number {
+    const copyMsMax = this.replica === null || isLocal ? Number.POSITIVE_INFINITY : this.replica.copyMsMax
+    if (expiresAtMs === 0 && copyMsMax === Number.POSITIVE_INFINITY) return 0
+    const nowMs = this.options.clock.nowMs()
+    const givenMs = expiresAtMs === 0 ? Number.POSITIVE_INFINITY : expiresAtMs
+    const deadlineMs = Math.min(givenMs, nowMs + Math.floor(copyMsMax))
+    return deadlineMs > nowMs ? deadlineMs : -1
+  }
+
+  private storeFill(lease: Lease, value: Value, expiresAtMs: number, meta: Meta, source: EntrySource): boolean {
+    const { key, generation } = lease
+    const found = this.lru.get(key, lookup)
+    const entry = found === undefined || this.hasGone(found) ? undefined : found
+    const isLocal = entry?.isLocal ?? lease.isLocal
+    const deadlineMs = this.deadlineOfFill(expiresAtMs, isLocal)
+    if (deadlineMs < 0) return false
+    const size = entrySize(key, value, meta)
+    if (size > this.byteLimit) {
+      this.stats.refused++
+      return false
+    }
+    if (generation !== this.freshness.generation) {
+      const wide = this.freshness.staleBy(generation, generation, key, meta, false, isLocal, this.hash)
+      if (wide !== null) return false
+    }
+    this.stats.fills++
+    const oldValue = entry?.value
+    const oldSize = entry?.bytes ?? 0
+    const stored = entry ?? this.add(key, value, deadlineMs, meta, isLocal, size)
+    if (entry !== undefined) {
+      this.change(entry, value, meta, size)
+      if (entry.expiresAtMs !== deadlineMs) this.reschedule(entry, deadlineMs)
+    }
+    stored.source = source
+    stored.reads = 0
+    stored.generation = generation
+    stored.freshUpTo = this.freshness.generation
+    if (!isLocal) this.replica?.onFill(stored, lease, this)
+    this.recordIfWanted(Cause.fill, stored, value, oldValue, oldSize)
+    this.makeRoom()
+    return true
+  }
+
+  private revoke(key: string): void {
+    for (let lease = this.leases.get(key) ?? null; lease !== null; lease = lease.next) lease.isRevoked = true
   }
 
   /** Whether somebody wants to be asked for a write of this key. */
   private isGated(key: string, entry: Entry | undefined, flags: number): boolean {
-    if ((flags & ungated) !== 0 || (this.trie.mask & beforeWriteBit) === 0) return false
+    if ((flags & SetFlag.passed) !== 0 || (this.trie.mask & beforeWriteBit) === 0) return false
     return entry === undefined
       ? (this.trie.match(key).mask & beforeWriteBit) !== 0
       : this.isWatched(entry, beforeWriteBit)
@@ -494,7 +799,10 @@ export class Keyspace {
     const write = this.pendingWrite(key, value, expiresAtMs, meta, flags)
     const refusal = this.askToWrite(write)
     if (refusal === null) {
-      const wasSet = this.set(key, write.value, write.expiresAtMs, write.meta, (flags & SetFlag.local) | SetFlag.passed)
+      const { oldEntry, keepsTtl } = write
+      const isTold = keepsTtl && oldEntry !== undefined && this.replica?.expiryIdOf(oldEntry) !== undefined
+      const kept = (flags & (SetFlag.local | SetFlag.cluster)) | (isTold ? SetFlag.cluster : 0) | SetFlag.passed
+      const wasSet = this.set(key, write.value, write.expiresAtMs, write.meta, kept)
       this.letGo(write)
       return wasSet
     }
@@ -566,11 +874,96 @@ export class Keyspace {
     return refusal
   }
 
-  /** Expires the entry if its time has come: the clock is read only for entries that have a deadline. */
-  private hasExpired(entry: Entry): boolean {
-    if (!this.isPastDeadline(entry)) return false
-    this.expire(entry)
+  /** Whether it is there for those who look: the clock is read only for entries that have a deadline. */
+  private isCurrent(entry: Entry): boolean {
+    return !this.isPastDeadline(entry) && this.staleBy(entry) === null
+  }
+
+  /** Takes the entry out if its time has come, or if it is stale. */
+  private hasGone(entry: Entry): boolean {
+    if (this.isPastDeadline(entry)) {
+      this.expire(entry)
+      return true
+    }
+    return entry.freshUpTo !== this.freshness.generation && this.hasGoneStale(entry)
+  }
+
+  private hasGoneStale(entry: Entry): boolean {
+    const wide = this.staleBy(entry)
+    if (wide === null) return false
+    this.lru.delete(entry.key)
+    this.forgetStale(entry, wide)
     return true
+  }
+
+  /** What has made it stale. One that is fresh is not looked at again before the next wide invalidation. */
+  private staleBy(entry: Entry): Wide | null {
+    if (entry.freshUpTo === this.freshness.generation) return null
+    const wide = this.lookAt(entry, entry.freshUpTo)
+    if (wide === null) entry.freshUpTo = this.freshness.generation
+    return wide
+  }
+
+  private lookAt({ generation, key, meta, source, isLocal }: Entry, freshUpTo: number): Wide | null {
+    return this.freshness.staleBy(generation, freshUpTo, key, meta, source === EntrySource.written, isLocal, this.hash)
+  }
+
+  /** Its events come of whoever made it stale. */
+  private forgetStale(entry: Entry, wide: Wide): void {
+    const { origin } = this
+    this.origin = wide.originFor(entry.generation)
+    this.stats.invalidations++
+    this.takeOut(entry)
+    this.version++
+    if (this.replica !== null) this.replica.onStale(entry, this)
+    if (wide.isSilent) this.logIfWanted(Cause.invalidate, entry)
+    else this.recordIfWanted(Cause.invalidate, entry, undefined, entry.value)
+    this.origin = origin
+  }
+
+  /** Lets `advance` look for what is stale, but not before it has rested. */
+  private planSweep(nowMs: number): void {
+    this.sweepAtMs = Math.max(nowMs, this.sweepAgainMs)
+    if (this.sweepAtMs >= this.wakeAtMs || this.isAdvancing) return
+    this.wakeAtMs = this.sweepAtMs
+    this.options.wake(this.sweepAtMs)
+  }
+
+  /**
+   * Looks at all entries, in the order of their slots; one that is stale, or `sweepSlots` that are not, are a unit of
+   * work. One round after the other begins only when something has been invalidated meanwhile, and after a pause.
+   */
+  private sweep(nowMs: number, limit: number): number {
+    if (this.sweepCursor === -1 && limit > 0) {
+      this.sweepCursor = 0
+      this.sweepBeganMs = nowMs
+      if (!this.isClosed) this.freshness.rest(this) // what comes from now on is told again
+    }
+    let work = 0
+    while (work < limit && this.sweepAtMs <= nowMs) {
+      work++
+      this.sweepSome()
+      this.settle()
+      if (this.sweepCursor >= this.slots.length) this.endSweep(nowMs)
+    }
+    return work
+  }
+
+  private sweepSome(): void {
+    const end = Math.min(this.slots.length, this.sweepCursor + sweepSlots)
+    while (this.sweepCursor < end) {
+      const entry = this.slots.at(this.sweepCursor++)
+      if (entry !== undefined && this.hasGone(entry)) return
+    }
+  }
+
+  private endSweep(nowMs: number): void {
+    this.sweepCursor = -1
+    this.sweepAtMs = Number.POSITIVE_INFINITY
+    const pauseMs = sweepShare * (nowMs - this.sweepBeganMs)
+    this.sweepAgainMs = nowMs + Math.min(Math.max(pauseMs, sweepPauseMs), sweepPauseMsMax)
+    if (this.isSweptAgain) this.planSweep(nowMs)
+    this.isSweptAgain = false
   }
 
   private expire(entry: Entry): void {
@@ -583,7 +976,11 @@ export class Keyspace {
     if (this.isPastDeadline(victim)) {
       this.stats.expires++
       this.forget(victim, Cause.expire)
-    } else {
+      return
+    }
+    const wide = this.staleBy(victim)
+    if (wide !== null) this.forgetStale(victim, wide)
+    else {
       this.stats.evictions++
       this.forget(victim, Cause.evict)
     }
@@ -628,11 +1025,22 @@ export class Keyspace {
 
   /** The rest of a removal, once the entry is out of the recency order. */
   private forget(entry: Entry, cause: Cause): void {
+    this.takeOut(entry)
+    this.version++
+    let id: string | undefined
+    if (this.replica !== null) {
+      if (cause === Cause.expire) id = this.replica.expiryIdOf(entry)
+      this.replica.onRemove(entry, cause, this)
+    }
+    if (cause === Cause.expire && entry.source === EntrySource.copied) this.logIfWanted(cause, entry)
+    else this.recordIfWanted(cause, entry, undefined, entry.value, 0, id)
+  }
+
+  /** Out of slots, wheel and sums. */
+  private takeOut(entry: Entry): void {
     this.slots.release(entry.slot)
     if (entry.expiresAtMs !== 0) this.wheel.cancel(entry.slot)
     this.count(-entry.bytes)
-    this.version++
-    this.recordIfWanted(cause, entry, undefined, entry.value)
   }
 
   private readonly expireSlot = (slot: number): void => this.expire(this.slots.at(slot) as Entry)
@@ -672,11 +1080,18 @@ export class Keyspace {
     entry: Entry,
     value: Value | undefined,
     oldValue: Value | undefined,
-    oldSize = 0
+    oldSize = 0,
+    id?: string
   ): void {
     const bit = causeBit(cause)
     const isWatched = (this.trie.mask & bit) !== 0 && this.isWatched(entry, bit)
-    if (isWatched || this.log.wants(bit)) this.record(cause, entry, value, oldValue, this.version, oldSize, isWatched)
+    if (!isWatched && !this.log.wants(bit)) return
+    this.record(cause, entry, value, oldValue, this.version, oldSize, isWatched, id)
+  }
+
+  /** For a removal that is nobody's business but of those who replay the log. */
+  private logIfWanted(cause: Cause, entry: Entry): void {
+    if (this.log.wants(causeBit(cause))) this.record(cause, entry, undefined, entry.value, this.version, 0, false)
   }
 
   private record(
@@ -686,10 +1101,11 @@ export class Keyspace {
     oldValue: Value | undefined,
     version: number,
     oldSize: number,
-    isWatched: boolean
+    isWatched: boolean,
+    id?: string
   ): void {
     const match = isWatched ? entry.answer.match : unmatched
-    const event = this.eventOf(cause, entry, value, oldValue, version, match)
+    const event = this.eventOf(cause, entry, value, oldValue, version, match, 1, id)
     this.tell(event, causeBit(cause), isWatched, entry.bytes + oldSize)
   }
 
@@ -711,7 +1127,8 @@ export class Keyspace {
     oldValue: Value | undefined,
     version: number,
     match: Match,
-    count = 1
+    count = 1,
+    id?: string
   ): KeyEvent {
     return new KeyEvent(
       ++this.sequence,
@@ -726,7 +1143,8 @@ export class Keyspace {
       entry.isLocal,
       count,
       this.origin,
-      match
+      match,
+      id
     )
   }
 
@@ -745,6 +1163,8 @@ export class Keyspace {
 
   private settleAll(): void {
     const { sink } = this.options
+    const { origin } = this
+    this.origin = null // what the sink does, it answers for
     this.isHeld = true
     try {
       while (this.isUnsettled) {
@@ -774,6 +1194,7 @@ export class Keyspace {
       }
     } finally {
       this.isHeld = false
+      this.origin = origin
     }
   }
 
@@ -788,9 +1209,12 @@ const flushBit = causeBit(Cause.flush)
 const flushKeyBit = causeBit(Cause.flushKey)
 const beforeWriteBit = causeBit(Cause.beforeWrite)
 const beforeDeleteBit = causeBit(Cause.beforeDelete)
-const ungated = SetFlag.fill | SetFlag.passed
 /** What the event of a whole flush is about. */
 const nowhere = new Entry("", "", noMeta, 0, 0, false, 0, -1)
+const sweepSlots = 64 // looked at for one unit of `advance`; some 5 µs where keys have prefixes to be hashed
+const sweepPauseMs = 100 // between two rounds: whoever invalidates all the time pays by the round, not by the tag
+const sweepPauseMsMax = 10_000 // a process that was suspended in the middle of a round is not to sleep on
+const sweepShare = 9 // nine times as long as the last one took, so that a tenth of the time is spent on them at most
 const wheelCapacityMin = 64 // slots; until one has a deadline there is room for none
 const queueKeptMax = 1_024 // places; what one flush of many keys has grown is not kept for ever
 

@@ -6,11 +6,12 @@
  * (Runs, Scheduler). The hot path is synchronous and passes no mailbox: the process `scripts` owns the runs, and ends
  * them when it ends.
  */
-import { Context, Effect, Layer, Runtime, type Scope } from "effect"
+import { Context, Effect, Layer, Option, Runtime, type Scope } from "effect"
 import { GenServer, Process, type Supervisor } from "../actor/index.ts"
 import {
   Bus,
   CacheClock,
+  CacheFills,
   type Tenant,
   type TenantLimits,
   Tenants,
@@ -113,6 +114,7 @@ const make = (
     const tenants = yield* Tenants
     const cacheClock = yield* CacheClock
     const bus = yield* Bus
+    const fills = yield* Effect.serviceOption(CacheFills) // whoever runs scripts alone fills nothing
     const logDefect = yield* repeatedError("a function of the host has failed")
     const { clock = systemClock, machinesMax, imageBytesMax, runsMax, statesMax, fuelPerSliceMs } = settings
     const limits = { ...tenantLimitsDefault, ...nobodysLimits, ...settings.limits }
@@ -137,7 +139,7 @@ const make = (
     const { current } = runs
     const http = settings.http === undefined ? undefined : yield* HttpRequester.make(settings.http)
     const hostTables = {
-      cache: makeCacheModule(current),
+      cache: makeCacheModule(current, Option.getOrUndefined(fills)),
       json: makeJsonModule(),
       ...(http === undefined ? {} : { http: makeHttpModule(current, http, limits.requestsMax) })
     }

@@ -94,6 +94,13 @@ export interface ScriptsService {
   /** By name; none for a tenant that does not exist. */
   readonly list: (tenant: string) => readonly ScriptInfo[]
   readonly info: (tenant: string, name: string) => (ScriptInfo & { readonly source: string }) | undefined
+  /** The source alone. */
+  readonly source: (tenant: string, name: string) => string | undefined
+  /**
+   * Tells of all scripts that there are, and from then on of each that was set or removed, in the same turn; not of those
+   * that go with their tenant. The listener may not throw. The returned function ends it.
+   */
+  readonly watch: (listener: (tenant: Tenant, name: string) => void) => () => void
   /** Runs a function of a script in a new world; what it returns first. Interrupting the Effect ends the run. */
   readonly run: (
     tenant: string,
@@ -160,6 +167,7 @@ export class Scripts extends Context.Tag("mimosa-cache/scripting/Scripts")<Scrip
       isStarting = false
       yield* Effect.addFinalizer(() => Effect.sync(stop))
       const tenantOf = (id: string): Tenant | TenantNotFound => tenants.get(id) ?? new TenantNotFound({ tenant: id })
+      const listeners = new Set<(tenant: Tenant, name: string) => void>()
       const { runs } = core
       /** `open` comes when nothing else is in the way: it may have to compile. */
       const start = (
@@ -188,6 +196,7 @@ export class Scripts extends Context.Tag("mimosa-cache/scripting/Scripts")<Scrip
             if (tenant instanceof TenantNotFound) return Effect.fail(tenant)
             const stored = shelf.set(tenant, name, source)
             if (!(stored instanceof Stored)) return Effect.fail(stored)
+            for (const listener of listeners) listener(tenant, name)
             return Effect.as(inOrder(store.save(id, name, source)), stored.info)
           })
         ),
@@ -196,6 +205,7 @@ export class Scripts extends Context.Tag("mimosa-cache/scripting/Scripts")<Scrip
             const tenant = tenantOf(id)
             if (tenant instanceof TenantNotFound) return Effect.fail(tenant)
             if (!shelf.remove(tenant, name)) return Effect.succeed(false)
+            for (const listener of listeners) listener(tenant, name)
             return Effect.as(inOrder(store.remove(id, name)), true)
           })
         ),
@@ -203,6 +213,12 @@ export class Scripts extends Context.Tag("mimosa-cache/scripting/Scripts")<Scrip
         info: (id, name) => {
           const stored = shelf.get(tenants.get(id), name)
           return stored === undefined ? undefined : { ...stored.info, source: stored.source }
+        },
+        source: (id, name) => shelf.get(tenants.get(id), name)?.source,
+        watch: (listener) => {
+          for (const [tenant, name] of shelf.all()) listener(tenant, name)
+          listeners.add(listener)
+          return () => void listeners.delete(listener)
         },
         run: (id, name, entry, args, options = {}) =>
           resultOf(() => start(id, name, (tenant) => shelf.open(tenant, name), entry, args, options)),
@@ -338,6 +354,10 @@ class Shelf {
 
   get(tenant: Tenant | undefined, name: string): Stored | undefined {
     return tenant === undefined ? undefined : this.ofTenant.get(tenant)?.get(name)
+  }
+
+  *all(): Iterable<readonly [Tenant, string]> {
+    for (const [tenant, scripts] of this.ofTenant) for (const name of scripts.keys()) yield [tenant, name]
   }
 
   countOf(tenant: Tenant): number {

@@ -13,17 +13,22 @@
  *
  * A key is bytes. A number is the key that `..` would make of it, so 5 and 5.0 are two keys, as "n" .. 5 and "n" .. 5.0.
  *
+ * A key that is missed and that a peer, a tier or a loader may have suspends the script until it is filled, within the
+ * time that the run may wait. Where nothing can be suspended (in a comparator, a metamethod), or the default is nothing
+ * that could be kept meanwhile (a function), only what is in the cache counts.
+ *
  * Cost: get and put of a short string are one crossing each, without an allocation but for a new entry's.
  */
 import { addInt64, asInt64, type Int64 } from "../cache/Int64.ts"
-import { lossyText, ttlMsOf, ttlSecondsMax } from "../cache/index.ts"
+import { type Fills, lossyText, ttlMsOf, ttlSecondsMax } from "../cache/index.ts"
 import { Cause, causeBit, entrySize, type Keyspace, noMeta, SetFlag, type Value } from "../kernel/index.ts"
 import { type HostCall, type HostFunction, type HostTable, type LuaValue, Refusal } from "../sandbox/index.ts"
 import { KeyWalk } from "./KeyWalk.ts"
 import { freeze, freezeFuel, kindOf, pays } from "./LuaData.ts"
 import type { Current, RunningScript } from "./ScriptRun.ts"
 
-export const makeCacheModule = (current: Current): HostTable => {
+/** `fills`: has keys looked for that are not in the cache; without it a miss is a miss. */
+export const makeCacheModule = (current: Current, fills?: Fills): HostTable => {
   /** A function whose first argument is a key. `usage`: what it takes, for whoever gives it more. */
   const keyed =
     (
@@ -50,6 +55,7 @@ export const makeCacheModule = (current: Current): HostTable => {
       if (!paysReactions(call, keyspace, workBefore)) return
       if (typeof value === "string") call.returnString(value)
       else if (value !== undefined) call.returnValue(value, true)
+      else if (fills?.isWanted(keyspace, key) === true && waitForFill(call, current.run, fills, keyspace, key)) return
       else if (call.count > 1) call.returnArgument(2)
       else call.returnNil()
     }),
@@ -295,3 +301,33 @@ const replaceThroughGate = (
 }
 
 const beforeWriteBit = causeBit(Cause.beforeWrite)
+
+/**
+ * Suspends the script until the key is filled; false where that cannot be. A load that fails is a miss, and the reason
+ * in the script's log.
+ */
+const waitForFill = (call: HostCall, run: RunningScript, fills: Fills, keyspace: Keyspace, key: string): boolean => {
+  const leftMs = Math.floor(run.waitLeftMs()) - goOnMs
+  const other = call.value(2)
+  if (leftMs < 1 || other instanceof Refusal) return false
+  run.wait(async (signal) => {
+    const giveUp = new AbortController()
+    const stop = (): void => giveUp.abort(new Error("nobody waits for it any more"))
+    const timer = setTimeout(() => giveUp.abort(new Error("the fill takes longer than the run may wait")), leftMs)
+    signal.addEventListener("abort", stop, { once: true })
+    try {
+      const value = await fills.bring(keyspace, key, "all", giveUp.signal)
+      if (value === undefined) return other
+      return typeof value === "string" ? Buffer.from(value, "latin1") : (value as LuaValue)
+    } catch (error) {
+      run.refuse(`cache.get: ${error instanceof Error ? error.message : String(error)}`)
+      return other
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener("abort", stop)
+    }
+  })
+  return call.wait()
+}
+
+const goOnMs = 10 // ms that the run may still wait when it gives up a fill: for its turn, to make something of it

@@ -6,9 +6,11 @@
  * plain client pays one test for it.
  */
 import type { Subscriber } from "../cache/EventBus.ts"
+import type { FillScope } from "../cache/Fills.ts"
 import type { Tenant } from "../cache/Tenants.ts"
 import type { Keyspace } from "../kernel/index.ts"
 import type { Command } from "./Command.ts"
+import type { FillPort } from "./commands/FillPort.ts"
 import type { Running, RunOutcome } from "./commands/ScriptPort.ts"
 import type { TriggerPort } from "./commands/TriggerPort.ts"
 import { RespError } from "./RespError.ts"
@@ -108,8 +110,28 @@ export class Client implements Subscriber {
     return this.modes === 0 ? this.run(command, args) : this.executeInMode(command, args)
   }
 
-  /** An operator's keys may be a tenant's in their displayed form; where there are no tenants, that costs this test. */
   private run(command: Command, args: readonly string[]): Promise<void> | undefined {
+    const { fills } = this.server
+    if (fills === undefined || !fills.isActive || command.row.fills === undefined || this.executing !== null) {
+      return this.runHere(command, args)
+    }
+    const wanted = new WantedKeys(this, fills)
+    wanted.add(command, args)
+    return this.afterFills(wanted, () => this.runHere(command, args))
+  }
+
+  /** Does something at once where no key is wanted from elsewhere, else when all are here; only this client waits. */
+  private afterFills(wanted: WantedKeys, then: () => Promise<void> | undefined | void): Promise<void> | undefined {
+    if (wanted.isEmpty) return then() as Promise<void> | undefined
+    return wanted.bring().then((failure) => {
+      if (this.isGone) return
+      if (failure === undefined) return then()
+      this.fail(RespError.notBrought(failure))
+    })
+  }
+
+  /** An operator's keys may be a tenant's in their displayed form; where there are no tenants, that costs this test. */
+  private runHere(command: Command, args: readonly string[]): Promise<void> | undefined {
     const isPlain = this.server.routes.size === 0 || command.keys[0] === 0 || this.tenant !== null
     return (isPlain ? command.run(this, args) : runForOwner(this, command, args)) as Promise<void> | undefined
   }
@@ -343,18 +365,27 @@ export class Client implements Subscriber {
     this.reply.simple("QUEUED")
   }
 
+  /** Runs the commands of a transaction, once the keys that they name have come from elsewhere. */
+  runTransaction(queue: readonly QueuedCommand[]): Promise<void> | undefined {
+    const { fills } = this.server
+    if (fills === undefined || !fills.isActive) return void this.runQueue(queue)
+    const wanted = new WantedKeys(this, fills)
+    for (const { command, args } of queue) wanted.add(command, args)
+    return this.afterFills(wanted, () => this.runQueue(queue))
+  }
+
   /**
    * Runs the commands of a transaction as one operation: each sees what the triggers of those before it have done, and all
    * of them share one budget (law 7). Messages that come of it follow the reply instead of landing within it.
    */
-  runQueue(queue: readonly QueuedCommand[]): void {
+  private runQueue(queue: readonly QueuedCommand[]): void {
     this.isComposing = true
     this.executing = []
     this.reply.array(queue.length)
     this.joinTransaction(this.keyspace)
     try {
       for (const { command, args } of queue) {
-        this.run(command, args)
+        this.runHere(command, args)
         this.reply.guard()
       }
       this.server.turns.count(workPerLook)
@@ -495,6 +526,47 @@ export class Client implements Subscriber {
       this.setTenant(null)
       if (this.server.settings.password !== undefined) this.modes = ClientMode.unauthenticated
     }
+  }
+}
+
+/** Keys that commands are about to look at, which are not here and may be elsewhere. */
+class WantedKeys {
+  private readonly keys: Array<{ readonly keyspace: Keyspace; readonly key: string; readonly scope: FillScope }> = []
+
+  constructor(
+    private readonly client: Client,
+    private readonly fills: FillPort
+  ) {}
+
+  get isEmpty(): boolean {
+    return this.keys.length === 0
+  }
+
+  add(command: Command, args: readonly string[]): void {
+    const scope = command.fillScope(args)
+    if (scope === undefined) return
+    const { client, fills } = this
+    const { routes } = client.server
+    const isRouted = routes.size > 0 && client.tenant === null
+    for (const displayed of command.keysOf(args)) {
+      const owner = isRouted ? routes.route(displayed) : undefined
+      const keyspace = owner?.keyspace ?? client.keyspace
+      const key = owner === undefined ? displayed : displayed.slice(owner.prefix.length + 1)
+      if (fills.isWanted(keyspace, key, scope)) this.keys.push({ keyspace, key, scope })
+    }
+  }
+
+  /** Fulfilled when all have been looked for: with why one of them could not be had, if so. */
+  async bring(): Promise<string | undefined> {
+    const { fills } = this
+    const outcomes = await Promise.allSettled(
+      this.keys.map(({ keyspace, key, scope }) => fills.bring(keyspace, key, scope))
+    )
+    for (const outcome of outcomes) {
+      if (outcome.status === "rejected")
+        return outcome.reason instanceof Error ? outcome.reason.message : String(outcome.reason)
+    }
+    return undefined
   }
 }
 

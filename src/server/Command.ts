@@ -2,6 +2,7 @@
  * Commands as data: one row says what a command is called, how many arguments it takes, where its keys stand, what
  * kind of command it is, and what runs it. COMMAND, HELP and the documentation are read off these rows.
  */
+import type { FillScope } from "../cache/Fills.ts"
 import type { Client } from "./Client.ts"
 import { RespError } from "./RespError.ts"
 
@@ -63,6 +64,8 @@ export interface CommandRow {
   readonly flags: readonly CommandFlag[]
   /** Position of the first key, of the last (negative: counted from the end), and the step; absent without keys. */
   readonly keys?: readonly [first: number, last: number, step: number]
+  /** Where its keys are looked for before it runs, if they are not here; absent for what ignores what was there. */
+  readonly fills?: FillScope | ((args: readonly string[]) => FillScope | undefined)
   /** Has to be given where there are no `keys`, except for containers that only choose a subcommand. */
   readonly reach?: TenantReach
   /** The arguments as HELP shows them. */
@@ -130,6 +133,12 @@ export class Command {
   refusalOf(argumentCount: number): string {
     if (argumentCount <= this.argumentsMax) return RespError.arity(this.fullName)
     return RespError.tooManyArguments(this.fullName, this.argumentsMax)
+  }
+
+  /** Where its keys have to be brought from before it runs; undefined for nowhere. */
+  fillScope(args: readonly string[]): FillScope | undefined {
+    const { fills } = this.row
+    return typeof fills === "function" ? fills(args) : fills
   }
 
   /** The keys among the arguments. */

@@ -16,7 +16,10 @@ import { Cause, Context, Effect } from "effect"
 import { Supervisor } from "../actor/index.ts"
 import { tokenHead } from "../cache/TenantRegistry.ts"
 import type { Tenant } from "../cache/Tenants.ts"
+import { toBytes } from "../cache/Values.ts"
+import { samplesDefault, samplesMax } from "../coherence/index.ts"
 import { MetricRegistry } from "../telemetry/index.ts"
+import type { CoherencePort } from "./commands/CoherencePort.ts"
 import { json, refusal } from "./HttpAnswer.ts"
 import * as HttpDocs from "./HttpDocs.ts"
 import { brief } from "./HttpInput.ts"
@@ -30,6 +33,8 @@ export interface HttpViews extends TriggerViews {
   readonly metrics: Pick<MetricRegistry, "render">
   /** The tree as it is now; null when there is none. */
   readonly processes: () => Supervisor.TreeNode | null
+  /** Who shares these keys; absent where they are shared with nobody. */
+  readonly coherence?: Pick<CoherencePort, "status" | "trace" | "examine"> | undefined
   /** What operators have to say; undefined lets everybody in. */
   readonly password: string | undefined
 }
@@ -80,6 +85,44 @@ const routes: readonly Route[] = [
     query: { format: "json, or text for people" },
     answers: "the root with its children.",
     run: (views, { search }) => Effect.sync(() => processes(views.processes(), search.get("format") ?? "json"))
+  },
+  {
+    ...{ ...forOperators, path: "/v1/coherence" },
+    summary: "The instances that share these keys: how this one stands, and how far each has come.",
+    answers: "the status with its members.",
+    isThere: ({ coherence }) => coherence !== undefined,
+    run: ({ coherence }) => Effect.sync(() => json(coherence?.status()))
+  },
+  {
+    ...{ ...forOperators, path: "/v1/coherence/trace" },
+    summary: "What is known of a key: the entry here, who wrote it last, who would be asked for it.",
+    query: { key: "as it is displayed" },
+    answers: "sentences.",
+    isThere: ({ coherence }) => coherence !== undefined,
+    run: ({ coherence }, { search }) => {
+      const key = search.get("key")
+      if (key === null) return Effect.succeed(refusal(400, "say which key: ?key=user:42"))
+      return Effect.sync(() => json({ key, lines: coherence?.trace(toBytes(key)) }))
+    }
+  },
+  {
+    ...{ ...forOperators, path: "/v1/coherence/doctor" },
+    summary:
+      "Compares entries at random with what the other instances know of them; what is suspected, for 11 seconds.",
+    query: { samples: `how many entries, to ${samplesMax}; ${samplesDefault} when left out` },
+    answers: "what is stale and why, and what the sample says of 10^9 reads; 409 while another one is under way.",
+    waits: true,
+    isThere: ({ coherence }) => coherence !== undefined,
+    run: ({ coherence }, { search }) => {
+      const samples = Number(search.get("samples") ?? samplesDefault)
+      if (!(Number.isInteger(samples) && samples >= 1 && samples <= samplesMax)) {
+        return Effect.succeed(refusal(400, `samples is a whole number from 1 to ${samplesMax}`))
+      }
+      return Effect.map(
+        Effect.promise(async () => coherence?.examine(samples)),
+        (diagnosis) => (diagnosis === "busy" ? refusal(409, "an examination is under way") : json(diagnosis))
+      )
+    }
   },
   ...triggerRoutes,
   ...tenantRoutes,

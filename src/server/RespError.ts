@@ -34,6 +34,9 @@ export const RespError = {
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
   notMetadata: "ERR META is not a JSON object of at most 64 KiB and 16 levels",
   notCost: "ERR COST is not a number of zero or more",
+  notOwner: "ERR OWNER is writer or cluster",
+  ownerWithoutTtl: "ERR OWNER cluster needs a time to live: EX, PX, EXAT, PXAT or KEEPTTL",
+  ownerOfLocal: "ERR OWNER cluster and LOCAL exclude each other",
   longName: "ERR a client's and a library's name have at most 256 bytes",
   clientName: "ERR Client names cannot contain spaces, newlines or special characters.",
   invalidCommand: "ERR Invalid command specified",
@@ -55,6 +58,14 @@ export const RespError = {
   triggerOption: (option: string) =>
     `ERR trigger: '${cString(option, 128)}' is no option; use TIMEOUT, MEMORY, PRIORITY, WHEN CHANGED, SAMPLE, INCLUDE, SCOPE, FAILCLOSED, ISOLATE or DISABLED, then the source`,
   triggerNumber: (option: string) => `ERR trigger: ${option} takes a whole number, then the source follows`,
+
+  negativeTimeout: "ERR timeout is negative",
+  notBrought: (why: string) => `ERR load: ${why}`,
+  noCoherence: "ERR coherence: this server shares its keys with no other; start it with --namespace",
+  doctorBusy: "ERR coherence: an examination is under way; it takes 11 seconds at most",
+  doctorSyntax: (max: number) => `ERR coherence: it is COHERENCE DOCTOR [SAMPLES <1 to ${max}>]`,
+  noMember: (name: string) => `ERR coherence: there is no instance '${cString(name, 64)}'; COHERENCE PEERS lists them`,
+  prefixColon: "ERR a prefix ends with ':'; other prefixes match nothing that can be invalidated",
 
   keysOfSeveral: "ERR keys of different tenants in one command; send one for each of them",
   noTenants: "ERR tenant: this server keeps no tenants",

@@ -14,6 +14,8 @@ import type { Tenant } from "../cache/Tenants.ts"
 import type { TurnClock } from "../cache/TurnClock.ts"
 import type { Keyspace } from "../kernel/index.ts"
 import { CommandTable } from "./Command.ts"
+import type { CoherencePort } from "./commands/CoherencePort.ts"
+import type { FillPort } from "./commands/FillPort.ts"
 import { families } from "./commands/index.ts"
 import type { ScriptPort } from "./commands/ScriptPort.ts"
 import type { TenantPort } from "./commands/TenantPort.ts"
@@ -32,6 +34,8 @@ export interface RespServerOptions extends Partial<ServerSettings> {
   readonly triggers?: TriggerPort | undefined
   readonly tenants?: TenantPort | undefined
   readonly scripts?: ScriptPort | undefined
+  readonly fills?: FillPort | undefined
+  readonly coherence?: CoherencePort | undefined
   /** Enables DEBUG. */
   readonly debug?: DebugPort | undefined
   /** Milliseconds that only grow, to bound turns by. */
@@ -58,6 +62,7 @@ export class RespServer implements ConnectionHost {
 
   constructor(private readonly options: RespServerOptions) {
     const { keyspace, bus, clock, triggers, tenants, scripts, debug, monotonicMs = () => performance.now() } = options
+    const { fills, coherence } = options
     const settings = withDefaults(options)
     this.clock = clock
     this.state = {
@@ -67,6 +72,8 @@ export class RespServer implements ConnectionHost {
       triggers,
       tenants,
       scripts,
+      fills,
+      coherence,
       routes: { size: 0, route: tenants?.route ?? (() => undefined) },
       debug,
       commands: new CommandTable(families),

@@ -8,6 +8,8 @@ import type { Clock, Keyspace } from "../kernel/index.ts"
 import { type MetricReader, metric } from "../telemetry/index.ts"
 import type { Client } from "./Client.ts"
 import type { CommandTable } from "./Command.ts"
+import type { CoherencePort } from "./commands/CoherencePort.ts"
+import type { FillPort } from "./commands/FillPort.ts"
 import type { ScriptPort } from "./commands/ScriptPort.ts"
 import type { KeyRoutes, TenantPort } from "./commands/TenantPort.ts"
 import type { TriggerPort } from "./commands/TriggerPort.ts"
@@ -24,6 +26,10 @@ export interface ServerState {
   /** Absent where the server keeps no tenants, or runs no scripts. */
   readonly tenants: TenantPort | undefined
   readonly scripts: ScriptPort | undefined
+  /** Absent where a key that is not here is nowhere. */
+  readonly fills: FillPort | undefined
+  /** Absent where the server shares its keys with no other. */
+  readonly coherence: CoherencePort | undefined
   /** Whose a key is: asked of each key that an operator names, while there are tenants. */
   readonly routes: KeyRoutes
   /** What DEBUG may do; absent where the command is not enabled. */

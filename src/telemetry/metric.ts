@@ -33,6 +33,20 @@ export const metric = {
   messagesDelivered: counter("mimosa_messages_delivered_total", "Times that a message was handed to a subscriber."),
   messagesFailed: counter("mimosa_messages_failed_total", "Times that a subscriber has thrown at a message."),
 
+  fills: counter("mimosa_fills_total", "Misses that were filled, by where from."),
+  fillFailures: counter("mimosa_fill_failures_total", "Questions and loads that failed or took too long, by where."),
+  fillsNotStored: counter(
+    "mimosa_fills_not_stored_total",
+    "Values that were answered and not kept: their key was changed meanwhile, or no copies may be kept."
+  ),
+  fillsRefused: counter(
+    "mimosa_fills_refused_total",
+    "Callers that were turned away because too much was being filled."
+  ),
+  fillsRunning: gauge("mimosa_fills_running", "Keys that are being filled."),
+  fillWaiters: gauge("mimosa_fill_waiters", "Callers that wait for a fill."),
+  warms: counter("mimosa_warms_total", "Keys that were to be loaded anew, by outcome."),
+
   triggersRegistered: gauge("mimosa_triggers", "Triggers registered."),
   triggersQuarantined: gauge("mimosa_triggers_quarantined", "Triggers that were taken out because they failed."),
   triggerRuns: counter("mimosa_trigger_runs_total", "Trigger runs that ended, by outcome."),
@@ -42,6 +56,10 @@ export const metric = {
   triggerEffectsRefused: counter(
     "mimosa_trigger_effects_refused_total",
     "What triggers wanted to send and nobody took, by kind."
+  ),
+  triggerWebhooksSuppressed: counter(
+    "mimosa_trigger_webhooks_suppressed_total",
+    "Webhooks that were left to the instance on which their event happened first."
   ),
   triggerLogOverwritten: counter(
     "mimosa_trigger_log_overwritten_total",
@@ -125,5 +143,35 @@ export const metric = {
     "Times that reading from a client stopped because it did not take its replies."
   ),
   commands: counter("mimosa_commands_total", "Commands answered."),
-  commandErrors: counter("mimosa_command_errors_total", "Commands answered with an error.")
+  commandErrors: counter("mimosa_command_errors_total", "Commands answered with an error."),
+
+  coherenceMembers: gauge(
+    "mimosa_coherence_members",
+    "Other instances of the namespace, by whether they are heard of."
+  ),
+  coherenceCoherent: gauge(
+    "mimosa_coherence_coherent",
+    "1 while all others are heard of and nothing is missing, else 0."
+  ),
+  coherenceDegraded: counter("mimosa_coherence_degraded_seconds_total", "Time in which it was not coherent."),
+  coherenceWritten: counter(
+    "mimosa_coherence_records_written_total",
+    "Records of what was written or invalidated here."
+  ),
+  coherenceMissing: gauge("mimosa_coherence_records_missing", "Records of others that are known of and not here."),
+  coherenceBackups: gauge("mimosa_coherence_backups", "Expiries of other instances that are told here if these end."),
+  coherencePropagation: histogram(
+    "mimosa_coherence_propagation_seconds",
+    "Time until a write was known to be applied by all that live; one write in a second is timed."
+  ),
+  coherenceEvents: counter("mimosa_coherence_events_total", "What the protocol has met, by event."),
+  coherenceLinks: gauge("mimosa_coherence_links", "Peers that are linked."),
+  coherenceFrames: counter("mimosa_coherence_frames_total", "Frames that were sent and received, by direction."),
+  coherenceBytes: counter("mimosa_coherence_bytes_total", "Bytes of frames, by direction."),
+  coherenceFramesLost: counter("mimosa_coherence_frames_lost_total", "Frames that were not sent, by reason."),
+  coherenceLinksLost: counter("mimosa_coherence_links_lost_total", "Links that ended, by reason."),
+  coherenceRefused: counter(
+    "mimosa_coherence_refused_total",
+    "Connections, datagrams and frames of others that were refused, by reason."
+  )
 } as const

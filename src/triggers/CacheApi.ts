@@ -9,6 +9,7 @@ import {
   byteSize,
   entryBytes,
   entrySize,
+  type KeyEvent,
   type Keyspace,
   type Meta,
   type Nested,
@@ -33,6 +34,8 @@ export class Run {
   /** Why it refuses what it was asked about, or null. */
   rejection: string | null = null
   private sequence = 0
+  /** The event's own name, where it has one. */
+  private id: string | undefined
   private trigger = ""
   private readonly origins = new WeakMap<Keyspace, string>()
 
@@ -49,13 +52,12 @@ export class Run {
     this.origins.set(keyspace, `${this.origin}:${tenant}:`)
   }
 
-  /** Starts a run of `trigger` on the event numbered `sequence`, at the event's time. */
+  /** Starts a run of `trigger` on the event, at the event's time. */
   begin(
     overlay: Overlay,
     keyspace: Keyspace,
     trigger: string,
-    sequence: number,
-    nowMs: number,
+    { sequence, atMs, id }: Pick<KeyEvent, "sequence" | "atMs" | "id">,
     isBefore: boolean
   ): void {
     overlay.clear()
@@ -63,14 +65,18 @@ export class Run {
     this.keyspace = keyspace
     this.trigger = trigger
     this.sequence = sequence
-    this.nowMs = nowMs
+    this.id = id
+    this.nowMs = atMs
     this.isBefore = isBefore
     this.rejection = null
   }
 
-  /** Names the event for ever: the boot, the keyspace, the event's number; or the question's, before an event. */
+  /**
+   * Names the event for ever: by its own name, which it has where another instance may tell of it, too; else by the
+   * boot, the keyspace, the event's number; or the question's, before an event.
+   */
   eventId(): string {
-    return this.idOf(this.keyspace, this.sequence, this.isBefore)
+    return this.id ?? this.idOf(this.keyspace, this.sequence, this.isBefore)
   }
 
   idOf(keyspace: Keyspace, sequence: number, isBefore = false): string {
@@ -165,6 +171,22 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
       call.returnBoolean(isThere)
     },
 
+    warm(call) {
+      if (!mayChange(call, "warm")) return
+      const given = dataOf(call, 1)
+      if (given === undefined || !pays(call, given, freezeFuel)) return
+      const one = call.string(1)
+      const keys = one !== undefined ? [one] : isEmptyTable(given) ? [] : given
+      if (!isStringList(keys)) return call.fail(notWarmable(given))
+      for (const key of keys) {
+        const bytes = one ?? itemAsBytes(key)
+        if (run.overlay.warms.has(bytes)) continue
+        if (!admits(call, bytes.length)) return
+        run.overlay.warms.add(bytes)
+      }
+      call.returnNil()
+    },
+
     reject(call) {
       if (!run.isBefore)
         return call.fail("cache.reject is for BEFORE_WRITE and BEFORE_DELETE: nothing else can be refused")
@@ -247,6 +269,14 @@ export const makeCacheApi = (run: Run): Readonly<Record<string, HostFunction>> =
   }
 }
 
+/** Why an argument of `cache.warm` is none. */
+const notWarmable = (given: LuaValue): string => {
+  const [selector] = isPlainObject(given) ? Object.keys(given) : []
+  return selector === "tag" || selector === "dependents"
+    ? `cache.warm cannot find keys by { ${selector} = … } in this version: give it a key, or a list of keys`
+    : "cache.warm takes a key (a string), or a list of keys"
+}
+
 const keyOf = (call: HostCall, name: string): string | undefined => {
   const key = call.string(1)
   if (key === undefined) call.fail(`cache.${name} takes a key (a string) first, not ${kindOf(call, 1)}`)
@@ -327,7 +357,7 @@ const attachmentsOf = (given: LuaValue, nowMs: number): { expiresAtMs: number; m
       ? noMeta
       : Object.freeze({
           metadata: metadata === null ? null : (freeze(metadata) as ValueObject),
-          tags: Object.freeze(tagList.map(tagAsBytes)),
+          tags: Object.freeze(tagList.map(itemAsBytes)),
           cost: cost ?? 0
         })
   }
@@ -376,8 +406,9 @@ const stored = (value: LuaValue): Value =>
 const isStringList = (value: unknown): value is ReadonlyArray<string | Uint8Array> =>
   Array.isArray(value) && value.every((item) => typeof item === "string" || item instanceof Uint8Array)
 
-const tagAsBytes = (tag: string | Uint8Array): string =>
-  typeof tag === "string" ? toBytes(tag) : Buffer.from(tag).toString("latin1")
+/** A string out of a table, as bytes. */
+const itemAsBytes = (item: string | Uint8Array): string =>
+  typeof item === "string" ? toBytes(item) : Buffer.from(item).toString("latin1")
 
 /** Lua has one empty table, which the codec takes for an object. */
 const isEmptyTable = (value: unknown): boolean => isPlainObject(value) && Object.keys(value).length === 0

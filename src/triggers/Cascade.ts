@@ -39,6 +39,9 @@ export const skipRecordFuel = 1_000
 /** Fuel of each change that a run commits: 1 µs in the keyspace. */
 export const changeFuel = 250
 
+/** Fuel of each key that a run has warmed: 4 µs for its invalidation, and for beginning its load. */
+export const warmFuel = 1_000
+
 /**
  * Fuel of a program that is loaded to run: beside its bytes, and for each of them. Dense code takes 35 to 80 a byte.
  */
@@ -131,14 +134,26 @@ export class Cascade {
   }
 }
 
-/** The origin of the events that one run's overlay gives rise to. */
+/**
+ * The origin of the events that one run's overlay gives rise to. What came of a peer's event says so, however deep: it
+ * is derived (law 13).
+ */
 export class CascadeStep implements EventOrigin {
+  declare readonly peer?: string
+  declare readonly isDerived?: boolean
+
   constructor(
     readonly cascade: Cascade,
     readonly depth: number,
     readonly trigger: Trigger,
-    readonly parent: CascadeStep | null
-  ) {}
+    readonly parent: CascadeStep | null,
+    /** Of the event that it ran on. */
+    origin: EventOrigin | null
+  ) {
+    if (origin?.peer === undefined) return
+    this.peer = origin.peer
+    this.isDerived = true
+  }
 
   /** The triggers that led here, first one first. */
   path(): string[] {

@@ -62,6 +62,8 @@ export interface DryRunReport {
   readonly emits: readonly OverlayEmit[]
   readonly webhooks: readonly OverlayWebhook[]
   readonly logs: readonly OverlayLog[]
+  /** Keys that would be loaded anew. */
+  readonly warms: readonly string[]
   /** The fastest of a few runs, microseconds. The one number here that depends on the machine. */
   readonly us: number
   readonly fuel: number
@@ -107,6 +109,7 @@ export interface Outcome {
   readonly emits: readonly OverlayEmit[]
   readonly webhooks: readonly OverlayWebhook[]
   readonly logs: readonly OverlayLog[]
+  readonly warms: readonly string[]
   readonly atMs: number
   readonly us: number
   readonly fuel: number
@@ -192,7 +195,7 @@ export class DryRunner {
     let refusal: Refusal | undefined
     for (let attempt = 0; attempt < attempts && status === RunStatus.ok; attempt++) {
       vm.rewind()
-      run.begin(overlay, keyspace, name, event.sequence, event.atMs, asksBefore)
+      run.begin(overlay, keyspace, name, event, asksBefore)
       const beganMs = monotonicMs()
       refusal = writeFields(vm.frame, slots, event, null, run)
       status = refusal === undefined ? vm.evaluate(program, limits) : RunStatus.error
@@ -218,6 +221,7 @@ export class DryRunner {
       emits: [...overlay.emits],
       webhooks: [...overlay.webhooks],
       logs: [...overlay.logs],
+      warms: [...overlay.warms],
       atMs: event.atMs,
       us,
       fuel: vm.lastFuel,
@@ -227,8 +231,8 @@ export class DryRunner {
 }
 
 /** Changes and effects of a run. */
-export const operationsOf = ({ changes, emits, webhooks, logs }: Outcome): number =>
-  changes.length + emits.length + webhooks.length + logs.length
+export const operationsOf = ({ changes, emits, webhooks, logs, warms }: Outcome): number =>
+  changes.length + emits.length + webhooks.length + logs.length + warms.length
 
 /** Whether two runs would have the same consequences, whatever they cost. */
 export const sameEffects = (a: Outcome, b: Outcome): boolean =>
@@ -237,8 +241,8 @@ export const sameEffects = (a: Outcome, b: Outcome): boolean =>
   operationsOf(a) === operationsOf(b) &&
   sameValue(effectsOf(a), effectsOf(b))
 
-const effectsOf = ({ changes, emits, webhooks, logs }: Outcome): Nested =>
-  [changes, emits, webhooks.map(({ id: _, ...webhook }) => webhook), logs] as unknown as Nested
+const effectsOf = ({ changes, emits, webhooks, logs, warms }: Outcome): Nested =>
+  [changes, emits, webhooks.map(({ id: _, ...webhook }) => webhook), logs, warms] as unknown as Nested
 
 /** How much of what runs would do is listed: a number for each run, and bytes for all of them together. */
 export class Room {
@@ -269,7 +273,7 @@ export class Room {
 
 /** An outcome as people see it, as much of it as there is room for. */
 export const reportOf = (
-  { status, error, result, changes, emits, webhooks, logs, atMs, us, fuel, bytes }: Outcome,
+  { status, error, result, changes, emits, webhooks, logs, warms, atMs, us, fuel, bytes }: Outcome,
   room = new Room(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY)
 ): DryRunReport => {
   const writes: Array<DryRunReport["writes"][number]> = []
@@ -295,6 +299,7 @@ export const reportOf = (
       .map(({ channel, payload }) => ({ channel: asText(channel), payload: asText(payload) })),
     webhooks: webhooks.filter(({ url, body, headers }) => room.admits(url.length + body.length + byteSize(headers))),
     logs: logs.filter(({ message, fields }) => room.admits(message?.length ?? byteSize(fields as ValueObject))),
+    warms: warms.filter(({ length }) => room.admits(length)).map(asText),
     us,
     fuel,
     bytes

@@ -17,7 +17,7 @@ import type { GivenUp, GivenUpListener } from "../webhooks/index.ts"
 import { Run } from "./CacheApi.ts"
 import type { CascadeLimits } from "./Cascade.ts"
 import { DryMachine } from "./DryRun.ts"
-import type { TriggerLine, WebhookPort } from "./Effects.ts"
+import type { TriggerLine, WarmPort, WebhookPort } from "./Effects.ts"
 import { KeyspaceTriggers } from "./KeyspaceTriggers.ts"
 import { LogCounters } from "./LogStreams.ts"
 import { lastingMachines, type MachineSource, Machines, machineParts } from "./Machines.ts"
@@ -37,6 +37,8 @@ export interface EngineOptions {
   readonly sandbox: SandboxService
   readonly webhooks: WebhookPort
   readonly bus: Pick<EventBus, "publish">
+  /** Loads keys anew: the cache's fills. */
+  readonly warming: WarmPort
   /** Takes the lines that triggers log, for the server's own log; false where there is nobody to write them. */
   readonly journal: (line: TriggerLine) => boolean
   readonly nowMs: () => number
@@ -50,6 +52,8 @@ export class Engine implements EventSink, Gate, GivenUpListener, TriggersToSave 
   readonly counters = new RunnerCounters()
   readonly logCounters = new LogCounters()
   readonly yard: MachineYard
+  /** Who is told of triggers that were set, removed, enabled or disabled. */
+  readonly listeners = new Set<(tenant: Tenant | null, name: string) => void>()
   private readonly run: Run
   private readonly checker: LuaVm
   private readonly dryMachine: DryMachine

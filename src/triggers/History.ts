@@ -68,6 +68,7 @@ export interface HistorySum {
   readonly emits: number
   readonly webhooks: number
   readonly logs: number
+  readonly warms: number
   readonly fuel: number
 }
 
@@ -150,6 +151,7 @@ class Sum {
   private emits = 0
   private webhooks = 0
   private logs = 0
+  private warms = 0
   private fuel = 0
 
   /** Returns what the run is to be counted for, in fuel. */
@@ -163,12 +165,13 @@ class Sum {
     this.emits += outcome.emits.length
     this.webhooks += outcome.webhooks.length
     this.logs += outcome.logs.length
+    this.warms += outcome.warms.length
     this.fuel += outcome.fuel
     return trialFuel + outcome.fuel + operationFuel * operationsOf(outcome)
   }
 
   show(): HistorySum {
-    const { ok, failed, writes, deletes, emits, webhooks, logs, fuel } = this
-    return { ok, failed, writes, deletes, emits, webhooks, logs, fuel }
+    const { ok, failed, writes, deletes, emits, webhooks, logs, warms, fuel } = this
+    return { ok, failed, writes, deletes, emits, webhooks, logs, warms, fuel }
   }
 }

@@ -57,7 +57,8 @@ export class KeyspaceTriggers {
     readonly machines: Machines,
     shared: SharedParts
   ) {
-    const { origin, cascade, intensity, webhooks, bus, journal, nowMs, monotonicMs, dryMachine, counters } = shared
+    const { origin, cascade, intensity, webhooks, bus, journal, warming, nowMs, monotonicMs } = shared
+    const { dryMachine, counters } = shared
     const records = new TriggerLog(tenant === null ? recordsMax : recordsOfTenantMax)
     const logs = new LogStreams(tenant === null ? {} : logStreamLimitsOfTenant, shared.logCounters)
     const limits = tenant === null ? registryLimitsDefault : registryLimitsOfTenant
@@ -77,7 +78,8 @@ export class KeyspaceTriggers {
             logs.append(line)
             return journal(line)
           }
-        }
+        },
+        warming
       },
       cascade,
       nowMs,

@@ -39,6 +39,8 @@ export class Overlay {
   readonly emits: OverlayEmit[] = []
   readonly webhooks: OverlayWebhook[] = []
   readonly logs: OverlayLog[] = []
+  /** Keys to be loaded anew. */
+  readonly warms = new Set<string>()
   private operations = 0
   private bytes = 0
 
@@ -46,9 +48,9 @@ export class Overlay {
     return this.operations === 0
   }
 
-  /** There is something that leaves the cache. */
+  /** There is something that leaves the cache, or comes into it. */
   get hasEffects(): boolean {
-    return this.emits.length + this.webhooks.length + this.logs.length > 0
+    return this.emits.length + this.webhooks.length + this.logs.length + this.warms.size > 0
   }
 
   /** Counts one more operation of `bytes`; false once a run wants more than it may (law 15). */
@@ -66,10 +68,11 @@ export class Overlay {
     if (this.emits.length > 0) this.emits.length = 0
     if (this.webhooks.length > 0) this.webhooks.length = 0
     if (this.logs.length > 0) this.logs.length = 0
+    if (this.warms.size > 0) this.warms.clear()
     this.operations = 0
     this.bytes = 0
   }
 }
 
-export const overlayOperationsMax = 1_000 // writes, emits, webhooks and log lines of one run
+export const overlayOperationsMax = 1_000 // writes, emits, webhooks, log lines and warmings of one run
 export const overlayBytesMax = 1024 * 1024 // bytes of keys, values and payloads of one run

@@ -47,7 +47,7 @@ export interface StatedEntry {
   readonly cost?: number
 }
 
-export const effectKinds = ["set", "delete", "emit", "webhook", "log", "print"] as const
+export const effectKinds = ["set", "delete", "emit", "webhook", "log", "print", "warm"] as const
 export type EffectKind = (typeof effectKinds)[number]
 
 /** What a test expects of a run. */
@@ -56,7 +56,7 @@ export type Expectation =
   | { readonly verb: "return"; readonly value: Stated }
   | { readonly verb: "store"; readonly entry: StatedEntry }
   | { readonly verb: "set"; readonly key: string; readonly entry: StatedEntry }
-  | { readonly verb: "delete"; readonly key: string }
+  | { readonly verb: "delete" | "warm"; readonly key: string }
   | { readonly verb: "emit"; readonly channel: string; readonly payload: Stated | null }
   | { readonly verb: "webhook"; readonly url: string; readonly payload: Stated | null }
   | { readonly verb: "log"; readonly stream: string; readonly logged: Stated | null }
@@ -156,6 +156,8 @@ const expectationOf = (verb: string, words: Words): Expectation => {
       return { verb, key: words.take("the key, as in: set price:1 20"), entry: statedEntry(words) }
     case "delete":
       return { verb, key: words.take("the key, as in: delete price:1") }
+    case "warm":
+      return { verb, key: words.take("the key, as in: warm price:1") }
     case "emit":
       return { verb, channel: words.take("the channel, as in: emit news hello"), payload: words.valueIfAny() }
     case "webhook":

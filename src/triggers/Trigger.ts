@@ -17,7 +17,7 @@ import { isFromPeer } from "./Cascade.ts"
 import type { Machine } from "./Machines.ts"
 import { type Intensity, intensityDefault, Quarantine } from "./Quarantine.ts"
 import { InvalidTrigger } from "./TriggerError.ts"
-import type { OpenSkip } from "./TriggerLog.ts"
+import type { OpenRecord } from "./TriggerLog.ts"
 import { type FailureKind, type SkipKind, TriggerStats } from "./TriggerStats.ts"
 
 /** What a trigger can react to or be asked before, and the causes in the kernel that are meant by it. */
@@ -197,7 +197,9 @@ export class Trigger implements Watcher {
   /** How records name it. */
   readonly label: string
   /** Its last skip in TRIGGER LOG, while equal ones are still counted there. */
-  skipped: OpenSkip | null = null
+  skipped: OpenRecord | null = null
+  /** Its last record of webhooks that were suppressed, likewise. */
+  suppressed: OpenRecord | null = null
   /** Events that it could have run on, for SAMPLE. */
   private offered = 0
 
@@ -298,7 +300,11 @@ export interface TriggerFigures {
   readonly deletes: number
   readonly emits: number
   readonly webhooks: number
+  /** Those that were left to the instance on which it all began (law 13). */
+  readonly webhooksSuppressed: number
   readonly logs: number
+  /** Keys that it wanted loaded anew. */
+  readonly warms: number
   /** Operations that it refused (BEFORE_ events). */
   readonly rejects: number
   /** Microseconds of the runs that were timed: the first few, then one in 64; never one that had to compile. */
@@ -309,7 +315,8 @@ export interface TriggerFigures {
 }
 
 export const figuresOf = ({ stats }: Trigger): TriggerFigures => {
-  const { runs, failures, skips, fuel, bytesMax, writes, deletes, emits, webhooks, logs, rejects, times } = stats
+  const { runs, failures, skips, fuel, bytesMax, writes, deletes, emits, webhooks, webhooksSuppressed } = stats
+  const { logs, warms, rejects, times } = stats
   return {
     runs,
     failures: { ...failures },
@@ -320,7 +327,9 @@ export const figuresOf = ({ stats }: Trigger): TriggerFigures => {
     deletes,
     emits,
     webhooks,
+    webhooksSuppressed,
     logs,
+    warms,
     rejects,
     usMean: times.meanUs,
     usP50: times.quantileUs(0.5),

@@ -21,7 +21,7 @@ import {
 } from "../kernel/index.ts"
 import { RunStatus } from "../sandbox/index.ts"
 import { beforeChangeOf } from "./CacheApi.ts"
-import { stepOf } from "./Cascade.ts"
+import { isFromPeer, stepOf } from "./Cascade.ts"
 import { notRun } from "./Machines.ts"
 import { Overlay } from "./Overlay.ts"
 import { eventNameOf, type Trigger } from "./Trigger.ts"
@@ -163,7 +163,8 @@ export class TriggerGate {
     if (overlay.hasEffects) {
       const { sequence, key, atMs } = event
       const cascade = step === null ? runner.run.idOf(keyspace, sequence, true) : step.cascade.id
-      runner.effects.take(overlay, { trigger, event: eventNameOf(event), key, sequence, atMs, cascade })
+      const source = { trigger, event: eventNameOf(event), key, sequence, atMs, cascade, keyspace }
+      runner.effects.take(overlay, { ...source, step: null, isFromPeer: isFromPeer(event.origin) }) // it warms nothing
     }
     return null
   }

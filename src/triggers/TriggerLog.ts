@@ -8,8 +8,15 @@ import { cutText } from "../cache/index.ts"
 import type { TriggerEventName } from "./Trigger.ts"
 import type { FailureKind, SkipKind } from "./TriggerStats.ts"
 
-/** What became of an effect of a run that had ended well: not taken, or taken and not delivered. */
-export const effectKinds = ["refused:webhook", "refused:emit", "failed:webhook"] as const
+/** What became of an effect of a run that had ended well: not taken, left to another instance, or taken and failed. */
+export const effectKinds = [
+  "refused:webhook",
+  "suppressed:webhook",
+  "failed:webhook",
+  "refused:emit",
+  "refused:warm",
+  "failed:warm"
+] as const
 export type EffectKind = (typeof effectKinds)[number]
 
 export interface TriggerLogRecord {
@@ -28,9 +35,9 @@ export interface TriggerLogRecord {
   readonly count: number
 }
 
-/** A record of skips to which further ones may be added. */
-export interface OpenSkip {
-  readonly kind: SkipKind
+/** A record of skips, or of webhooks that were suppressed, to which further ones may be added. */
+export interface OpenRecord {
+  readonly kind: SkipKind | "webhook"
   readonly record: { -readonly [Field in keyof TriggerLogRecord]: TriggerLogRecord[Field] }
 }
 
@@ -59,18 +66,23 @@ export class TriggerLog {
     this.push(record)
   }
 
-  /** Counts a skip like the one of `open`; false when it needs a record of its own. */
-  addTo(open: OpenSkip | null, kind: SkipKind, atMs: number): boolean {
+  /** Counts `count` like those of `open`; false when they need a record of their own. */
+  addTo(open: OpenRecord | null, kind: OpenRecord["kind"], atMs: number, count = 1): boolean {
     if (open === null || open.kind !== kind) return false
     const { record } = open
     if (atMs - record.atMs >= skipsWithinMs || this.appended - record.id >= this.capacity) return false
-    record.count++
+    record.count += count
     return true
   }
 
   /** Records a skip, to which `addTo` may add others. */
-  appendSkip(kind: SkipKind, record: Omit<TriggerLogRecord, "id" | "kind" | "count">): OpenSkip {
+  appendSkip(kind: SkipKind, record: Omit<TriggerLogRecord, "id" | "kind" | "count">): OpenRecord {
     return { kind, record: this.push({ ...record, kind: `skipped:${kind}`, count: 1 }) }
+  }
+
+  /** Records webhooks that another instance sends, to which `addTo` may add others. */
+  appendSuppressed(record: Omit<TriggerLogRecord, "id" | "kind">): OpenRecord {
+    return { kind: "webhook", record: this.push({ ...record, kind: "suppressed:webhook" }) }
   }
 
   /** The last `count` records, newest first. */

@@ -27,7 +27,17 @@ import {
 } from "../kernel/index.ts"
 import { type LuaValue, type Refusal, type RunError, RunStatus } from "../sandbox/index.ts"
 import type { Run } from "./CacheApi.ts"
-import { Cascade, type CascadeLimits, CascadeStep, changeFuel, Operation, skipRecordFuel, stepOf } from "./Cascade.ts"
+import {
+  Cascade,
+  type CascadeLimits,
+  CascadeStep,
+  changeFuel,
+  isFromPeer,
+  Operation,
+  skipRecordFuel,
+  stepOf,
+  warmFuel
+} from "./Cascade.ts"
 import { EffectCounters, type EffectSource, Effects, type RunnerPorts } from "./Effects.ts"
 import { writeFields } from "./EventFields.ts"
 import { type Machine, type Machines, notRun } from "./Machines.ts"
@@ -93,6 +103,7 @@ export class TriggerRunner implements EventSink, Gate {
     const watchers = event.watchers as readonly Trigger[]
     const step = stepOf(event.origin)
     if (step === null) this.rootCascade = null
+    const isDerived = step === null && event.origin !== null && event.origin.isDerived === true
     const { operation } = this
     for (let i = 0; i < watchers.length; i++) {
       const trigger = watchers[i] as Trigger
@@ -102,6 +113,10 @@ export class TriggerRunner implements EventSink, Gate {
       }
       if (!trigger.isLive || (trigger.isPicky && !trigger.wants(event))) {
         operation.skip()
+        continue
+      }
+      if (isDerived) {
+        this.recordSkip(trigger, event, "derived")
         continue
       }
       if (trigger.shadow !== null) this.runShadow(trigger.shadow, event, step, keyspace, false)
@@ -204,7 +219,7 @@ export class TriggerRunner implements EventSink, Gate {
     const beganMs = isTimed ? this.options.monotonicMs() : 0
     stats.runs++
     if (!trigger.isShadow) this.counters.runs++
-    run.begin(overlay, keyspace, trigger.name, event.sequence, event.atMs, isBefore)
+    run.begin(overlay, keyspace, trigger.name, event, isBefore)
     const refusal = writeFields(vm.frame, trigger.slots, event, step, run)
     if (refusal !== undefined) {
       this.operation.spend(0, step, trigger.isShadow)
@@ -257,11 +272,12 @@ export class TriggerRunner implements EventSink, Gate {
   /** Applies the overlay: the changes now, in a new step of the cascade; what leaves the cache once all has settled. */
   private commit(trigger: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace): void {
     const { overlay } = this
-    if (overlay.changes.size > 0) {
-      this.operation.charge(overlay.changes.size * changeFuel, false)
-      const cascade = step === null ? this.cascadeOf(event, keyspace) : step.cascade
+    const { changes, warms } = overlay
+    const next = changes.size + warms.size === 0 ? null : this.stepAfter(trigger, event, step, keyspace)
+    this.operation.charge(changes.size * changeFuel + warms.size * warmFuel, false)
+    if (changes.size > 0) {
       const { origin } = keyspace
-      keyspace.origin = new CascadeStep(cascade, step === null ? 1 : step.depth + 1, trigger, step)
+      keyspace.origin = next
       try {
         if ((keyspace.trie.mask & beforeBits) !== 0) {
           const refusal = passGate(overlay, keyspace, this.gate)
@@ -275,19 +291,42 @@ export class TriggerRunner implements EventSink, Gate {
         keyspace.origin = origin
       }
     }
-    if (overlay.hasEffects) this.effects.take(overlay, this.sourceOf(trigger, event, step, keyspace))
+    if (overlay.hasEffects) this.effects.take(overlay, this.sourceOf(trigger, event, step, keyspace, next))
   }
 
-  private sourceOf(trigger: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace): EffectSource {
-    const { sequence, key, atMs } = event
-    const cascade = step === null ? this.run.idOf(keyspace, sequence) : step.cascade.id
-    return { trigger, event: eventNameOf(event), key, sequence, atMs, cascade }
+  /** The origin of what comes of a run. */
+  private stepAfter(trigger: Trigger, event: KeyEvent, step: CascadeStep | null, keyspace: Keyspace): CascadeStep {
+    const cascade = step === null ? this.cascadeOf(event, keyspace) : step.cascade
+    return new CascadeStep(cascade, step === null ? 1 : step.depth + 1, trigger, step, event.origin)
+  }
+
+  private sourceOf(
+    trigger: Trigger,
+    event: KeyEvent,
+    step: CascadeStep | null,
+    keyspace: Keyspace,
+    next: CascadeStep | null
+  ): EffectSource {
+    const { sequence, key, atMs, origin, id } = event
+    const cascade = step === null ? (id ?? this.run.idOf(keyspace, sequence)) : step.cascade.id
+    const isRemote = isFromPeer(origin)
+    return {
+      trigger,
+      event: eventNameOf(event),
+      key,
+      sequence,
+      atMs,
+      cascade,
+      keyspace,
+      step: next,
+      isFromPeer: isRemote
+    }
   }
 
   /** The cascade that a client's event begins. All triggers of the event itself count as having run for its key. */
   private cascadeOf(event: KeyEvent, keyspace: Keyspace): Cascade {
     if (this.rootCascade === null) {
-      this.rootCascade = new Cascade(this.run.idOf(keyspace, event.sequence))
+      this.rootCascade = new Cascade(event.id ?? this.run.idOf(keyspace, event.sequence))
       for (const each of event.watchers) this.rootCascade.enter(each as Trigger, event.key)
     }
     return this.rootCascade
@@ -334,6 +373,8 @@ export class TriggerRunner implements EventSink, Gate {
         return "its machine is being brought back"
       case "sampled":
         return `runs on one event in ${trigger.definition.sample}`
+      case "derived":
+        return "a trigger of another instance did it on hearing of a third; such events fire no triggers elsewhere"
     }
   }
 
@@ -394,7 +435,7 @@ const applyChanges = ({ stats }: Trigger, { changes }: Overlay, keyspace: Keyspa
 }
 
 /** What an overlay would have changed and sent. */
-const countOnly = ({ stats }: Trigger, { changes, emits, webhooks, logs }: Overlay): void => {
+const countOnly = ({ stats }: Trigger, { changes, emits, webhooks, logs, warms }: Overlay): void => {
   for (const change of changes.values()) {
     if (change === null) stats.deletes++
     else stats.writes++
@@ -402,6 +443,7 @@ const countOnly = ({ stats }: Trigger, { changes, emits, webhooks, logs }: Overl
   stats.emits += emits.length
   stats.webhooks += webhooks.length
   stats.logs += logs.length
+  stats.warms += warms.size
 }
 
 const failureOf: readonly (FailureKind | undefined)[] = [undefined, "error", "timeout", "memory", "killed"]

@@ -10,7 +10,7 @@ export const failureKinds = ["error", "timeout", "memory", "killed", "rejected"]
 export type FailureKind = (typeof failureKinds)[number]
 
 /** Why a run did not take place. */
-export const skipKinds = ["repeat", "depth", "budget", "quarantined", "no_vm", "sampled"] as const
+export const skipKinds = ["repeat", "depth", "budget", "quarantined", "no_vm", "sampled", "derived"] as const
 export type SkipKind = (typeof skipKinds)[number]
 
 export const noFailures = (): Record<FailureKind, number> => ({
@@ -27,7 +27,8 @@ export const noSkips = (): Record<SkipKind, number> => ({
   budget: 0,
   quarantined: 0,
   no_vm: 0,
-  sampled: 0
+  sampled: 0,
+  derived: 0
 })
 
 export class TriggerStats {
@@ -43,7 +44,11 @@ export class TriggerStats {
   deletes = 0
   emits = 0
   webhooks = 0
+  /** Those that another instance sends: what it ran on happened there (law 13). */
+  webhooksSuppressed = 0
   logs = 0
+  /** Keys that it wanted loaded anew. */
+  warms = 0
   /** Operations that a BEFORE_ trigger refused. */
   rejects = 0
   readonly times = new RunTimes()

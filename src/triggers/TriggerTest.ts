@@ -119,6 +119,13 @@ const effectsOf = (report: DryRunReport): readonly Effect[] => [
       matches: (expected) => expected.verb === "delete" && expected.key === key
     })
   ),
+  ...report.warms.map(
+    (key): Effect => ({
+      kind: "warm",
+      words: `warm ${word(key)}`,
+      matches: (expected) => expected.verb === "warm" && expected.key === key
+    })
+  ),
   ...report.emits.map(({ channel, payload }): Effect => {
     const said = fromJson(payload)
     return {

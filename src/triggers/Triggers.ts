@@ -11,6 +11,7 @@ import {
   asText,
   Bus,
   CacheClock,
+  CacheFills,
   type Input,
   InvalidValue,
   Keyspaces,
@@ -46,7 +47,7 @@ import {
 } from "./TriggerError.ts"
 import { cycleWarning, type TriggerGraph } from "./TriggerGraph.ts"
 import type { TriggerLogRecord } from "./TriggerLog.ts"
-import type { ShadowInput, TriggerHistory } from "./TriggerRegistry.ts"
+import type { ShadowInput, TriggerHistory, TriggerVersion } from "./TriggerRegistry.ts"
 import { failureKinds, skipKinds } from "./TriggerStats.ts"
 import {
   corruptTrigger,
@@ -114,6 +115,8 @@ export interface TriggersOfKeyspace {
   /** The same one by one, each as it is when it is come to: all in one piece take longer than others should wait. */
   readonly each: () => Iterable<RegisteredTrigger>
   readonly info: (name: string) => Effect.Effect<RegisteredTrigger, TriggerNotFound>
+  /** The version that runs, without what it has done. */
+  readonly live: (name: string) => TriggerVersion | undefined
   /**
    * What can be said against a trigger that is enabled: that it sets itself off, or that its source does not tell what
    * it writes. Empty where there is nothing to say, or no such trigger.
@@ -149,11 +152,19 @@ export interface TriggersService extends TriggersOfKeyspace {
    * and none can be registered (`TriggersClosed`). O(1), and costs something with the first call only.
    */
   readonly of: (tenant: Tenant) => TriggersOfKeyspace
+  /**
+   * Tells of all triggers that there are, and from then on of each that was set, removed, enabled or disabled, in the same
+   * turn; null for no tenant's. Not of those that go with their tenant. The returned function ends it.
+   */
+  readonly watch: (listener: TriggerListener) => () => void
   /** Of all keyspaces together. */
   readonly metrics: readonly MetricReader[]
   /** The processes that the supervision tree mounts for it. */
   readonly children: ReadonlyArray<Supervisor.ChildSpec<Process.Self>>
 }
+
+/** It may not throw. */
+export type TriggerListener = (tenant: Tenant | null, name: string) => void
 
 export class Triggers extends Context.Tag("mimosa-cache/triggers/Triggers")<Triggers, TriggersService>() {}
 
@@ -171,7 +182,11 @@ export interface RunnerSettings {
 /** Runs the triggers: the reactions that keyspaces are made with. */
 export const layerRunner = (
   settings: RunnerSettings
-): Layer.Layer<Reactions | TriggerEngine, never, Sandbox | Webhooks.Webhooks | Journal | Bus | CacheClock> =>
+): Layer.Layer<
+  Reactions | TriggerEngine,
+  never,
+  Sandbox | Webhooks.Webhooks | Journal | Bus | CacheFills | CacheClock
+> =>
   Layer.scopedContext(
     Effect.gen(function* () {
       const { port } = yield* Webhooks.Webhooks
@@ -184,6 +199,7 @@ export const layerRunner = (
         sandbox: yield* Sandbox,
         webhooks: port,
         bus: yield* Bus,
+        warming: yield* CacheFills,
         journal: journal.offer,
         nowMs: () => clock.nowMs(),
         monotonicMs: () => performance.now()
@@ -215,6 +231,11 @@ export const layer: Layer.Layer<Triggers, FileCorrupt, TriggerEngine | Keyspaces
           const service = known.get(triggers) ?? serviceOf(triggers, engine, store)
           known.set(triggers, service)
           return service
+        },
+        watch: (listener) => {
+          for (const { tenant, registry } of engine.all()) for (const { name } of registry.all()) listener(tenant, name)
+          engine.listeners.add(listener)
+          return () => void engine.listeners.delete(listener)
         },
         metrics: metricsOf(engine),
         children: [journal.childSpec, ...store.children]
@@ -279,9 +300,10 @@ const restore = (
 const serviceOf = (triggers: KeyspaceTriggers, engine: Engine, store: TriggerStoreService): TriggersOfKeyspace => {
   const { tenant, registry, records, logs, inBytes } = triggers
   const save = (name: string): Effect.Effect<void, TriggersNotSaved> =>
-    Effect.suspend(() =>
-      triggers.isSaved ? store.save(tenant === null ? null : refOf(tenant), name, engine) : Effect.void
-    )
+    Effect.suspend(() => {
+      for (const listener of engine.listeners) listener(tenant, name)
+      return triggers.isSaved ? store.save(tenant === null ? null : refOf(tenant), name, engine) : Effect.void
+    })
   /** What the registry answered, once it is saved; or its refusal. */
   const saved = <Refused extends object>(
     name: string,
@@ -330,6 +352,7 @@ const serviceOf = (triggers: KeyspaceTriggers, engine: Engine, store: TriggerSto
           ? Effect.fail(new TriggerNotFound({ trigger: name }))
           : Effect.succeed(describe(trigger))
       }),
+    live: (name) => registry.get(name),
     warnings: (name) => Effect.sync(() => registry.graph.warnings(name)),
     graph: Effect.sync(() => registry.graph.show()),
     test: (subject, tried) =>
@@ -411,10 +434,12 @@ const runMetrics = (engine: Engine, { counters } = engine): readonly MetricReade
     ...metric.triggerEffectsRefused,
     read: () => [
       [{ effect: "webhook" }, counters.effects.webhooksRefused] as const,
+      [{ effect: "warm" }, counters.effects.warmsRefused] as const,
       [{ effect: "emit" }, counters.effects.emitsDropped] as const,
       [{ effect: "line" }, counters.effects.linesDropped] as const
     ]
   },
+  { ...metric.triggerWebhooksSuppressed, read: () => counters.effects.webhooksSuppressed },
   { ...metric.triggerLogOverwritten, read: () => engine.recordsOverwritten }
 ]
 

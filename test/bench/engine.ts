@@ -23,7 +23,12 @@ export const makeEngine = () => {
   const runner = new TriggerRunner({
     machines,
     log,
-    ports: { webhooks: { offer: () => true, lastRefusal: "" }, emits: { publish() {} }, lines: { offer: () => true } },
+    ports: {
+      webhooks: { offer: () => true, lastRefusal: "" },
+      emits: { publish() {} },
+      lines: { offer: () => true },
+      warming: { warmLater: () => null }
+    },
     cascade: cascadeLimitsDefault,
     nowMs,
     monotonicMs: () => performance.now()

@@ -1,15 +1,20 @@
 /** The doors of the cache over a keyspace whose time the tests hold. */
-import { Cause as Causes, Duration, Effect, Exit, Layer, Option } from "effect"
+import { Cause as Causes, Context, Duration, Effect, Exit, Fiber, Layer, Option } from "effect"
 import { describe, expect, it } from "vitest"
 import {
   Cache,
   CacheClock,
   type CacheError,
+  CacheFills,
   EntryTooLarge,
+  Fills,
   type Input,
   InvalidTtl,
   InvalidValue,
   Keyspaces,
+  type Loader,
+  type LoadRequest,
+  loaderOf,
   make,
   Reactions,
   Rejected,
@@ -427,10 +432,79 @@ describe("keys and stats", () => {
   })
 })
 
+describe("loads", () => {
+  class Origin extends Context.Tag("test/Origin")<Origin, { readonly read: (key: string) => string }>() {}
+
+  it("getOrSet takes an Effect with what it needs, a promise or a value, and finds it afterwards", async () => {
+    const { cache, events } = open()
+    const origin = Layer.succeed(Origin, { read: (key) => `read ${key}` })
+    const load = ({ key }: LoadRequest) => Effect.map(Origin, ({ read }) => read(key))
+    const loaded = cache.getOrSet("k", load, { ttl: "1 minute" }).pipe(Effect.provide(origin))
+    expect(await Effect.runPromise(loaded)).toEqual(Option.some("read k"))
+    expect(cache.peek("k")).toMatchObject({ value: "read k", expiresAtMs: 61_000 })
+    expect(run(loaded)).toEqual(Option.some("read k")) // at once
+    expect(events).toEqual(["fill k", "read k"])
+    expect(await Effect.runPromise(cache.getOrSet("l", () => Promise.resolve(7)))).toEqual(Option.some(7))
+    expect(await Effect.runPromise(cache.getOrSet("m", () => null))).toEqual(Option.some(null))
+    expect(await Effect.runPromise(cache.getOrSet("n", () => undefined))).toEqual(Option.none())
+    expect(run(cache.stats)).toMatchObject({ hits: 1, misses: 4, writes: 0 })
+  })
+
+  it("getOrSet fails with what the Effect failed with, and interrupts it when nobody waits", async () => {
+    const { cache } = open()
+    const failed = Effect.runPromise(Effect.flip(cache.getOrSet("k", () => Effect.fail("no host" as const))))
+    expect(await failed).toMatchObject({ _tag: "LoadFailed", key: "k", cause: "no host" })
+    let wasInterrupted = false
+    const endless = Effect.onInterrupt(Effect.never, () => Effect.sync(() => (wasInterrupted = true)))
+    const waiting = Effect.runFork(cache.getOrSet("k", () => endless))
+    await new Promise(setImmediate)
+    await Effect.runPromise(Fiber.interrupt(waiting))
+    expect(wasInterrupted).toBe(true)
+  })
+
+  it("getOrSet and loader refuse options that are none, and begin nothing", () => {
+    const { cache } = open()
+    const load = () => {
+      throw new Error("it was begun")
+    }
+    expect(failure(cache.getOrSet("k", load, { ttl: 0 }))).toBeInstanceOf(InvalidTtl)
+    expect(failure(cache.getOrSet("k", load, { metadata: { on: new Date() as unknown as Input } }))).toBeInstanceOf(
+      InvalidValue
+    )
+    expect(failure(cache.getOrSet("k", load, { timeoutMs: 0 }))).toMatchObject({ _tag: "InvalidLoader" })
+    expect(failure(Effect.scoped(cache.loader("[k", load)))).toMatchObject({ _tag: "InvalidLoader", field: "pattern" })
+  })
+
+  it("a loader fills what get misses, until its scope is closed; unsafeGet and peek see what is here alone", async () => {
+    const { cache, events } = open()
+    await Effect.gen(function* () {
+      yield* cache.loader("user:*", ({ key }) => Effect.succeed(`loaded ${key}`), { tags: ["users"] })
+      expect([cache.unsafeGet("user:1"), cache.peek("user:1")]).toEqual([undefined, undefined])
+      expect(yield* cache.get("user:1")).toEqual(Option.some("loaded user:1"))
+      expect(cache.peek("user:1")?.tags).toEqual(["users"])
+      expect(yield* cache.get("page:1")).toEqual(Option.none())
+      expect(yield* cache.warm(["user:1", "page:1"])).toMatchObject({ warmed: 1, withoutLoader: ["page:1"] })
+    }).pipe(Effect.scoped, Effect.runPromise)
+    expect(events).toEqual(["fill user:1", "invalidate user:1", "fill user:1"])
+    expect(run(cache.get("user:2"))).toEqual(Option.none())
+  })
+
+  it("get is synchronous, and asks nobody, where nobody could fill the key", () => {
+    const { keyspace, time } = open()
+    const fills = new Fills({ nowMs: () => time.nowMs })
+    const cache = make(keyspace, () => time.nowMs, fills)
+    fills.bring = () => Promise.reject(new Error("it was asked"))
+    expect(run(cache.get("k"))).toEqual(Option.none())
+    fills.register(keyspace, "other", loaderOf(() => "v") as Loader)
+    expect(run(cache.get("k"))).toEqual(Option.none())
+    expect(run(cache.stats)).toMatchObject({ hits: 0, misses: 2 })
+  })
+})
+
 describe("the cache of a tenant", () => {
   const ground = Layer.mergeAll(CacheClock.layer, Wakeups.layer, Reactions.layerNone, TenantStore.layerNone)
   const layer = Layer.mergeAll(Cache.layer, Tenants.layer()).pipe(
-    Layer.provideMerge(Keyspaces.layer()),
+    Layer.provideMerge(Layer.mergeAll(Keyspaces.layer(), CacheFills.layer())),
     Layer.provideMerge(ground)
   )
 

@@ -1,6 +1,7 @@
 import { Effect, Layer } from "effect"
 import { describe, expect, it } from "vitest"
-import { CacheClock, Keyspaces, Reactions, Wakeup, Wakeups } from "../../src/cache/index.ts"
+import { CacheClock, Keyspaces, Reactions, Replication, Wakeup, Wakeups } from "../../src/cache/index.ts"
+import { Freshness, KeyHash, type Keyspace, type Replica } from "../../src/kernel/index.ts"
 
 const ground = Layer.mergeAll(CacheClock.layer, Reactions.layerNone, Wakeups.layer)
 
@@ -125,5 +126,52 @@ describe("a place to leave word", () => {
     stopFirst()
     wakeup.at(1)
     expect(heard).toEqual([1])
+  })
+})
+
+describe("the replication of keyspaces", () => {
+  const limits = { maxEntries: 10, maxBytes: 100_000 }
+
+  it("is told of the main one, of each that is opened with a head, and of their ends, and hears what they do", () => {
+    const told: string[] = []
+    const freshness = new Freshness()
+    const heads = new Map<Keyspace, string>()
+    const replica: Partial<Replica> = {
+      onWrite: (entry, keyspace) => void told.push(`wrote ${heads.get(keyspace)}${entry.key}`),
+      onTag: (hash, keyspace) => void told.push(`tag ${hash === hashOf(heads.get(keyspace) as string).ofTag("red")}`)
+    }
+    const hashOf = (head: string) => new KeyHash("secret", head)
+    const replication = Layer.succeed(Replication, {
+      ...{ replica: replica as Replica, freshness, hashOf },
+      onOpen: (keyspace, head) => {
+        heads.set(keyspace, head)
+        told.push(`open '${head}' ${keyspace.size}`)
+      },
+      onClose: (keyspace) => void told.push(`close '${heads.get(keyspace)}' ${keyspace.size}`)
+    })
+    const keyspaces = Effect.runSync(
+      Effect.provide(Keyspaces, Layer.provide(Keyspaces.layer(), Layer.merge(ground, replication)))
+    )
+    const tenant = keyspaces.open(limits, "t:")
+    const unshared = keyspaces.open(limits)
+    for (const keyspace of keyspaces.all()) keyspace.set("k", "v")
+    tenant.invalidateTags(["red"])
+    for (const keyspace of [tenant, tenant, unshared]) keyspaces.close(keyspace)
+    expect(told).toEqual([...["open '' 0", "open 't:' 0", "wrote k", "wrote t:k", "tag true"], "close 't:' 1"])
+    keyspaces.main.set("a:1", "v")
+    freshness.invalidatePrefix(hashOf("").ofPrefix("a:"))
+    expect(keyspaces.main.peek("a:1")).toBe(undefined)
+  })
+
+  it("is none where nobody gives one: tags and prefixes work within the process, and apart in two of them", () => {
+    const [[one], [other]] = [opened(), opened()]
+    const tenant = one.open(limits, "t:")
+    for (const keyspace of [one.main, other.main, tenant]) keyspace.set("a:1", "v")
+    one.main.invalidatePrefix("a:")
+    expect([one.main, other.main, tenant].map((keyspace) => keyspace.peek("a:1")?.value)).toEqual([undefined, "v", "v"])
+    one.main.invalidatePrefix("t:")
+    expect(tenant.peek("a:1")).toBe(undefined)
+    expect(one.advance(Date.now() + 1_000, () => false)).toBe(true)
+    expect([one.main.size, tenant.size]).toEqual([0, 0])
   })
 })

@@ -126,7 +126,7 @@ describeBuilt("mimosa", () => {
   })
 
   it.each([
-    [["sevre"], "mimosa has no command 'sevre'; there are serve, ping, top, trigger, logs, run, shell"],
+    [["sevre"], "mimosa has no command 'sevre'; there are serve, ping, top, trigger, logs, coherence, run, shell"],
     [
       ["trigger", "foo"],
       "mimosa trigger has no command 'foo'; there are set, register, list, info, test, versions, rollback, shadow, graph, apply, diff, enable, disable, remove, log"

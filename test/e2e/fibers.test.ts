@@ -75,7 +75,7 @@ describe("the fibers of a server", () => {
     const program = layerWith(
       { dataDir: folder.path, egressAllow: ["127.0.0.1"] },
       [listeners({ ...options, readiness, stats: new ServerStats(), clock })],
-      Layer.succeed(CacheClock, clock)
+      { clock: Layer.succeed(CacheClock, clock) }
     )
     const started = Deferred.unsafeMake<Context.Tag.Service<typeof ProcessTree>>(
       Fiber.id(Effect.runFork(Effect.void)) as never

@@ -32,7 +32,7 @@ const mimosa = layerWith(
       clock
     })
   ],
-  Layer.succeed(CacheClock, clock)
+  { clock: Layer.succeed(CacheClock, clock) }
 ).pipe(Layer.provideMerge(Logger.remove(Logger.defaultLogger)))
 
 /** What `/v1/processes` shows of the process of that name. */

@@ -37,7 +37,7 @@ it("docs/ARCHITECTURE.md shows the processes that run, in their order", async ()
   const program = layerWith(
     { dataDir: folder.path },
     [listeners({ ...options, readiness, stats: new ServerStats(), clock })],
-    Layer.succeed(CacheClock, clock)
+    { clock: Layer.succeed(CacheClock, clock) }
   )
   const tree = await ProcessTree.pipe(
     Effect.map(({ read }) => read() as Supervisor.TreeNode),

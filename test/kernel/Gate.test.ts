@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest"
 import { Cause, causeBit, causeNames } from "../../src/kernel/Cause.ts"
 import type { Gate, PendingWrite } from "../../src/kernel/Gate.ts"
-import { type Entry, Keyspace, type KeyspaceOptions, SetFlag } from "../../src/kernel/Keyspace.ts"
+import { type Entry, EntrySource, Keyspace, type KeyspaceOptions, SetFlag } from "../../src/kernel/Keyspace.ts"
 import { type Pattern, parsePattern } from "../../src/kernel/Pattern.ts"
 import { noMeta } from "../../src/kernel/Value.ts"
 
@@ -155,7 +155,7 @@ describe("a gate before a write", () => {
 
   it("is not asked for fills, for what has passed, nor for keys whose watchers do not want it", () => {
     const { keyspace, seen } = gated({ beforeWrite: () => "no" }, "session:*")
-    expect(keyspace.set("session:1", "v", 0, noMeta, SetFlag.fill)).toBe(true)
+    expect(keyspace.fill(keyspace.lease("session:1"), "v", 0, noMeta, EntrySource.loaded)).toBe(true)
     expect(keyspace.set("session:2", "v", 0, noMeta, SetFlag.passed)).toBe(true)
     expect(keyspace.set("other", "v")).toBe(true)
     expect(seen.filter((each) => each.endsWith("?"))).toEqual([])

@@ -4,20 +4,23 @@
  * One schedule is a program of random operations that can be run against the real keyspace and against the plain one:
  * both must write the same transcript (every result, every event as the sink sees it, the whole store after each).
  * The laws are then checked one by one on the real one alone, where deadlines may also coincide and `advance` may stop
- * at its limit with other operations in between, which the plain one does not describe.
+ * at its limit with other operations in between, and where wide invalidations leave entries for others to find, which
+ * the plain one does not describe (Freshness.model.test.ts does).
  */
 import { describe, expect, it } from "vitest"
 import { allCauses, allInterests, Cause, causeNames } from "../../src/kernel/Cause.ts"
+import { Freshness } from "../../src/kernel/Freshness.ts"
 import type { PendingWrite } from "../../src/kernel/Gate.ts"
-import type { EventOrigin, KeyEvent } from "../../src/kernel/KeyEvent.ts"
-import { type Entry, entryBytes, Keyspace, SetFlag } from "../../src/kernel/Keyspace.ts"
+import { type EventOrigin, isPeers, type KeyEvent } from "../../src/kernel/KeyEvent.ts"
+import { type Entry, EntrySource, entryBytes, Keyspace, SetFlag } from "../../src/kernel/Keyspace.ts"
+import type { Lease } from "../../src/kernel/Lease.ts"
 import { type Pattern, parsePattern } from "../../src/kernel/Pattern.ts"
 import type { Watcher } from "../../src/kernel/PatternTrie.ts"
 import { type Meta, noMeta, type Value } from "../../src/kernel/Value.ts"
 import { forAllSeeds, propertyTimeoutMs, type Random } from "../support/Random.ts"
-import { type PlainEntry, type PlainEvent, PlainKeyspace, type PlainWrite } from "./PlainKeyspace.ts"
+import { type PlainEntry, type PlainEvent, PlainKeyspace, type PlainLease, type PlainWrite } from "./PlainKeyspace.ts"
 
-const keys = ["a", "b", "ab", "aa", "ba", "abc", "bb", ""]
+const keys = ["a", "b", "ab", "a:a", "ba", "a:b:c", "b:", ""]
 const maxEntries = 4
 const maxBytes = 4 * (entryBytes + 40)
 const startMs = 1_700_000_000_000
@@ -89,6 +92,12 @@ interface Subject {
   readonly refusal: string | null
   expireAt(key: string, expiresAtMs: number): boolean
   flush(): number
+  flushShared(): number
+  lease(key: string): Lease | PlainLease
+  endLease(lease: Lease | PlainLease): void
+  fill(lease: Lease | PlainLease, value: Value, expiresAtMs: number, meta: Meta, source: EntrySource): boolean
+  /** Something goes that is not named key by key. */
+  invalidateSome(random: Random): void
   hold(): boolean
   release(wasHeld: boolean): void
   beginOperation(): void
@@ -107,6 +116,7 @@ interface Subject {
 
 class Real implements Subject {
   readonly clock = new TestClock()
+  readonly freshness = new Freshness(2)
   readonly keyspace: Keyspace
   hear: (event: Heard) => void = () => {}
   settled: () => void = () => {}
@@ -120,6 +130,7 @@ class Real implements Subject {
       maxEntries,
       maxBytes,
       clock: this.clock,
+      freshness: this.freshness,
       sink: { onEvent: (event) => this.hear(event), onSettled: () => this.settled() },
       gate: { beforeWrite: (write) => this.askedToWrite(write), beforeDelete: (entry) => this.askedToDelete(entry) },
       onSinkError: (error) => {
@@ -176,6 +187,25 @@ class Real implements Subject {
   }
   flush(): number {
     return this.keyspace.flush()
+  }
+  flushShared(): number {
+    return this.keyspace.flushShared()
+  }
+  lease(key: string): Lease {
+    return this.keyspace.lease(key)
+  }
+  endLease(lease: Lease): void {
+    this.keyspace.endLease(lease)
+  }
+  fill(lease: Lease, value: Value, expiresAtMs: number, meta: Meta, source: EntrySource): boolean {
+    return this.keyspace.fill(lease, value, expiresAtMs, meta, source)
+  }
+  invalidateSome(random: Random): void {
+    const kind = random.below(8)
+    if (kind < 4) this.keyspace.invalidateTags([random.pick(["red", "blue", "green"])])
+    else if (kind < 6) this.keyspace.invalidatePrefix(random.pick(["a:", "a:b:", "b:"]))
+    else if (kind === 6) this.freshness.forgetCopies()
+    else this.freshness.moveBuckets(new Uint8Array([random.below(256)]), 8)
   }
   hold(): boolean {
     return this.keyspace.hold()
@@ -242,6 +272,9 @@ class Plain extends PlainKeyspace {
     this.clock = clock
   }
 
+  invalidateSome(): void {
+    throw new Error("wide invalidations are for wild schedules")
+  }
   override advance(): void {
     super.advance(this.clock.nowMs())
   }
@@ -274,6 +307,7 @@ class Schedule {
   private reentries = 0
   private names = 0
   private readonly watching: Named[] = []
+  private leases: Array<Lease | PlainLease> = []
 
   constructor(
     private readonly random: Random,
@@ -367,9 +401,9 @@ class Schedule {
   private operate(): void {
     const { random, subject } = this
     const key = random.pick(keys)
-    const kind = random.below(47)
+    const kind = random.below(this.options.isWild ? 58 : 56)
     if (kind < 13) {
-      const flags = random.oneIn(2) ? 0 : random.below(32)
+      const flags = random.oneIn(2) ? 0 : random.below(16)
       const isAccepted = subject.set(key, random.pick(values), this.deadlineMs(key), random.pick(metas), flags)
       if (isAccepted) this.accepted++
       this.done(`set '${key}' ${flags}`, isAccepted)
@@ -391,16 +425,46 @@ class Schedule {
       this.watch({ name: `${++this.names}`, pattern, mask, priority: random.between(-1, 1) })
     } else if (kind === 44) this.asOneChange()
     else if (kind === 45) this.asOneOperation()
+    else if (kind >= 56) this.done("some go", subject.invalidateSome(random))
+    else if (kind >= 47) this.lease(key, kind - 47)
     else if (this.watching.length > 0) {
       const [watcher] = this.watching.splice(random.below(this.watching.length), 1)
       subject.unwatch(watcher as Named)
     }
   }
 
+  /** What a miss does, and what a peer may do meanwhile. */
+  private lease(key: string, kind: number): void {
+    const { random, subject, leases } = this
+    if (kind < 3) {
+      if (leases.length < 6) leases.push(subject.lease(key))
+      return
+    }
+    if (kind === 3) {
+      const before = subject.origin
+      subject.origin = { depth: 0, peer: "other" }
+      this.done("flush by a peer", subject.flushShared())
+      subject.origin = before
+      return
+    }
+    if (leases.length === 0) return
+    const at = random.below(leases.length)
+    const lease = leases[at] as Lease | PlainLease
+    if (!random.oneIn(8)) leases.splice(at, 1) // what has ended may be tried once more
+    if (kind === 4) subject.endLease(lease)
+    else {
+      const source = random.pick([EntrySource.loaded, EntrySource.copied])
+      const [value, meta] = [random.pick(values), random.pick(metas)]
+      const isStored = subject.fill(lease, value, this.deadlineMs(lease.key), meta, source)
+      if (isStored) this.accepted++
+      this.done(`fill '${lease.key}' ${lease.isRevoked} ${lease.isEnded}`, isStored)
+    }
+  }
+
   /** What MSET does: asks first, and sets what came of it if the answer is yes. */
   private askAndSet(key: string): void {
     const { random, subject } = this
-    const flags = random.below(16)
+    const flags = random.below(8)
     const answer = subject.gateWrite(key, random.pick(values), this.deadlineMs(key), random.pick(metas), flags)
     if (typeof answer === "string") {
       this.done(`ask to set '${key}'`, answer)
@@ -502,12 +566,18 @@ interface Held {
   readonly isLocal: boolean
 }
 
+const unseen = { bytes: 0, dueMs: 0, turn: 0, source: EntrySource.written }
+
 const replay = (state: Map<string, Held>, event: KeyEvent): void => {
   const { cause, key, value, meta, expiresAtMs, version, isLocal } = event
-  if (cause === Cause.flush && !event.isFlushedKey) state.clear()
-  else if (value === undefined) state.delete(key)
+  if (cause === Cause.flush && !event.isFlushedKey) {
+    for (const [each, held] of state) if (!(held.isLocal && isPeers(event.origin))) state.delete(each)
+  } else if (value === undefined) state.delete(key)
   else if (cause !== Cause.read) state.set(key, { value, meta, expiresAtMs, version, isLocal })
 }
+
+/** Whether `advance` is to look for stale entries, now or when it has paused. */
+const isSwept = (keyspace: Keyspace, nowMs: number): boolean => keyspace.nextWakeMs() <= nowMs + 100
 
 /** The log's events that were not asked for yet. */
 const reader = (keyspace: Keyspace): (() => KeyEvent[]) => {
@@ -524,24 +594,26 @@ const isRemoval = (event: KeyEvent): boolean => event.value === undefined && eve
 
 const isPast = (expiresAtMs: number, nowMs: number): boolean => expiresAtMs !== 0 && expiresAtMs <= nowMs
 
-/** Throws where the store is not what was replayed; entries past their deadline are there, but nobody can look. */
+/**
+ * Throws where the store is not what was replayed; entries past their deadline are there, but nobody can look, and so are
+ * those that are stale, as long as somebody is on the way to them.
+ */
 const checkReplayed = ({ keyspace, clock }: Real, state: ReadonlyMap<string, Held>): void => {
   if (keyspace.size !== state.size) throw new Error(`${keyspace.size} entries, ${state.size} replayed`)
   for (const [key, held] of state) {
     const entry = keyspace.peek(key)
     if (isPast(held.expiresAtMs, clock.nowMs())) {
       if (entry !== undefined) throw new Error(`'${key}' is past its deadline and seen`)
+    } else if (entry === undefined) {
+      if (!isSwept(keyspace, clock.nowMs())) throw new Error(`'${key}' is not seen, and nobody comes for it`)
     } else if (
-      entry === undefined ||
       entry.value !== held.value ||
       entry.meta !== held.meta ||
       entry.expiresAtMs !== held.expiresAtMs ||
       entry.version !== held.version ||
       entry.isLocal !== held.isLocal
     ) {
-      throw new Error(
-        `'${key}' is ${shown(entry)}, replayed as ${shown({ key, bytes: 0, dueMs: 0, turn: 0, ...held })}`
-      )
+      throw new Error(`'${key}' is ${shown(entry)}, replayed as ${shown({ key, ...unseen, ...held })}`)
     }
   }
 }
@@ -590,8 +662,9 @@ describe("Keyspace", () => {
         let fresh = reader(keyspace)
         keyspace.log.close()
         return (isOutermost) => {
-          if (isOutermost && wait-- === 0) {
-            while (keyspace.size > real.live().length) real.advance(1, true) // what is due cannot be seen
+          if (isOutermost && wait-- <= 0 && state === undefined) {
+            real.advance(1, true) // what is due, or stale, cannot be seen
+            if (keyspace.size > real.live().length) return
             state = new Map(real.live().map((entry) => [entry.key, { ...(entry as Entry) }]))
             keyspace.log.open(runMaximum)
             fresh = reader(keyspace)
@@ -624,7 +697,8 @@ describe("Keyspace", () => {
             } else if (event.cause === Cause.flush) {
               const due = [...state.values()].filter((each) => isPast(each.expiresAtMs, event.atMs))
               if (due.length > 0) throw new Error("a flush took what was due")
-              const count = flushedKeys + state.size
+              const taken = [...state.values()].filter((each) => !(each.isLocal && isPeers(event.origin)))
+              const count = flushedKeys + taken.length
               if (event.count !== count) throw new Error(`flushed ${event.count} of ${count}`)
               flushedKeys = 0
             } else if (event.oldValue !== held?.value && event.cause !== Cause.read) {
@@ -647,7 +721,7 @@ describe("Keyspace", () => {
     await forAllSeeds(300, (random) => {
       const real = new Real()
       const { keyspace, clock } = real
-      const flags = random.below(32)
+      const flags = random.below(16)
       keyspace.set("k", "old", startMs + random.between(1, 200), random.pick(metas))
       clock.atMs += random.between(0, 200)
       const entry = keyspace.peek("k")
@@ -658,7 +732,7 @@ describe("Keyspace", () => {
       expect(more).toEqual([])
       expect(expired).toMatchObject({ cause: Cause.expire, oldValue: "old", expiresAtMs: old.expiresAtMs, version: 2 })
       expect(expired?.meta).toBe(old.meta)
-      expect(written?.cause).toBe(flags & SetFlag.fill ? Cause.fill : Cause.write)
+      expect(written?.cause).toBe(Cause.write)
       expect([written?.oldValue, written?.meta, written?.expiresAtMs, written?.version]).toEqual([
         undefined,
         noMeta,

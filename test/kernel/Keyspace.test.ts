@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest"
 import { allCauses, Cause, type CauseName, causeBit, causeNames } from "../../src/kernel/Cause.ts"
 import type { KeyEvent } from "../../src/kernel/KeyEvent.ts"
-import { entryBytes, Keyspace, type KeyspaceOptions, SetFlag } from "../../src/kernel/Keyspace.ts"
+import { EntrySource, entryBytes, Keyspace, type KeyspaceOptions, SetFlag } from "../../src/kernel/Keyspace.ts"
 import { type Pattern, parsePattern } from "../../src/kernel/Pattern.ts"
 import type { Watcher } from "../../src/kernel/PatternTrie.ts"
 import { noMeta } from "../../src/kernel/Value.ts"
@@ -129,7 +129,7 @@ describe("Keyspace", () => {
 
   it("calls a fill a fill and an invalidation an invalidation", () => {
     const { keyspace, heard } = watched()
-    keyspace.set("k", "v", 0, noMeta, SetFlag.fill)
+    keyspace.fill(keyspace.lease("k"), "v", 0, noMeta, EntrySource.loaded)
     keyspace.delete("k", Cause.invalidate)
     expect(heard()).toEqual(["fill k", "invalidate k"])
   })

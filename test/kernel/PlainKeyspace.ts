@@ -7,7 +7,7 @@
  */
 import { Cause, causeBit } from "../../src/kernel/Cause.ts"
 import type { EventOrigin } from "../../src/kernel/KeyEvent.ts"
-import { entryBytes, SetFlag } from "../../src/kernel/Keyspace.ts"
+import { EntrySource, entryBytes, SetFlag } from "../../src/kernel/Keyspace.ts"
 import { patternMatches } from "../../src/kernel/Pattern.ts"
 import type { Watcher } from "../../src/kernel/PatternTrie.ts"
 import { byteSize, type Meta, metaByteSize, noMeta, type Value } from "../../src/kernel/Value.ts"
@@ -19,6 +19,7 @@ export interface PlainEntry {
   expiresAtMs: number
   version: number
   isLocal: boolean
+  source: EntrySource
   bytes: number
   /** When it is due, and its turn among those due at the same time: a deadline that has passed is due now. */
   dueMs: number
@@ -38,6 +39,13 @@ export interface PlainEvent {
   readonly count: number
   readonly origin: EventOrigin | null
   readonly watchers: readonly Watcher[]
+}
+
+/** The right to fill a key, until something has happened to the key. */
+export interface PlainLease {
+  readonly key: string
+  isRevoked: boolean
+  isEnded: boolean
 }
 
 /** A write as the gate sees it, and may change. */
@@ -63,7 +71,7 @@ export interface PlainOptions {
 
 export class PlainKeyspace {
   readonly stats = {
-    ...{ hits: 0, misses: 0, writes: 0, deletes: 0, invalidations: 0, expires: 0 },
+    ...{ hits: 0, misses: 0, writes: 0, fills: 0, deletes: 0, invalidations: 0, expires: 0 },
     ...{ evictions: 0, flushes: 0, refused: 0, rejected: 0, sinkErrors: 0 }
   }
   refusal: string | null = null
@@ -73,6 +81,7 @@ export class PlainKeyspace {
   version = 0
   /** Least recently used first. */
   private readonly entries = new Map<string, PlainEntry>()
+  private leases: PlainLease[] = []
   private queue: PlainEvent[] = []
   private isHeld = false
   private isUnsettled = false
@@ -122,7 +131,7 @@ export class PlainKeyspace {
   set(key: string, value: Value, expiresAtMs: number, meta: Meta, flags: number): boolean {
     const entry = this.current(key)
     if (entry !== undefined) this.use(entry)
-    if (this.wantsToBeAsked(Cause.beforeWrite, key) && !(flags & (SetFlag.fill | SetFlag.passed))) {
+    if (this.wantsToBeAsked(Cause.beforeWrite, key) && !(flags & SetFlag.passed)) {
       const write = this.writeOf(key, value, expiresAtMs, meta, flags)
       const asGiven = { ...write }
       const refusal = this.ask(() => this.options.beforeWrite(write))
@@ -143,30 +152,62 @@ export class PlainKeyspace {
       return false
     }
     this.stats.writes++
+    this.revoke(key)
     const deadlineMs = entry !== undefined && flags & SetFlag.keepTtl ? entry.expiresAtMs : expiresAtMs
+    const stored = entry ?? this.added(key, value)
     const oldValue = entry?.value
-    const stored = entry ?? { key, value, meta, expiresAtMs: 0, version: 0, isLocal: false, bytes, dueMs: 0, turn: 0 }
-    stored.value = value
-    stored.meta = keptMeta
-    stored.bytes = bytes
-    stored.version = ++this.version
+    this.store(stored, value, deadlineMs, keptMeta, bytes, EntrySource.written)
     stored.isLocal = (flags & SetFlag.local) !== 0
-    this.entries.set(key, stored)
-    if (deadlineMs !== stored.expiresAtMs) this.schedule(stored, deadlineMs)
-    this.report(flags & SetFlag.fill ? Cause.fill : Cause.write, stored, value, oldValue)
-    for (const oldest of this.entries.values()) {
-      if (this.size <= this.options.maxEntries && this.bytes <= this.options.maxBytes) break
-      this.remove(oldest, this.isPast(oldest) ? Cause.expire : Cause.evict)
-    }
+    this.report(Cause.write, stored, value, oldValue)
+    this.makeRoom()
     this.settle()
     this.refusal = null
     return true
+  }
+
+  lease(key: string): PlainLease {
+    const lease = { key, isRevoked: false, isEnded: false }
+    this.leases.push(lease)
+    return lease
+  }
+
+  endLease(lease: PlainLease): void {
+    lease.isEnded = true
+    this.leases = this.leases.filter((each) => each !== lease)
+  }
+
+  fill(lease: PlainLease, value: Value, expiresAtMs: number, meta: Meta, source: EntrySource): boolean {
+    const wasEnded = lease.isEnded
+    this.endLease(lease)
+    if (wasEnded || lease.isRevoked) {
+      if (!wasEnded) this.settle()
+      return false
+    }
+    const entry = this.current(lease.key)
+    if (entry !== undefined) this.use(entry)
+    if (expiresAtMs !== 0 && expiresAtMs <= this.options.clock.nowMs()) {
+      this.settle()
+      return false
+    }
+    const bytes = entryBytes + lease.key.length + byteSize(value) + metaByteSize(meta)
+    const isStored = bytes <= this.options.maxBytes
+    if (isStored) {
+      this.stats.fills++
+      const stored = entry ?? this.added(lease.key, value)
+      const oldValue = entry?.value
+      this.store(stored, value, expiresAtMs, meta, bytes, source)
+      this.report(Cause.fill, stored, value, oldValue)
+      this.makeRoom()
+    } else this.stats.refused++
+    this.settle()
+    return isStored
   }
 
   delete(key: string, cause: Cause, hasPassed: boolean): boolean {
     const refusal = cause === Cause.delete && !hasPassed ? this.refusalToDelete(key) : null
     const entry = refusal === null ? this.current(key) : undefined
     if (entry !== undefined) this.remove(entry, cause)
+    if (refusal === null) this.revoke(key)
     this.settle()
     this.refusal = refusal
     return entry !== undefined
@@ -175,7 +216,7 @@ export class PlainKeyspace {
   gateWrite(key: string, value: Value, expiresAtMs: number, meta: Meta, flags: number): PlainWrite | string {
     const write = this.writeOf(key, value, expiresAtMs, meta, flags)
     const asGiven = { ...write }
-    const isAsked = this.wantsToBeAsked(Cause.beforeWrite, key) && !(flags & (SetFlag.fill | SetFlag.passed))
+    const isAsked = this.wantsToBeAsked(Cause.beforeWrite, key) && !(flags & SetFlag.passed)
     const refusal = isAsked ? this.ask(() => this.options.beforeWrite(write)) : null
     this.settle()
     if (typeof refusal === "string") return refusal
@@ -192,8 +233,11 @@ export class PlainKeyspace {
     const entry = this.current(key)
     if (entry !== undefined && expiresAtMs !== 0 && expiresAtMs <= this.options.clock.nowMs()) {
       entry.expiresAtMs = expiresAtMs
+      this.revoke(key)
       this.remove(entry, Cause.expire)
     } else if (entry !== undefined && expiresAtMs !== entry.expiresAtMs) {
+      this.revoke(key)
+      entry.source = EntrySource.written
       entry.version = ++this.version
       this.schedule(entry, expiresAtMs)
       this.report(Cause.touch, entry, entry.value, entry.value)
@@ -203,26 +247,28 @@ export class PlainKeyspace {
   }
 
   flush(): number {
+    return this.flushAll(() => true)
+  }
+
+  flushShared(): number {
+    return this.flushAll((entry) => !entry.isLocal)
+  }
+
+  private flushAll(isTaken: (entry: PlainEntry) => boolean): number {
     this.expireDue(this.options.clock.nowMs(), false)
-    const count = this.size
-    for (const entry of this.entries.values()) {
+    const taken = [...this.entries.values()].filter(isTaken)
+    const count = taken.length
+    for (const entry of taken) {
+      this.entries.delete(entry.key)
       const watchers = this.watchersOf(Cause.flushKey, entry.key)
       if (watchers.length === 0) continue
       this.version++
       this.tell(this.eventOf(Cause.flush, entry, undefined, entry.value, this.version, watchers))
     }
-    this.entries.clear()
+    for (const { key } of this.leases) this.revoke(key)
     this.stats.flushes++
-    const whole = { key: "", value: "", meta: noMeta, expiresAtMs: 0, version: 0, isLocal: false }
     const watchers = this.watchersOf(Cause.flush, "")
-    const event = this.eventOf(
-      Cause.flush,
-      { ...whole, bytes: 0, dueMs: 0, turn: 0 },
-      undefined,
-      undefined,
-      ++this.version,
-      watchers
-    )
+    const event = this.eventOf(Cause.flush, this.added("", ""), undefined, undefined, ++this.version, watchers)
     this.tell({ ...event, count })
     this.settle()
     return count
@@ -290,6 +336,40 @@ export class PlainKeyspace {
     return undefined
   }
 
+  private added(key: string, value: Value): PlainEntry {
+    const source = EntrySource.written
+    const nothing = { meta: noMeta, expiresAtMs: 0, version: 0, isLocal: false, source, bytes: 0, dueMs: 0, turn: 0 }
+    return { key, value, ...nothing }
+  }
+
+  private store(
+    entry: PlainEntry,
+    value: Value,
+    deadlineMs: number,
+    meta: Meta,
+    bytes: number,
+    source: EntrySource
+  ): void {
+    entry.value = value
+    entry.meta = meta
+    entry.bytes = bytes
+    entry.source = source
+    entry.version = ++this.version
+    this.entries.set(entry.key, entry)
+    if (deadlineMs !== entry.expiresAtMs) this.schedule(entry, deadlineMs)
+  }
+
+  private makeRoom(): void {
+    for (const oldest of this.entries.values()) {
+      if (this.size <= this.options.maxEntries && this.bytes <= this.options.maxBytes) break
+      this.remove(oldest, this.isPast(oldest) ? Cause.expire : Cause.evict)
+    }
+  }
+
+  private revoke(key: string): void {
+    for (const lease of this.leases) if (lease.key === key) lease.isRevoked = true
+  }
+
   private use(entry: PlainEntry): void {
     this.entries.delete(entry.key)
     this.entries.set(entry.key, entry)
@@ -308,7 +388,9 @@ export class PlainKeyspace {
     else if (cause === Cause.evict) this.stats.evictions++
     else if (cause === Cause.invalidate) this.stats.invalidations++
     else this.stats.deletes++
-    this.report(cause, entry, undefined, entry.value)
+    const isSilent = cause === Cause.expire && entry.source === EntrySource.copied
+    const watchers = isSilent ? [] : this.watchersOf(cause, entry.key)
+    this.tell(this.eventOf(cause, entry, undefined, entry.value, this.version, watchers))
   }
 
   private report(
@@ -393,6 +475,8 @@ export class PlainKeyspace {
   private settle(): void {
     if (this.isHeld) return
     this.isHeld = true
+    const { origin } = this
+    this.origin = null
     const guarded = (call: () => void): void => {
       try {
         call()
@@ -410,5 +494,6 @@ export class PlainKeyspace {
       else this.isSettledLater = true
     }
     this.isHeld = false
+    this.origin = origin
   }
 }

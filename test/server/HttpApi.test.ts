@@ -41,15 +41,15 @@ const aTrigger: RegisteredTrigger = {
   ...{ name: "stock", pattern: "stock:*", events: ["ON_WRITE"], source: "cache.set('stock:all', 'é')" },
   ...{ ...optionsDefault, status: "active", quarantine: null, probeAtMs: null, isSlower: false },
   ...{ registeredAtMs: 5, version: 3, shadow: null, runs: 7, fuel: 10, bytesMax: 12, writes: 7, deletes: 0, emits: 0 },
-  ...{ webhooks: 0, logs: 0, rejects: 0, usMean: 1.25, usP50: 1, usP99: 2, usMax: 3 },
+  ...{ webhooks: 0, webhooksSuppressed: 0, logs: 0, warms: 0, rejects: 0, usMean: 1.25, usP50: 1, usP99: 2, usMax: 3 },
   failures: { error: 0, timeout: 0, memory: 0, killed: 0, rejected: 0 },
-  skips: { repeat: 0, depth: 0, budget: 0, quarantined: 0, no_vm: 0, sampled: 0 }
+  skips: { repeat: 0, depth: 0, budget: 0, quarantined: 0, no_vm: 0, sampled: 0, derived: 0 }
 }
 
 const aReport: DryRunReport = {
   ...{ status: "ok", result: 12345678901234567890n, error: null, us: 1.4999, fuel: 9, bytes: 8 },
   writes: [{ key: "k", value: "é", ttlMs: null, metadata: null, tags: [], cost: 0 }],
-  ...{ deletes: [], emits: [], webhooks: [], logs: [] }
+  ...{ deletes: [], emits: [], webhooks: [], logs: [], warms: [] }
 }
 
 const engine = (): HttpTriggers.HttpTriggers => {
@@ -64,7 +64,7 @@ const engine = (): HttpTriggers.HttpTriggers => {
     }
     return answer
   }
-  const sum = { ok: 1, failed: 0, writes: 1, deletes: 0, emits: 0, webhooks: 0, logs: 0, fuel: 9 }
+  const sum = { ok: 1, failed: 0, writes: 1, deletes: 0, emits: 0, webhooks: 0, logs: 0, warms: 0, fuel: 9 }
   const report = { ...aReport, unlisted: 0 }
   const run = { sequence: 4, event: "ON_WRITE", key: "é", report, current: null } as const
   const runs = [run, { ...run, current: { ...report, status: "error", error: "no", writes: [] } }] as const

@@ -22,7 +22,7 @@ const serving = async (settings: Settings) => {
   const program = layerWith(
     settings,
     [listeners({ ...ports, clock, readiness, stats })],
-    Layer.succeed(CacheClock, clock)
+    { clock: Layer.succeed(CacheClock, clock) }
   )
   const logged: string[] = []
   const logger = Logger.replace(

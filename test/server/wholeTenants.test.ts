@@ -24,7 +24,7 @@ const serving = async (settings: Settings = {}) => {
   const program = layerWith(
     settings,
     [listeners({ ...ports, clock, readiness, stats: new ServerStats() })],
-    Layer.succeed(CacheClock, clock)
+    { clock: Layer.succeed(CacheClock, clock) }
   )
   const runtime = ManagedRuntime.make(Layer.provide(program, Logger.remove(Logger.defaultLogger)))
   await runtime.runPromise(CacheClock)

@@ -26,3 +26,6 @@ export const describeWith =
 
 /** A `describe` for suites that need redis-server, redis-cli and redis-benchmark. */
 export const describeWithRedis = describeWith(["redis-server", "redis-cli", "redis-benchmark"])
+
+/** A `describe` for suites that need nats-server. */
+export const describeWithNats = describeWith(["nats-server"])

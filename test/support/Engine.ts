@@ -1,5 +1,5 @@
 /** A keyspace with triggers, put together by hand: no Effect, a clock that the test moves, effects kept in lists. */
-import { Keyspace, type KeyspaceOptions } from "../../src/kernel/index.ts"
+import { EntrySource, Keyspace, type KeyspaceOptions, noMeta, type Value } from "../../src/kernel/index.ts"
 import { LuaVm, VmPool, VmWorker } from "../../src/sandbox/index.ts"
 import { Run } from "../../src/triggers/CacheApi.ts"
 import { type CascadeLimits, cascadeLimitsDefault } from "../../src/triggers/Cascade.ts"
@@ -57,6 +57,7 @@ export const makeEngine = (options: EngineOptions = {}): Engine => {
       webhooks: { offer: (webhook) => webhooks.push(webhook) > 0, lastRefusal: "" },
       emits: { publish: (channel, payload) => void emits.push({ channel, payload }) },
       lines: { offer: (line) => lines.push(line) > 0 },
+      warming: { warmLater: () => "no loader" },
       ...options.ports
     },
     cascade: { ...cascadeLimitsDefault, ...options.cascade },
@@ -99,3 +100,7 @@ const makeMachines = (nowMs: () => number): Pick<Engine, "machines" | "workers">
 /** What triggers have emitted as JSON since this was last asked, oldest first. */
 export const told = ({ emits }: Pick<Engine, "emits">): unknown[] =>
   emits.splice(0).map(({ payload }) => JSON.parse(Buffer.from(payload, "latin1").toString()))
+
+/** Stores what a loader had: no write. */
+export const fill = (keyspace: Keyspace, key: string, value: Value, expiresAtMs = 0): boolean =>
+  keyspace.fill(keyspace.lease(key), value, expiresAtMs, noMeta, EntrySource.loaded)

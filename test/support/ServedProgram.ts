@@ -17,11 +17,9 @@ export const serveProgram = async (settings: Settings = {}) => {
   const clock = new TurnClock()
   const readiness = new Readiness([httpName, respName])
   const ports = { host: "127.0.0.1", port: 0, httpPort: 0, password, enableDebugCommand: false }
-  const program = layerWith(
-    settings,
-    [listeners({ ...ports, clock, readiness, stats: new ServerStats() })],
-    Layer.succeed(CacheClock, clock)
-  )
+  const program = layerWith(settings, [listeners({ ...ports, clock, readiness, stats: new ServerStats() })], {
+    clock: Layer.succeed(CacheClock, clock)
+  })
   const runtime = ManagedRuntime.make(Layer.provide(program, Logger.remove(Logger.defaultLogger)))
   const services = await runtime.runPromise(
     Effect.all({ bus: Bus, keyspaces: Keyspaces, tenants: Tenants, scripts: Scripts, triggers: Triggers })

@@ -49,6 +49,7 @@ describe("a dry run shows", () => {
         { stream: "s", message: null, fields: { f: 1 } },
         { stream: null, message: "p", fields: null }
       ],
+      warms: [],
       us: expect.any(Number),
       fuel: expect.any(Number),
       bytes: expect.any(Number)

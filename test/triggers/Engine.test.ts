@@ -49,6 +49,7 @@ const house = ({
     webhooks: { offer: (webhook) => webhooks.push(webhook) > 0, lastRefusal: "" },
     bus,
     journal: (line) => lines.push(line) > 0,
+    warming: { warmLater: () => "no loader" },
     nowMs: () => clock.ms,
     monotonicMs: () => 0,
     machinesLentMax

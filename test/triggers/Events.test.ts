@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest"
 import { Cause, type Meta, noMeta, type Value } from "../../src/kernel/index.ts"
 import { eventFields } from "../../src/triggers/EventFields.ts"
 import { type TriggerEventName, triggerEventNames } from "../../src/triggers/Trigger.ts"
-import { type Engine, type EngineOptions, makeEngine, told } from "../support/Engine.ts"
+import { type Engine, type EngineOptions, fill, makeEngine, told } from "../support/Engine.ts"
 
 const theFive = triggerEventNames.slice(0, 5)
 
@@ -68,7 +68,7 @@ describe("each event fires its triggers and no others", () => {
 
   it("a change of the deadline, a look, a miss, a fill and a flush are none of the five", () => {
     const { keyspace, clock, seen } = listening("{ event.type }")
-    keyspace.set("k", "v", 0, noMeta, 8)
+    fill(keyspace, "k", "v")
     keyspace.expireAt("k", clock.ms + 1000)
     keyspace.peek("k")
     keyspace.get("nobody")

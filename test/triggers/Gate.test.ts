@@ -1,7 +1,7 @@
 /** BEFORE_WRITE and BEFORE_DELETE (law 9): what they may make of an operation, and what becomes of it when they fail. */
 import { describe, expect, it } from "vitest"
-import { entryBytes, noMeta } from "../../src/kernel/index.ts"
-import { type Engine, type EngineOptions, makeEngine } from "../support/Engine.ts"
+import { entryBytes, noMeta, SetFlag } from "../../src/kernel/index.ts"
+import { type Engine, type EngineOptions, fill, makeEngine } from "../support/Engine.ts"
 
 const guarded = (source: string, options: Parameters<Engine["trigger"]>[0] = { source }, engine?: EngineOptions) => {
   const made = makeEngine({ fuelMax: 20_000, ...engine })
@@ -170,7 +170,7 @@ describe("a BEFORE trigger that cannot judge", () => {
       events: ["BEFORE_WRITE", "BEFORE_DELETE"]
     })
     const { keyspace, clock } = engine
-    keyspace.set("k", "v", 0, noMeta, 16)
+    keyspace.set("k", "v", 0, noMeta, SetFlag.passed)
     expect([keyspace.expireAt("k", clock.ms + 5), keyspace.expireAt("k", 0), keyspace.expireAt("k", 1)]).toEqual([
       true,
       true,
@@ -244,11 +244,11 @@ it.each(["-1", "0/0", "1/0"])("a cost of %s that a trigger returns is an error, 
 it("fills, invalidations, expiries and flushes are not asked for", () => {
   const engine = guarded('cache.reject("no")', { source: "return", events: ["BEFORE_WRITE", "BEFORE_DELETE"] })
   const { keyspace, clock } = engine
-  expect(keyspace.set("k", "v", 0, noMeta, 8)).toBe(true)
+  expect(fill(keyspace, "k", "v")).toBe(true)
   expect(keyspace.delete("k", 6)).toBe(true)
-  keyspace.set("k", "v", clock.ms + 5, noMeta, 8)
+  fill(keyspace, "k", "v", clock.ms + 5)
   clock.ms += 5
   keyspace.advance(clock.ms, 10)
-  keyspace.set("k", "v", 0, noMeta, 8)
+  fill(keyspace, "k", "v")
   expect([keyspace.flush(), keyspace.size, engine.runner.counters.runs]).toEqual([1, 0, 0])
 })

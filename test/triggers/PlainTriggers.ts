@@ -109,6 +109,7 @@ class PlainTrigger {
   waitMs = 0
   backAtMs = Number.NEGATIVE_INFINITY
   offered = 0
+  suppressedAtMs = Number.NEGATIVE_INFINITY
   skip: { kind: string; atMs: number; at: number } | undefined
   shadow: PlainTrigger | undefined
 
@@ -241,6 +242,10 @@ export class PlainEngine {
     if (origin === null) for (const { number } of triggers) cascade.seen.add(`${number} ${event.key}`)
     for (const trigger of triggers) {
       if (!this.triggers.includes(trigger) || !isFor(trigger, event)) continue
+      if (origin === null && event.origin?.isDerived === true) {
+        this.skip(trigger, event, sequence, "derived")
+        continue
+      }
       this.runShadow(trigger.shadow, event, sequence, cascade, origin)
       const reason = this.reasonToSkip(trigger, event, origin, cascade)
       if (reason !== undefined) this.skip(trigger, event, sequence, reason)
@@ -312,7 +317,7 @@ export class PlainEngine {
       trigger.count("rejects")
       return wishes.slice("refused ".length)
     }
-    this.keep(wishes, trigger)
+    this.keep(wishes, trigger, event, number)
     if (event.cause === Cause.beforeDelete) return null
     for (const step of steps) {
       if (step.do === "only if" && shownValue(event) !== step.value) return null
@@ -439,7 +444,9 @@ export class PlainEngine {
     origin: PlainOrigin | null
   ): void {
     const path = [...(origin?.path ?? []), trigger.definition.name]
-    const step: PlainOrigin = { depth: (origin?.depth ?? 0) + 1, cascade, path }
+    const peer = event.origin?.peer
+    const derived = peer === undefined ? {} : { peer, isDerived: true }
+    const step: PlainOrigin = { depth: (origin?.depth ?? 0) + 1, cascade, path, ...derived }
     const before = this.keyspace.origin
     this.keyspace.origin = step
     const passed: Array<[string, { readonly value: Value; readonly expiresAtMs: number } | null]> = []
@@ -466,16 +473,26 @@ export class PlainEngine {
       else this.keyspace.set(key, change.value, change.expiresAtMs, noMeta, SetFlag.passed)
     }
     this.keyspace.origin = before
-    this.keep(wishes, trigger)
+    this.keep(wishes, trigger, event, sequence)
   }
 
   /** What leaves the cache waits until all is settled. */
-  private keep(wishes: Wishes, trigger: PlainTrigger): void {
+  private keep(wishes: Wishes, trigger: PlainTrigger, event: PlainEvent, sequence: number): void {
+    if (event.origin?.peer !== undefined) this.suppress(wishes.webhooks.splice(0).length, trigger, event, sequence)
     countSent(trigger, wishes)
     this.waiting ??= { webhooks: [], tells: [], logs: [] }
     this.waiting.webhooks.push(...wishes.webhooks)
     this.waiting.tells.push(...wishes.tells)
     this.waiting.logs.push(...wishes.logs)
+  }
+
+  /** The instance on which it began sends webhooks: one record a second. */
+  private suppress(count: number, trigger: PlainTrigger, event: PlainEvent, sequence: number): void {
+    if (count === 0) return
+    trigger.count("webhooksSuppressed", count)
+    if (event.atMs - trigger.suppressedAtMs < 1_000) return
+    trigger.suppressedAtMs = event.atMs
+    this.records.push(this.recordOf(trigger, event, sequence, "suppressed:webhook"))
   }
 
   private fail(trigger: PlainTrigger, event: PlainEvent, sequence: number, ending: Ending | "rejected"): void {

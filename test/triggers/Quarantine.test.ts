@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest"
 import { intensityDefault, Quarantine } from "../../src/triggers/Quarantine.ts"
 import type { FailureKind } from "../../src/triggers/TriggerStats.ts"
-import { makeEngine } from "../support/Engine.ts"
+import { fill, makeEngine } from "../support/Engine.ts"
 
 const failing = (kind: FailureKind, times: number, atMs = 0, quarantine = new Quarantine(intensityDefault)) => {
   for (let i = 0; i < times; i++) quarantine.failed(kind, atMs)
@@ -65,7 +65,7 @@ describe("a quarantined trigger", () => {
       name: "t",
       source: 'if cache.get("broken") then xpcall(error, function() while true do end end) end cache.emit("x", 1)'
     })
-    engine.keyspace.set("broken", 1, 0, undefined, 8)
+    fill(engine.keyspace, "broken", 1)
     for (let i = 0; i < 6; i++) engine.keyspace.set("k", i)
     return engine
   }

@@ -214,7 +214,7 @@ return 1
     ],
     [
       `-- test: t\n${givenAndExpect}\n-- expect: no calls`,
-      "6: expect: 'calls' cannot be counted; there are sets, deletes, emits, webhooks, logs, prints"
+      "6: expect: 'calls' cannot be counted; there are sets, deletes, emits, webhooks, logs, prints, warms"
     ],
     [`-- test: t\n${givenAndExpect}\n-- expect: delete`, "6: expect: here is missing the key, as in: delete price:1"],
     [

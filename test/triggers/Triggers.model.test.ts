@@ -13,7 +13,7 @@
 import { expect, it } from "vitest"
 import { allCauses, Cause, causeNames } from "../../src/kernel/Cause.ts"
 import type { EventOrigin } from "../../src/kernel/KeyEvent.ts"
-import { entryBytes, type Keyspace, SetFlag } from "../../src/kernel/Keyspace.ts"
+import { EntrySource, entryBytes, type Keyspace, SetFlag } from "../../src/kernel/Keyspace.ts"
 import { noMeta, type Value } from "../../src/kernel/Value.ts"
 import { Trigger, triggerEventNames } from "../../src/triggers/Trigger.ts"
 import { type Engine, makeEngine } from "../support/Engine.ts"
@@ -116,7 +116,10 @@ const makeReal = (maxEntries: number, limits: PlainLimits): Subject & { readonly
     clock,
     hear: () => {},
     get: (key) => keyspace.get(key),
-    set: (key, value, expiresAtMs, flags) => keyspace.set(key, value, expiresAtMs, noMeta, flags),
+    set: (key, value, expiresAtMs = 0, flags = 0) =>
+      flags === asFill
+        ? keyspace.fill(keyspace.lease(key), value, expiresAtMs, noMeta, EntrySource.loaded)
+        : keyspace.set(key, value, expiresAtMs, noMeta, flags),
     delete: (key, cause) => keyspace.delete(key, cause),
     expireAt: (key, expiresAtMs) => keyspace.expireAt(key, expiresAtMs),
     flush: () => keyspace.flush(),
@@ -181,6 +184,9 @@ const makeReal = (maxEntries: number, limits: PlainLimits): Subject & { readonly
   return subject
 }
 
+/** In the place of flags: what is set is a copy that a loader had. */
+const asFill = 64
+
 /** Or it would be limited by the clock. */
 const limitByFuel = (made: object): void => {
   if (made instanceof Trigger) Object.assign(made, { limits: { ...made.limits, fuelMax } })
@@ -223,7 +229,10 @@ const makePlain = (maxEntries: number, limits: PlainLimits): Subject => {
     clock,
     hear: () => {},
     get: (key) => keyspace.get(key),
-    set: (key, value, expiresAtMs = 0, flags = 0) => keyspace.set(key, value, expiresAtMs, noMeta, flags),
+    set: (key, value, expiresAtMs = 0, flags = 0) =>
+      flags === asFill
+        ? keyspace.fill(keyspace.lease(key), value, expiresAtMs, noMeta, EntrySource.loaded)
+        : keyspace.set(key, value, expiresAtMs, noMeta, flags),
     delete: (key, cause = Cause.delete) => keyspace.delete(key, cause, false),
     expireAt: (key, expiresAtMs) => keyspace.expireAt(key, expiresAtMs),
     flush: () => keyspace.flush(),
@@ -265,7 +274,7 @@ const makePlain = (maxEntries: number, limits: PlainLimits): Subject => {
 const shown = (value: Value): string => JSON.stringify(value)
 
 const countedNames =
-  /^(runs|writes|deletes|emits|webhooks|logs|rejects|error|timeout|memory|killed|rejected|skipped:.*)$/
+  /^(runs|writes|deletes|emits|webhooks|webhooksSuppressed|logs|rejects|error|timeout|memory|killed|rejected|skipped:.*)$/
 
 const counted = (stats: object): object =>
   Object.fromEntries(
@@ -377,7 +386,7 @@ const operateOnce = (subject: Subject, random: Random, isWild: boolean): unknown
   if (kind < 40) {
     const value = random.pick(values)
     const expiresAtMs = random.oneIn(3) ? clock.ms + random.between(1, 12) : 0
-    const flags = random.oneIn(8) ? SetFlag.keepTtl : random.oneIn(12) ? SetFlag.fill : 0
+    const flags = random.oneIn(8) ? SetFlag.keepTtl : random.oneIn(12) ? asFill : 0
     return ["set", key, subject.set(key, value, expiresAtMs, flags), subject.refusal()]
   }
   if (kind < 55) return ["get", key, shown(subject.get(key) ?? "none")]
@@ -397,10 +406,10 @@ const operateOnce = (subject: Subject, random: Random, isWild: boolean): unknown
   }
   if (kind < 89) return ["flush", subject.flush()]
   if (kind < 91) {
-    subject.setOrigin({ depth: 0, peer: "other" })
+    subject.setOrigin({ depth: 0, peer: "other", ...(random.oneIn(4) ? { isDerived: true } : {}) })
     const result = random.oneIn(2)
       ? subject.delete(key, Cause.invalidate)
-      : subject.set(key, random.pick(values), 0, SetFlag.fill)
+      : subject.set(key, random.pick(values), 0, asFill)
     subject.setOrigin(null)
     return ["by a peer", key, result]
   }
@@ -519,9 +528,18 @@ it.skipIf(scheduleCount(schedules) < schedules)("and the schedules get everywher
 })
 
 const count = ({ runner, keyspace }: Engine) => {
-  const { failuresOf, skipsOf, runs, rejects, shadowRuns } = runner.counters
+  const { failuresOf, skipsOf, runs, rejects, shadowRuns, effects } = runner.counters
+  const { webhooksSuppressed } = effects
   const { refused: _, sinkErrors: __, ...changes } = keyspace.stats // no schedule stores what is too large, or throws
-  for (const [name, times] of Object.entries({ runs, rejects, shadowRuns, ...failuresOf, ...skipsOf, ...changes })) {
+  for (const [name, times] of Object.entries({
+    runs,
+    rejects,
+    shadowRuns,
+    webhooksSuppressed,
+    ...failuresOf,
+    ...skipsOf,
+    ...changes
+  })) {
     happened[name] = (happened[name] ?? 0) + times
   }
 }

@@ -1,6 +1,6 @@
 /** Live upgrade: versions, rollback, disabling, shadows, options, and dry runs on what has happened. */
 import { describe, expect, it } from "vitest"
-import { Cause, noMeta } from "../../src/kernel/index.ts"
+import { Cause } from "../../src/kernel/index.ts"
 import { DryRunner } from "../../src/triggers/DryRun.ts"
 import { dryRunOnHistory, type HistoryRun, historyFuel } from "../../src/triggers/History.ts"
 import { describe as shown } from "../../src/triggers/Trigger.ts"
@@ -12,7 +12,7 @@ import {
   VersionNotFound
 } from "../../src/triggers/TriggerError.ts"
 import type { TriggerHistory } from "../../src/triggers/TriggerRegistry.ts"
-import { type Engine, makeEngine } from "../support/Engine.ts"
+import { type Engine, fill, makeEngine } from "../support/Engine.ts"
 
 const says = (text: string | number) => `cache.emit("x", "${text}")`
 const heard = ({ emits }: Engine) => emits.splice(0).map(({ payload }) => payload)
@@ -207,7 +207,7 @@ describe("options", () => {
       source: "cache.emit('x', event.type .. ' ' .. event.cause .. ' ' .. event.key)"
     })
     engine.trigger({ events: ["ON_FLUSH"], source: "cache.emit('x', event.type .. ' ' .. event.count)" })
-    engine.keyspace.set("a", "v", 0, noMeta, 8)
+    fill(engine.keyspace, "a", "v")
     engine.keyspace.set("b", "v")
     engine.keyspace.flush()
     expect(heard(engine)).toEqual([

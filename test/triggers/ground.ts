@@ -1,6 +1,6 @@
 /** What the services of triggers stand on in tests: keyspaces, the runner, and the rooms below, over the given stores. */
 import { Layer } from "effect"
-import { Bus, CacheClock, Keyspaces, Wakeups } from "../../src/cache/index.ts"
+import { Bus, CacheClock, CacheFills, Keyspaces, Wakeups } from "../../src/cache/index.ts"
 import { Sandbox } from "../../src/sandbox/index.ts"
 import { Journal, layerRunner } from "../../src/triggers/index.ts"
 import { Webhooks } from "../../src/webhooks/index.ts"
@@ -11,6 +11,7 @@ export const ground = <Stores, E>(stores: Layer.Layer<Stores, E>) =>
     Layer.provideMerge(
       Layer.mergeAll(
         CacheClock.layer,
+        Layer.provide(CacheFills.layer(), CacheClock.layer),
         Bus.layer,
         Wakeups.layer,
         Sandbox.layer,

@@ -1,5 +1,6 @@
 /** All commands, by family. */
 import type { CommandFamily } from "../Command.ts"
+import { coherence } from "./coherence.ts"
 import { connection } from "./connection.ts"
 import { debug } from "./debug.ts"
 import { keyCommands } from "./keys.ts"
@@ -23,5 +24,6 @@ export const families: readonly CommandFamily[] = [
   triggers,
   logs,
   tenants,
-  scripts
+  scripts,
+  coherence
 ]

@@ -3,6 +3,7 @@
  *
  * Metadata, tags, cost and TTL: SET replaces them unless told otherwise, what changes a value in place keeps them.
  */
+import type { FillScope } from "../../cache/Fills.ts"
 import { addInt64, asInt64, type Int64, parseInt64, parseNumber } from "../../cache/Int64.ts"
 import { appendBytes, asText, onePiece, valueAsBytes } from "../../cache/Values.ts"
 import {
@@ -29,6 +30,16 @@ const get: Handler = ({ keyspace, reply }, args) => {
   else reply.bulk(valueAsBytes(value))
 }
 
+/** What a SET needs to know of the entry that was there. */
+const dependsOnOld = (args: readonly string[]): FillScope | undefined => {
+  for (let at = 3; at < args.length; at++) {
+    const option = (args[at] as string).toLowerCase()
+    if (option === "get") return "all"
+    if (/^(?:nx|xx|keepttl|keepmeta)$/.test(option)) return "peers"
+  }
+  return undefined
+}
+
 const set: Handler = (client, args) => {
   if (args.length > 3) return setWithOptions(client, args)
   if (client.keyspace.set(args[1] as string, args[2] as string)) client.reply.ok()
@@ -37,7 +48,7 @@ const set: Handler = (client, args) => {
 
 /**
  * SET key value [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL] [NX | XX] [GET] [META json | KEEPMETA] [TAGS n tag …]
- * [COST n] [LOCAL]. Up to GET as Redis 7.0, t_string.c, parseExtendedStringArgumentsOrReply.
+ * [COST n] [LOCAL] [OWNER writer | cluster]. Up to GET as Redis 7.0, t_string.c, parseExtendedStringArgumentsOrReply.
  */
 const setWithOptions = asOne((client, args) => {
   const { keyspace, reply } = client
@@ -65,7 +76,12 @@ const setWithOptions = asOne((client, args) => {
       at++
     } else if (option === "keepmeta" && metadata === null && tags.length === 0 && cost === 0) flags |= SetFlag.keepMeta
     else if (option === "local") flags |= SetFlag.local
-    else if ((flags & SetFlag.keepMeta) !== 0 || next === undefined) return client.fail(RespError.syntax)
+    else if (option === "owner" && next !== undefined) {
+      const owner = next.toLowerCase()
+      if (owner !== "writer" && owner !== "cluster") return client.fail(RespError.notOwner)
+      if (owner === "cluster") flags |= SetFlag.cluster
+      at++
+    } else if ((flags & SetFlag.keepMeta) !== 0 || next === undefined) return client.fail(RespError.syntax)
     else if (option === "meta") {
       const parsed = parseMetadata(next)
       if (parsed === undefined) return client.fail(RespError.notMetadata)
@@ -82,6 +98,10 @@ const setWithOptions = asOne((client, args) => {
       if (!isCost.test(next) || !Number.isFinite(cost)) return client.fail(RespError.notCost)
       at++
     } else return client.fail(RespError.syntax)
+  }
+  if ((flags & SetFlag.cluster) !== 0) {
+    if ((flags & SetFlag.local) !== 0) return client.fail(RespError.ownerOfLocal)
+    if (expiry === undefined && (flags & SetFlag.keepTtl) === 0) return client.fail(RespError.ownerWithoutTtl)
   }
   let expiresAtMs = 0
   if (expiry !== undefined) {
@@ -405,6 +425,7 @@ export const strings: CommandFamily = {
       arity: 2,
       flags: ["readonly", "fast"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key",
       summary: "Returns the value of a key.",
       since: "1.0.0",
@@ -415,8 +436,9 @@ export const strings: CommandFamily = {
       arity: -3,
       flags: ["write", "denyoom"],
       keys: [1, 1, 1],
+      fills: dependsOnOld,
       syntax:
-        "key value [NX|XX] [GET] [EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|KEEPTTL] [META json|KEEPMETA] [TAGS count tag ...] [COST number] [LOCAL]",
+        "key value [NX|XX] [GET] [EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|KEEPTTL] [META json|KEEPMETA] [TAGS count tag ...] [COST number] [LOCAL] [OWNER writer|cluster]",
       summary: "Sets the value of a key.",
       since: "1.0.0",
       run: set
@@ -426,6 +448,7 @@ export const strings: CommandFamily = {
       arity: 3,
       flags: ["write", "denyoom", "fast"],
       keys: [1, 1, 1],
+      fills: "peers",
       syntax: "key value",
       summary: "Sets the value of a key that is not there.",
       since: "1.0.0",
@@ -456,6 +479,7 @@ export const strings: CommandFamily = {
       arity: 3,
       flags: ["write", "denyoom", "fast"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key value",
       summary: "Sets the value of a key and returns the old one.",
       since: "1.0.0",
@@ -466,6 +490,7 @@ export const strings: CommandFamily = {
       arity: 2,
       flags: ["write", "fast"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key",
       summary: "Returns the value of a key and deletes it.",
       since: "6.2.0",
@@ -476,6 +501,7 @@ export const strings: CommandFamily = {
       arity: -2,
       flags: ["write", "fast"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key [EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|PERSIST]",
       summary: "Returns the value of a key and changes its time to live.",
       since: "6.2.0",
@@ -486,6 +512,7 @@ export const strings: CommandFamily = {
       arity: -2,
       flags: ["readonly", "fast"],
       keys: [1, -1, 1],
+      fills: "all",
       syntax: "key [key ...]",
       summary: "Returns the values of keys.",
       since: "1.0.0",
@@ -506,6 +533,7 @@ export const strings: CommandFamily = {
       arity: -3,
       flags: ["write", "denyoom"],
       keys: [1, -1, 2],
+      fills: "peers",
       syntax: "key value [key value ...]",
       summary: "Sets the values of keys when none of them is there.",
       since: "1.0.1",
@@ -516,6 +544,7 @@ export const strings: CommandFamily = {
       arity: 2,
       flags: ["write", "denyoom", "fast"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key",
       summary: "Adds one to the integer of a key.",
       since: "1.0.0",
@@ -526,6 +555,7 @@ export const strings: CommandFamily = {
       arity: 2,
       flags: ["write", "denyoom", "fast"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key",
       summary: "Takes one from the integer of a key.",
       since: "1.0.0",
@@ -536,6 +566,7 @@ export const strings: CommandFamily = {
       arity: 3,
       flags: ["write", "denyoom", "fast"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key increment",
       summary: "Adds to the integer of a key.",
       since: "1.0.0",
@@ -546,6 +577,7 @@ export const strings: CommandFamily = {
       arity: 3,
       flags: ["write", "denyoom", "fast"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key decrement",
       summary: "Takes from the integer of a key.",
       since: "1.0.0",
@@ -556,6 +588,7 @@ export const strings: CommandFamily = {
       arity: 3,
       flags: ["write", "denyoom", "fast"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key increment",
       summary: "Adds to the number of a key.",
       since: "2.6.0",
@@ -566,6 +599,7 @@ export const strings: CommandFamily = {
       arity: 3,
       flags: ["write", "denyoom", "fast"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key value",
       summary: "Appends to the value of a key.",
       since: "2.0.0",
@@ -576,6 +610,7 @@ export const strings: CommandFamily = {
       arity: 2,
       flags: ["readonly", "fast"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key",
       summary: "Returns the length of a value.",
       since: "2.2.0",
@@ -586,6 +621,7 @@ export const strings: CommandFamily = {
       arity: 4,
       flags: ["readonly"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key start end",
       summary: "Returns a part of a value.",
       since: "2.4.0",
@@ -596,6 +632,7 @@ export const strings: CommandFamily = {
       arity: 4,
       flags: ["readonly"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key start end",
       summary: "Returns a part of a value (old name of GETRANGE).",
       since: "1.0.0",
@@ -606,6 +643,7 @@ export const strings: CommandFamily = {
       arity: 4,
       flags: ["write", "denyoom"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key offset value",
       summary: "Overwrites a part of a value.",
       since: "2.2.0",
@@ -616,6 +654,7 @@ export const strings: CommandFamily = {
       arity: 2,
       flags: ["readonly", "fast"],
       keys: [1, 1, 1],
+      fills: "all",
       syntax: "key",
       summary: "Returns metadata, tags, cost and version of a key as JSON.",
       since: "mimosa",

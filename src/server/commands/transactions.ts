@@ -15,8 +15,8 @@ const multi: Handler = (client) => {
 const exec: Handler = (client) => {
   if ((client.modes & ClientMode.multi) === 0) return client.fail(RespError.execWithoutMulti)
   const queue = client.endTransaction()
-  if (queue === undefined) client.fail(RespError.execAborted)
-  else client.runQueue(queue)
+  if (queue === undefined) return client.fail(RespError.execAborted)
+  return client.runTransaction(queue)
 }
 
 const discard: Handler = (client) => {

@@ -314,7 +314,9 @@ const shownFigures = (figures: TriggerFigures): Fields => ({
   deletes: figures.deletes,
   emits: figures.emits,
   webhooks: figures.webhooks,
+  webhooks_suppressed: figures.webhooksSuppressed,
   logs: figures.logs,
+  warms: figures.warms,
   rejects: figures.rejects
 })
 
@@ -403,6 +405,7 @@ const writeReport = (reply: RespWriter, report: DryRunReport, warning: string | 
     emits: report.emits.map(json),
     webhooks: report.webhooks.map(json),
     logs: report.logs.map(json),
+    warms: report.warms.map(json),
     us: report.us.toFixed(1),
     fuel: report.fuel,
     bytes: report.bytes,

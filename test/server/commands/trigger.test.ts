@@ -21,7 +21,7 @@ const registered: RegisteredTrigger = {
   ...{ whenChanged: true, sample: 2, includeFill: true, includeFlush: false, scope: "local" },
   ...{ failClosed: false, isolate: false, isEnabled: true, probeAtMs: null, isSlower: true, version: 3, shadow: null },
   failures: { error: 1, timeout: 2, memory: 0, killed: 0, rejected: 0 },
-  skips: { repeat: 0, depth: 0, budget: 1, quarantined: 0, no_vm: 0, sampled: 0 },
+  skips: { repeat: 0, depth: 0, budget: 1, quarantined: 0, no_vm: 0, sampled: 0, derived: 0 },
   bytesMax: 12,
   rejects: 0,
   usP50: 1,
@@ -31,7 +31,9 @@ const registered: RegisteredTrigger = {
   deletes: 0,
   emits: 0,
   webhooks: 0,
+  webhooksSuppressed: 0,
   logs: 0,
+  warms: 0,
   usMean: 1.25,
   usMax: 3
 }
@@ -66,7 +68,7 @@ const port: TriggerPort = {
   promote: async () => registered,
   testHistory: (...subject) => {
     asked.push(subject)
-    const sum = { ok: 0, failed: 0, writes: 0, deletes: 0, emits: 0, webhooks: 0, logs: 0, fuel: 0 }
+    const sum = { ok: 0, failed: 0, writes: 0, deletes: 0, emits: 0, webhooks: 0, logs: 0, warms: 0, fuel: 0 }
     return { events: 3, matched: 2, runs: [], sum, current: sum, cut: { runs: 2, changes: 7 } }
   },
   list: () => [registered, { ...registered, name: "u2" }],
@@ -84,6 +86,7 @@ const port: TriggerPort = {
       emits: [],
       webhooks: [],
       logs: [],
+      warms: [],
       us: 1.26,
       fuel: 9,
       bytes: 8

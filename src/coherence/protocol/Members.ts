@@ -1,0 +1,249 @@
+/**
+ * Who is there: each other origin that was ever heard of, with what is known of it, until it has been dead for long.
+ *
+ * A member is heard of by its own frames, or by a relay's digest that says how long ago. Who was not heard of for
+ * `suspectMs` is suspect: it may live, and write what this instance does not hear, so nothing is coherent until it is
+ * heard of again or has ended. It ends by LEAVE, by its process being gone (refused at its address), by FORGET, or by
+ * hearsay of one of these while it is suspect here too. Silence alone never ends it (unless `memberTimeoutMs` says so).
+ *
+ * An origin that has ended keeps its marks, so that its late frames still count and its lost tail is still asked for;
+ * of more than `deadKept` of them the first to end goes, and of those only the number is kept, so that hearsay does not
+ * bring them back. An origin that left never returns; one that was taken for gone or forgotten returns by a HELLO.
+ *
+ * The table is bounded by `membersMax` and `deadKept`. Cost: O(1) a frame; a look at all every `suspectMs` or so.
+ */
+import { Marks } from "./Marks.ts"
+import type { Parameters } from "./Parameters.ts"
+
+export type MemberState = "live" | "left" | "gone" | "forgotten"
+
+export class Member {
+  state: MemberState = "live"
+  readonly marks: Marks
+  /** Into how many groups it takes its region to be split; 0: not heard yet. */
+  groups = 0
+  /** When it was last known to live, as far as anybody says. */
+  heardAtMs: number
+  /** It has not been heard of in time. */
+  isSuspect = false
+  /** Others say that it has ended: true as soon as it is suspect here too. */
+  isSaidToHaveEnded = false
+  /** It is starting, and holds nothing of others yet. */
+  isJoining = false
+  /** It has said HELLO since it came, or came back: what it has heard of others is known here. */
+  hasGreeted = false
+  /** The lowest sequence that it can still send. */
+  oldest = 1
+  /** Records of it before this instance joined were never seen here. */
+  hasBaseline = false
+  /** What must have been applied of it before a degraded instance is coherent again. */
+  healAt = 0
+  /** It waits to hear that its records up to this one were applied; up to which it was told so. */
+  ackWanted = 0
+  ackSent = 0
+  /** The last record of this instance that it has said to have applied. */
+  acknowledged = 0
+
+  constructor(
+    readonly origin: number,
+    public region: number,
+    intervalsMax: number,
+    nowMs: number
+  ) {
+    this.marks = new Marks(intervalsMax)
+    this.heardAtMs = nowMs
+  }
+
+  get isLive(): boolean {
+    return this.state === "live"
+  }
+  /** Live, and heard of in time. */
+  get isFresh(): boolean {
+    return this.state === "live" && !this.isSuspect
+  }
+}
+
+export interface MembersListener {
+  /** A new one, or one that was taken for dead. */
+  onMember(member: Member, isBack: boolean): void
+  onSuspect(member: Member): void
+  /** It is heard of again. */
+  onFresh(member: Member): void
+  onEnd(member: Member): void
+  /** Its marks are about to be forgotten: whatever is missing of it will be missing for ever. */
+  onForgotten(member: Member): void
+}
+
+export class Members {
+  /** Members in the proper sense, in the order in which they came. */
+  readonly live = new Map<number, Member>()
+  /** Who has ended, the first to end first. */
+  readonly dead = new Map<number, Member>()
+  suspects = 0
+  /** When the next one might become suspect. */
+  nextMs = Number.POSITIVE_INFINITY
+  /** Until then an origin that there was no room for counts as one that is not heard of. */
+  refusedUntilMs = Number.NEGATIVE_INFINITY
+  /** Numbers of origins that were dead for so long that nothing else is kept of them. */
+  private readonly retired = new Set<number>()
+
+  constructor(
+    private readonly self: { readonly origin: number; readonly region: number },
+    private readonly parameters: Parameters,
+    /** Whether a member shares the cell, and so is heard without a relay. */
+    private readonly isNear: (origin: number) => boolean,
+    private readonly listener: MembersListener
+  ) {}
+
+  find(origin: number): Member | undefined {
+    return this.live.get(origin) ?? this.dead.get(origin)
+  }
+
+  isRetired(origin: number): boolean {
+    return this.retired.has(origin)
+  }
+
+  /**
+   * The member of that origin, which becomes one if it is unknown: suspect until it is heard of, since whoever speaks of it
+   * may not have heard of it for long. Undefined when there is no room, or it is retired.
+   */
+  observe(origin: number, region: number, nowMs: number): Member | undefined {
+    const known = this.find(origin)
+    if (known !== undefined) return known
+    if (this.retired.has(origin)) return undefined
+    const member = this.admit(origin, region, nowMs)
+    if (member !== undefined) {
+      member.isSuspect = true
+      this.suspects++
+    }
+    return member
+  }
+
+  /** An origin of which others say that it has ended. */
+  observeDead(origin: number, region: number, nowMs: number): Member | undefined {
+    const known = this.find(origin)
+    if (known !== undefined || this.retired.has(origin)) return known
+    const member = new Member(origin, region, this.parameters.intervalsMax, nowMs)
+    member.state = "gone"
+    this.bury(member)
+    return member
+  }
+
+  /** It speaks for itself: whoever was taken for dead by mistake is a member again. Who has left stays so. */
+  greet(origin: number, region: number, nowMs: number): Member | undefined {
+    const known = this.find(origin)
+    if (known === undefined) {
+      this.retired.delete(origin)
+      return this.admit(origin, region, nowMs)
+    }
+    if (known.state === "gone" || known.state === "forgotten") {
+      if (this.isFull(nowMs)) return undefined
+      this.dead.delete(origin)
+      known.state = "live"
+      known.isSuspect = false
+      known.hasGreeted = false
+      known.heardAtMs = nowMs
+      this.live.set(origin, known)
+      this.nextMs = Math.min(this.nextMs, this.suspectAt(known))
+      this.listener.onMember(known, true)
+    }
+    return known
+  }
+
+  private admit(origin: number, region: number, nowMs: number): Member | undefined {
+    if (this.isFull(nowMs)) return undefined
+    const member = new Member(origin, region, this.parameters.intervalsMax, nowMs)
+    this.live.set(origin, member)
+    this.nextMs = Math.min(this.nextMs, this.suspectAt(member))
+    this.listener.onMember(member, false)
+    return member
+  }
+
+  private isFull(nowMs: number): boolean {
+    if (this.live.size < this.parameters.membersMax) return false
+    this.refusedUntilMs = nowMs + 2 * this.parameters.suspectMs
+    return true
+  }
+
+  /** It lived at this time. */
+  heard(member: Member, atMs: number, nowMs: number): void {
+    if (atMs > member.heardAtMs) {
+      member.heardAtMs = atMs
+      member.isSaidToHaveEnded = false
+    }
+    if (!member.isSuspect || member.state !== "live" || nowMs >= atMs + this.silenceMsMax(member)) return
+    member.isSuspect = false
+    member.hasGreeted = false
+    this.suspects--
+    this.nextMs = Math.min(this.nextMs, this.suspectAt(member))
+    this.listener.onFresh(member)
+  }
+
+  /** Somebody else has found that it has ended, or been told so. */
+  saidToHaveEnded(member: Member): void {
+    if (member.isSuspect) this.end(member, "gone")
+    else if (member.isLive) member.isSaidToHaveEnded = true
+  }
+
+  /** Ends a member, once. */
+  end(member: Member, state: Exclude<MemberState, "live">): void {
+    if (member.state === state || (member.state === "left" && state !== "left")) return
+    const wasLive = member.state === "live"
+    member.state = state
+    if (!wasLive) return
+    this.live.delete(member.origin)
+    if (member.isSuspect) this.suspects--
+    member.isSuspect = false
+    this.bury(member)
+    this.listener.onEnd(member)
+  }
+
+  private bury(member: Member): void {
+    this.dead.set(member.origin, member)
+    while (this.dead.size > this.parameters.deadKept) {
+      const oldest = this.dead.values().next().value as Member
+      this.dead.delete(oldest.origin)
+      this.retired.add(oldest.origin)
+      if (this.retired.size > retiredTimes * this.parameters.deadKept) {
+        this.retired.delete(this.retired.values().next().value as number)
+      }
+      this.listener.onForgotten(oldest)
+    }
+  }
+
+  /** Finds who has become suspect, and who has been so for too long. */
+  due(nowMs: number): void {
+    if (nowMs < this.nextMs) return
+    this.nextMs = Number.POSITIVE_INFINITY
+    for (const member of [...this.live.values()]) {
+      const atMs = member.isSuspect ? member.heardAtMs + this.parameters.memberTimeoutMs : this.suspectAt(member)
+      if (nowMs < atMs) {
+        this.nextMs = Math.min(this.nextMs, atMs)
+      } else if (member.isSuspect) {
+        this.end(member, "forgotten")
+      } else {
+        member.isSuspect = true
+        this.suspects++
+        if (member.isSaidToHaveEnded) {
+          this.end(member, "gone")
+          continue
+        }
+        this.nextMs = Math.min(this.nextMs, Math.max(nowMs, member.heardAtMs + this.parameters.memberTimeoutMs))
+        this.listener.onSuspect(member)
+      }
+    }
+  }
+
+  private suspectAt(member: Member): number {
+    return member.heardAtMs + this.silenceMsMax(member)
+  }
+
+  /** How long ago a member may have been heard of: digests wait for a heartbeat at two relays. */
+  silenceMsMax(member: Member): number {
+    const { suspectMs, regionSlackMs, heartbeatMs } = this.parameters
+    if (member.region !== this.self.region) return suspectMs + 2 * heartbeatMs + regionSlackMs
+    return this.isNear(member.origin) ? suspectMs : suspectMs + 2 * heartbeatMs
+  }
+}
+
+const retiredTimes = 16 // times deadKept: numbers alone are cheap

@@ -1,0 +1,398 @@
+/**
+ * Gets what is missing. Of each origin of which more is known to exist than was applied here there is one recovery; it
+ * asks for the lowest holes, one peer at a time, and goes on until there are none.
+ *
+ * - The origin lives: it is asked first and at every second attempt, others in between (its link may be the broken one).
+ *   If its log has forgotten the range, it tells which buckets have moved instead (BUCKETS), and only those are dropped.
+ * - The origin has ended: its link if that still stands, then every member in turn. When all have said that they do not
+ *   have the range, it is lost: after a random wait (all instances come here at about the same time) the namespace epoch
+ *   moves, which forgets whatever was not written here, and the marks cover the range, so that this happens once for it.
+ *   While a member is suspect nothing is lost yet: it may have the range, and the instance is degraded anyway.
+ *
+ * In both cases what was written here stays, and `OwnEntries` asks others whether it has been overwritten. The marks
+ * move in the same turn in which copies are dropped: a value that is fetched from then on has to come from somebody who
+ * has got so far too.
+ *
+ * A hole is open from when it was first known of. `openSinceMs` never makes it younger than it is, nor more than an
+ * eighth of the gap limit older.
+ *
+ * Bounds: one recovery an origin, one round of pulls a recovery, `pullRecordsMax` records a round.
+ */
+import type { Buckets, BucketsAsk, Gone, LogRecord, Pull } from "./Frame.ts"
+import type { Host } from "./Host.ts"
+import type { Member } from "./Members.ts"
+import type { OwnEntries } from "./OwnEntries.ts"
+
+export class Reconciler {
+  private readonly recoveries = new Map<Member, Recovery>()
+
+  /** Who has lost records up to a sequence, of which it was not heard yet how high their versions were. */
+  private readonly unheard = new Map<Member, number>()
+
+  constructor(
+    private readonly host: Host,
+    private readonly ownEntries: OwnEntries
+  ) {}
+
+  /** How many origins have records that are not here yet. */
+  get open(): number {
+    return this.recoveries.size
+  }
+
+  /** How long the oldest hole has been open, in ms; 0 without one. */
+  oldestHoleMs(): number {
+    let sinceMs = this.host.nowMs
+    for (const recovery of this.recoveries.values()) sinceMs = Math.min(sinceMs, recovery.openSinceMs)
+    return this.host.nowMs - sinceMs
+  }
+
+  /** Since when something of this origin has been missing; Infinity when nothing is. */
+  missingSinceMs(member: Member): number {
+    return this.recoveries.get(member)?.openSinceMs ?? Number.POSITIVE_INFINITY
+  }
+
+  /** The marks of an origin have moved, or more of it is known to exist. */
+  note(member: Member): void {
+    if (!this.host.isJoined) return // whatever is missing is below the baseline, or will be looked at after it
+    const recovery = this.recoveries.get(member)
+    if (member.marks.isWhole) {
+      if (recovery !== undefined) this.recoveries.delete(member)
+    } else if (recovery !== undefined) {
+      recovery.note(this.host.nowMs)
+    } else {
+      this.host.stats.gapsOpened++
+      const opened = new Recovery(member, this.host.parameters.gapLimitMs / stepsPerLimit)
+      opened.note(this.host.nowMs)
+      opened.dueMs = this.host.nowMs + this.between(this.host.parameters.gapMs) + this.passingMs(member)
+      this.recoveries.set(member, opened)
+    }
+  }
+
+  /** All holes of all origins, from now on: the baseline is known. */
+  begin(): void {
+    for (const member of this.host.members.live.values()) this.note(member)
+    for (const member of this.host.members.dead.values()) this.note(member)
+  }
+
+  memberEnded(member: Member): void {
+    this.unheard.delete(member)
+    this.memberChanged()
+    this.note(member)
+  }
+
+  /** Somebody can be asked, or need not be waited for any more. */
+  memberChanged(): void {
+    for (const recovery of this.recoveries.values()) {
+      if (recovery.isStuck && !recovery.isLost) recovery.dueMs = this.host.nowMs
+    }
+  }
+
+  /** Its marks are about to be forgotten. */
+  memberForgotten(member: Member): void {
+    if (this.recoveries.delete(member)) this.moveEpoch([member])
+  }
+
+  nextMs(): number {
+    let nextMs = Number.POSITIVE_INFINITY
+    for (const recovery of this.recoveries.values()) nextMs = Math.min(nextMs, recovery.dueMs)
+    return nextMs
+  }
+
+  due(): void {
+    for (const recovery of [...this.recoveries.values()]) {
+      if (this.recoveries.has(recovery.member) && recovery.dueMs <= this.host.nowMs) this.goOn(recovery)
+    }
+  }
+
+  /** The next step of a recovery. */
+  protected goOn(recovery: Recovery): void {
+    const { member } = recovery
+    if (member.marks.isWhole) this.recoveries.delete(member)
+    else if (member.isLive && recovery.forgottenBelow > member.marks.contiguous + 1) this.askForBuckets(recovery)
+    else this.pull(recovery)
+  }
+
+  // Pulls
+
+  private pull(recovery: Recovery): void {
+    const { host } = this
+    recovery.forgetAnswersOfOtherHoles()
+    const whom = recovery.member.isLive ? this.nextForLiving(recovery) : this.nextForDead(recovery)
+    recovery.isStuck = whom === 0
+    if (whom === 0) {
+      this.consider(recovery)
+      return
+    }
+    recovery.isLost = false
+    recovery.asked = whom
+    const { pullRetryMs, heartbeatMs } = host.parameters
+    recovery.dueMs = host.nowMs + (host.members.find(whom)?.isSuspect ? heartbeatMs : pullRetryMs)
+    let records = host.parameters.pullRecordsMax
+    for (const hole of recovery.member.marks.missing(holesPerRound)) {
+      const last = Math.min(hole.last, hole.first + records - 1)
+      this.sendPull(whom, recovery.member.origin, hole.first, last)
+      recovery.roundLast = last
+      records -= last - hole.first + 1
+      if (records === 0) break
+    }
+  }
+
+  protected sendPull(whom: number, of: number, first: number, last: number): void {
+    this.host.stats.pullsOut++
+    this.host.post(whom, { type: "pull", of, first, last })
+  }
+
+  /** The origin and, at every second attempt, somebody else who has not said that he does not have the range. */
+  private nextForLiving(recovery: Recovery): number {
+    const { member } = recovery
+    const isOthersTurn = recovery.attempts++ % 2 === 1
+    if (isOthersTurn) return this.nextOther(recovery) || member.origin
+    return member.origin
+  }
+
+  /** Whoever has not said yet that he does not have the range; 0 when all have, or cannot be asked now. */
+  private nextForDead(recovery: Recovery): number {
+    const { member } = recovery
+    if (
+      this.host.hasLink(member.origin) &&
+      !recovery.answered.has(member.origin) &&
+      recovery.lastWords++ < lastWordsMax
+    ) {
+      return member.origin
+    }
+    return this.nextOther(recovery)
+  }
+
+  /** In turn, in the order in which they came. */
+  private nextOther(recovery: Recovery): number {
+    let first = 0
+    let hasPassed = false
+    for (const { origin, isFresh } of this.host.members.live.values()) {
+      if (origin === recovery.member.origin) continue
+      if (isFresh && !recovery.answered.has(origin)) {
+        if (hasPassed) {
+          recovery.lastOther = origin
+          return origin
+        }
+        if (first === 0) first = origin
+      }
+      if (origin === recovery.lastOther) hasPassed = true
+    }
+    recovery.lastOther = first
+    return first
+  }
+
+  /** Records have come in answer to a pull, or GONE has: the round may be over. */
+  progress(member: Member, from: number): void {
+    const recovery = this.recoveries.get(member)
+    if (recovery === undefined || recovery.asked !== from) return
+    const lowest = member.marks.missing(1)[0]
+    const isRoundOver = lowest === undefined || lowest.first > recovery.roundLast
+    recovery.dueMs = this.host.nowMs + (isRoundOver ? 0 : this.host.parameters.pullRetryMs)
+  }
+
+  onGone(frame: Gone): void {
+    const member = this.host.members.find(frame.of)
+    const recovery = member === undefined ? undefined : this.recoveries.get(member)
+    if (recovery === undefined) {
+      this.host.stats.late++
+      return
+    }
+    recovery.forgetAnswersOfOtherHoles()
+    if (frame.oldest <= recovery.member.marks.contiguous + 1) return // of a hole that is closed by now
+    if (frame.author === frame.of) recovery.forgottenBelow = Math.max(recovery.forgottenBelow, frame.oldest)
+    recovery.answered.add(frame.author)
+    if (recovery.asked === frame.author || frame.author === frame.of) recovery.dueMs = this.host.nowMs
+  }
+
+  /** Somebody asks for records of this instance, or of one whose records were received here. */
+  onPull(frame: Pull): void {
+    const { host } = this
+    host.stats.pullsIn++
+    const last = Math.min(frame.last, frame.first + host.parameters.pullRecordsMax - 1)
+    let unserved = 0
+    for (let first = frame.first; first <= last; ) {
+      const records = this.read(frame.of, first, Math.min(last, first + host.parameters.batchRecordsMax - 1))
+      if (records === undefined) {
+        unserved = first++
+        continue
+      }
+      host.stats.replayedOut += records.length
+      this.replay(frame.author, frame.of, first, records)
+      first += records.length
+    }
+    if (unserved > 0) host.post(frame.author, { type: "gone", of: frame.of, oldest: unserved + 1 })
+  }
+
+  protected replay(to: number, of: number, first: number, records: readonly LogRecord[]): void {
+    this.host.postAs(of, to, { type: "inv", isReplay: true, wantsAck: false, first, records })
+  }
+
+  private read(of: number, first: number, last: number): readonly LogRecord[] | undefined {
+    const { host } = this
+    if (of !== host.origin) return host.received.range(of, first, last)
+    return host.own.read(first, Math.min(last, host.own.last))
+  }
+
+  // Buckets
+
+  private askForBuckets(recovery: Recovery): void {
+    const { host } = this
+    host.stats.bucketsAsked++
+    recovery.asked = recovery.member.origin
+    recovery.dueMs = host.nowMs + host.parameters.pullRetryMs * ++recovery.bucketAttempts
+    host.post(recovery.member.origin, {
+      type: "bucketsAsk",
+      of: recovery.member.origin,
+      since: recovery.member.marks.contiguous
+    })
+  }
+
+  onBucketsAsk({ author, of, since }: BucketsAsk): void {
+    const { own, lamport, origin } = this.host
+    if (of === origin) this.host.post(author, { type: "buckets", of, lamport, ...own.movedSince(since) })
+    else this.host.stats.late++
+  }
+
+  onBuckets(frame: Buckets): void {
+    const { host } = this
+    const member = host.members.find(frame.of)
+    const recovery = member === undefined ? undefined : this.recoveries.get(member)
+    // An answer to an older question is complete for less than its gap; one that begins above the gap is not for it.
+    if (
+      member === undefined ||
+      recovery === undefined ||
+      frame.since > member.marks.contiguous ||
+      frame.upTo <= member.marks.contiguous
+    ) {
+      host.stats.late++
+      return
+    }
+    host.stats.bucketsApplied++
+    host.heardVersion(frame.lamport) // what is written here from now on is higher than what is covered
+    const bitmap = frame.bitmap.slice() // the frame's bytes are shared
+    host.store.moveBuckets(member.origin, bitmap, frame.bucketCount, frame.wide)
+    member.marks.cover(frame.upTo)
+    recovery.bucketAttempts = 0
+    this.ownEntries.ask(member.origin, host.store.ownHashes(bitmap, frame.bucketCount), true)
+    this.lost(member)
+    host.marksMoved(member)
+  }
+
+  // Epochs
+
+  /** A dead origin's range was asked for in vain. */
+  private consider(recovery: Recovery): void {
+    const { host } = this
+    if (host.members.suspects > 0) {
+      recovery.isLost = false
+      recovery.dueMs = host.nowMs + host.parameters.heartbeatMs
+    } else if (!recovery.isLost) {
+      recovery.isLost = true
+      recovery.dueMs = host.nowMs + host.random() * host.parameters.gapLimitMs
+    } else {
+      const lost = [...this.recoveries.values()].filter(({ isLost }) => isLost)
+      for (const { member } of lost) this.recoveries.delete(member)
+      this.moveEpoch(lost.map(({ member }) => member))
+    }
+  }
+
+  /** Whatever these have written, and is not here, is taken to have been about any key. */
+  private moveEpoch(members: readonly Member[]): void {
+    const { host } = this
+    host.stats.epochs++
+    host.store.forgetCopies()
+    for (const member of members) {
+      member.marks.cover(member.marks.advertised)
+      this.lost(member)
+    }
+    const hashes = host.store.ownHashes(null)
+    for (const { origin } of host.members.live.values()) this.ownEntries.ask(origin, hashes, false)
+    for (const member of members) host.marksMoved(member)
+  }
+
+  // Doubt
+
+  /**
+   * Its records up to its contiguous mark were not seen here, and never will be: what is known of who wrote a key last
+   * may be outdated by one of them, unless its version is above all of theirs.
+   */
+  lost(member: Member): void {
+    this.host.store.doubt()
+    if (member.isLive) this.unheard.set(member, member.marks.contiguous)
+  }
+
+  /** It has written so much, with versions up to what has been heard by now. */
+  heard(member: Member, last: number): void {
+    const upTo = this.unheard.get(member)
+    if (upTo === undefined || last < upTo) return
+    this.unheard.delete(member)
+    this.host.store.doubt()
+  }
+
+  /** How long its records may wait at a relay, while a digest of the other one already tells of them. */
+  private passingMs({ origin, region }: Member): number {
+    const { relayBatchMs, groupBatchMs } = this.host.parameters
+    if (region !== this.host.region) return relayBatchMs[1]
+    return this.host.isNear(origin) ? 0 : groupBatchMs
+  }
+
+  private between([least, most]: readonly [number, number]): number {
+    return least + this.host.random() * (most - least)
+  }
+}
+
+/** What is being done about the holes of one origin. */
+class Recovery {
+  dueMs = 0
+  /** Whom the last round has asked, and up to where. */
+  asked = 0
+  roundLast = 0
+  attempts = 0
+  bucketAttempts = 0
+  /** How often an origin that has left was asked while its link still stood. */
+  lastWords = 0
+  lastOther = 0
+  /** The origin's own log begins here. */
+  forgottenBelow = 0
+  /** Who does not have what is missing first. */
+  readonly answered = new Set<number>()
+  private answeredFor = 0
+  /** Nobody can be asked now. */
+  isStuck = false
+  /** All have answered that they do not have it. */
+  isLost = false
+  /** Up to which sequence records have been known of since when; ascending, ten at most. */
+  private readonly known: { upTo: number; readonly sinceMs: number }[] = []
+
+  constructor(
+    readonly member: Member,
+    private readonly stepMs: number
+  ) {}
+
+  get openSinceMs(): number {
+    return this.known[0]?.sinceMs ?? Number.POSITIVE_INFINITY
+  }
+
+  note(nowMs: number): void {
+    const { contiguous, advertised } = this.member.marks
+    while (this.known.length > 0 && (this.known[0] as { upTo: number }).upTo <= contiguous) this.known.shift()
+    const newest = this.known.at(-1)
+    if (newest !== undefined && newest.upTo >= advertised) return
+    // Once a hole has been open for the limit its exact age is of no interest, and the list stops growing.
+    if (newest !== undefined && (nowMs - newest.sinceMs < this.stepMs || this.known.length === stepsMax))
+      newest.upTo = advertised
+    else this.known.push({ upTo: advertised, sinceMs: nowMs })
+  }
+
+  forgetAnswersOfOtherHoles(): void {
+    if (this.answeredFor === this.member.marks.contiguous) return
+    this.answeredFor = this.member.marks.contiguous
+    this.answered.clear()
+  }
+}
+
+const holesPerRound = 16 // pulls to one peer in a row; more holes than this are rare, and the next round has them
+const lastWordsMax = 3 // pulls to an origin that has said good-bye; it may have closed already
+const stepsPerLimit = 8
+const stepsMax = stepsPerLimit + 2

@@ -1,0 +1,142 @@
+/**
+ * What coherence adds to the operations of the one that writes: beside a program that shares nothing, alone in its
+ * namespace, and with another process that takes what is sent. A block is 1,024 operations and the turn's end, in which
+ * what was written leaves: records are encoded and written to the socket within the time that is taken. Then what is kept
+ * of entries and writes, in bytes.
+ */
+import { randomBytes } from "node:crypto"
+import { Directory, directoryMaxDefault } from "../../dist/coherence/Directory.js"
+import { OwnLog } from "../../dist/coherence/protocol/OwnLog.js"
+import { parametersDefault } from "../../dist/coherence/protocol/Parameters.js"
+import { ReceivedLog } from "../../dist/coherence/protocol/ReceivedLog.js"
+import { Member, pause } from "./coherenceFleet.ts"
+import { openProgram, type Program } from "./coherenceProgram.ts"
+import { type BlockTimes, beside, heapBytes, medians, type Suite } from "./Figure.ts"
+
+type Operation = (program: Program, i: number) => void
+
+/** What is measured; `before` brings each block's keys into place, outside of the time. */
+interface Kind {
+  readonly id: string
+  readonly operation: Operation
+  readonly before?: Operation
+  /** Operations in one turn of the event loop. Default: 1,024, and then the turns are but microtasks. */
+  readonly turnSize?: number
+}
+
+const keys = Array.from({ length: 10_240 }, (_, i) => `session:${(i * 7919) % 10_240}`)
+const key = (i: number): string => keys[i % keys.length] as string
+const value = (i: number): string => `value-${i & 7}`
+
+const overwrite: Operation = ({ cache }, i) => void cache.unsafeSet(key(i), value(i))
+const kinds: readonly Kind[] = [
+  { id: "coherence.set", operation: overwrite },
+  { id: "coherence.set.turn16", operation: overwrite, turnSize: 16 },
+  { id: "coherence.set.turn1", operation: overwrite, turnSize: 1 },
+  { id: "coherence.set.kernel", operation: ({ keyspace }, i) => keyspace.set(key(i), value(i)) },
+  { id: "coherence.set.new", operation: ({ cache }, i) => void cache.unsafeSet(`new:${i}`, value(i)) },
+  { id: "coherence.set.delete", before: overwrite, operation: ({ cache }, i) => cache.unsafeDelete(key(i)) },
+  { id: "coherence.set.get", before: overwrite, operation: ({ cache }, i) => cache.unsafeGet(key(i)) }
+]
+
+/** Nanoseconds an operation of one block, what leaves in its turns included. */
+const timeBlock = async (program: Program, kind: Kind, from: number): Promise<number> => {
+  const { operation, before, turnSize } = kind
+  if (before !== undefined) for (let n = 0; n < blockSize; n++) before(program, from + n)
+  await pause(2) // what is under way has left, and the other process has it
+  const began = process.hrtime.bigint()
+  for (let n = 0; n < blockSize; ) {
+    for (const end = n + (turnSize ?? turnSizeDefault); n < end; n++) operation(program, from + n)
+    if (turnSize !== undefined) await new Promise(setImmediate)
+    else for (let i = 0; i < 4; i++) await null // a frame is made in one microtask and written in another
+  }
+  return Number(process.hrtime.bigint() - began) / blockSize
+}
+
+const pairs = async (shared: Program, unshared: Program, kind: Kind): Promise<BlockTimes[]> => {
+  const times: BlockTimes[] = []
+  for (let block = 0; block < blocks * 1.5; block++) {
+    const from = block * blockSize
+    const isFirst = block % 2 === 0
+    const first = await timeBlock(isFirst ? shared : unshared, kind, from)
+    const second = await timeBlock(isFirst ? unshared : shared, kind, from)
+    if (block >= blocks / 2) times.push(isFirst ? [first, second] : [second, first])
+  }
+  return times
+}
+
+const blockSize = 10_240 // operations: each key once
+const turnSizeDefault = 1_024 // eight frames, so that nothing waits for a later turn
+const blocks = 60 // and half as many to warm up
+
+export const suite: Suite = {
+  name: "coherence.set",
+  async run(report, say) {
+    const namespace = `bench-${randomBytes(6).toString("hex")}`
+    const other = Member.start()
+    const unshared = await openProgram({})
+    const alone = await openProgram({ namespace: `${namespace}-alone` })
+    const linked = await openProgram({ namespace })
+    try {
+      await other.ask({ what: "mimosa", namespace, place: {} })
+      await other.ask({ what: "members", count: 1 })
+      for (const kind of kinds) {
+        say(`${kind.id}: one that listens`)
+        report(beside(kind.id, "not shared", medians(await pairs(linked, unshared, kind))))
+        say(`${kind.id}: alone`)
+        report(beside(`${kind.id}.alone`, "not shared", medians(await pairs(alone, unshared, kind))))
+      }
+    } finally {
+      await Promise.all([other.end(), unshared.close(), alone.close(), linked.close()])
+    }
+    say("coherence.bytes")
+    const bytes = { unit: "bytes", samples: 1 } as const
+    const [own, others] = [await entryBytesOf({}), await entryBytesOf({ namespace })]
+    report({
+      id: "coherence.set.bytes.entry",
+      ...bytes,
+      value: others - own,
+      peer: "all of an entry",
+      peerValue: others
+    })
+    const { logSize, buckets, wideMax, receivedSize } = parametersDefault
+    report({ id: "coherence.set.bytes.own", ...bytes, value: grownBy(() => new OwnLog(logSize, buckets, wideMax)) })
+    report({ id: "coherence.set.bytes.received", ...bytes, value: grownBy(() => filledLog(receivedSize)) })
+    report({ id: "coherence.set.bytes.directory", ...bytes, value: grownBy(() => filledDirectory()) })
+  }
+}
+
+/** What the heap grows by for each of many entries. */
+const entryBytesOf = async (settings: { readonly namespace?: string }): Promise<number> => {
+  const program = await openProgram({ ...settings, maxEntries: entries })
+  const before = heapBytes()
+  for (let i = 0; i < entries; i++) program.cache.unsafeSet(`session:${i}`, "v")
+  await pause(50)
+  const bytes = (heapBytes() - before) / entries
+  await program.close()
+  return bytes
+}
+
+const entries = 2 ** 17 - 1 // the tables are as full as they get
+
+/** What the heap grows by, tables included that the system gives when they are touched first. */
+const grownBy = (make: () => object): number => {
+  const before = heapBytes()
+  const made = make()
+  const bytes = heapBytes() - before
+  kept.add(made)
+  return bytes
+}
+const kept = new Set<object>()
+
+const filledLog = (size: number): ReceivedLog => {
+  const log = new ReceivedLog(size)
+  for (let sequence = 1; sequence <= size; sequence++) log.append(7, sequence, 1, sequence, sequence, 0)
+  return log
+}
+
+const filledDirectory = (): Directory => {
+  const directory = new Directory(directoryMaxDefault)
+  for (let n = 1; n <= directoryMaxDefault; n++) directory.note(n * 7_919, n, 7, false)
+  return directory
+}
