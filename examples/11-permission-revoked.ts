@@ -21,7 +21,7 @@ if (isSecond) {
   cache.on("ended", (message) => heard.push(message))
   const mayRead = async (user: string, document: string) =>
     (await cache.get(`session:${user}`)) !== undefined && (await cache.get(`permission:${user}:${document}`)) === "read"
-  await answer({ mayRead, heard: () => heard })
+  await answer({ mayRead, heard: () => heard.join() })
 } else {
   // The administration.
   const guard = startSecond(import.meta.url)
@@ -36,7 +36,8 @@ if (isSecond) {
   console.log("eve reads the menu: ", await guard.ask("mayRead", "eve", "menu"))
   await cache.del("session:eve")
   console.log("logged out:         ", await guard.ask("mayRead", "eve", "menu"))
-  console.log("its trigger heard:  ", await guard.ask("heard"))
+  const { name } = await cache.coherence.status()
+  console.log("its trigger heard:  ", String(await guard.ask("heard")).replace(name, "this instance"))
   await guard.end()
 }
 await cache.close()

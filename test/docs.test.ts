@@ -28,8 +28,8 @@ import { triggers } from "../src/server/commands/trigger.ts"
 import { spellings } from "../src/server/EngineError.ts"
 import { tenantRoutes } from "../src/server/HttpTenants.ts"
 import { RespError } from "../src/server/RespError.ts"
-import { makeCacheApi, Run } from "../src/triggers/CacheApi.ts"
 import { metric } from "../src/telemetry/index.ts"
+import { makeCacheApi, Run } from "../src/triggers/CacheApi.ts"
 import { eventFields } from "../src/triggers/EventFields.ts"
 import { cascadeLimitsDefault, intensityDefault } from "../src/triggers/index.ts"
 import { triggerEventNames } from "../src/triggers/Trigger.ts"
@@ -233,11 +233,13 @@ const stepsOf = (page: string): Step[] => {
   )
 }
 
+/** Without what differs each time. */
 const withoutTime = (line: string): string =>
   line
     .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/, "<time>")
     .replace(/"atMs":\d+/g, '"atMs":<time>')
     .replace(/\b[0-9a-f]{14}\b/g, "<instance>")
+    .replace(/written by <instance> with version \d+/g, "written by <instance> with version <number>")
     .replace(token, "$1<secret>")
 
 /** A tenant's, of which a page shows the beginning: `mt_tenant_123_…`. */

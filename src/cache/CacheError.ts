@@ -1,5 +1,6 @@
 /** What a cache operation refuses, and why. A miss is no error. */
 import { Data } from "effect"
+import { prefixBytesMax, prefixesMax } from "../kernel/index.ts"
 
 export class InvalidValue extends Data.TaggedError("InvalidValue")<{
   /** Where inside the value, as `$.items[3].owner`. */
@@ -62,7 +63,8 @@ export class InvalidPrefix extends Data.TaggedError("InvalidPrefix")<{
   readonly prefix: string
 }> {
   override get message(): string {
-    return `a prefix ends with ':', unlike '${this.prefix}': keys are known to others by their hashes and those of such prefixes`
+    const size = `${prefixBytesMax} bytes and ${prefixesMax} colons at most`
+    return `a prefix ends with ':' and has ${size}, unlike ${shown(this.prefix)}: keys are known by hashes of such prefixes`
   }
 }
 

@@ -11,7 +11,8 @@
  * key (no peers, no tier, no loader), a read costs a test of one number.
  *
  * Invariants: somebody waits for each flight that is not over; it is in its table unless something has happened to its
- * key, its tags or its prefixes since it began; its lease is open exactly while it is not over; `flights` and `waiters` are within their limits.
+ * key, its tags or its prefixes since it began; its lease is open exactly while it is not over; `flights` and `waiters`
+ * are within their limits.
  *
  * Keys here are the kernel's bytes; what a load is told is text.
  */

@@ -169,6 +169,8 @@ export class Backups implements Extension {
     batchesAgain: 0,
     malformed: 0
   }
+  /** Expiries that are known here, own and others'. A field, since every write of an entry looks at it. */
+  size = 0
   /** Of others. */
   held = 0
   heldBytes = 0
@@ -201,11 +203,6 @@ export class Backups implements Extension {
     this.peers = peers
   }
 
-  /** Expiries that are known here, own and others'. */
-  get size(): number {
-    return this.items.size
-  }
-
   // What happens to entries here
 
   /**
@@ -222,6 +219,7 @@ export class Backups implements Extension {
     if (item === undefined || !isKnown) {
       item = new Item(hash, this.peers.origin, head, entry.key, entry, 0)
       this.items.set(hash, item)
+      this.size = this.items.size
       if (this.channels.size === 0) this.lookRound() // nobody has done so while there was nothing to back up
     }
     item.version = version
@@ -310,6 +308,7 @@ export class Backups implements Extension {
     item.dueAtMs = this.peers.nowMs() + ttlMs
     item.slot = this.slots.take(item)
     this.items.set(hash, item)
+    this.size = this.items.size
     this.held++
     this.heldBytes += item.bytes
     giver.items++
@@ -548,6 +547,7 @@ export class Backups implements Extension {
 
   private release(item: Item): void {
     this.items.delete(item.hash)
+    this.size = this.items.size
     this.takeFrom(item)
     if (item.slot === -1) return
     this.wheel?.cancel(item.slot)
@@ -585,6 +585,7 @@ export class Backups implements Extension {
       bytes += item.bytes
       given.set(item.from, (given.get(item.from) ?? 0) + 1)
     }
+    if (this.size !== this.items.size) throw new Error(`${this.items.size} expiries, ${this.size} counted`)
     if (held !== this.held || bytes !== this.heldBytes) throw new Error(`${held} held, ${this.held} counted`)
     if (held > this.itemsMax || bytes > this.bytesMax) throw new Error("a limit is exceeded")
     for (const [origin, { items }] of this.givers) {

@@ -25,14 +25,13 @@ import type { MetricReader } from "../telemetry/index.ts"
 import { Backups, backupPeersOf } from "./Backups.ts"
 import { type CoherenceStatus, stateOf, statusOf, traceOf } from "./CoherenceStatus.ts"
 import { metricsOf } from "./coherenceMetrics.ts"
-import { Definitions } from "./Definitions.ts"
+import { Definitions, definitionPeersOf } from "./Definitions.ts"
 import { type Diagnosis, Doctor, samplesDefault } from "./Doctor.ts"
 import { DoctorView } from "./DoctorView.ts"
 import { Driver } from "./Driver.ts"
 import { FillsAhead } from "./FillsAhead.ts"
 import { PeerFills } from "./PeerFills.ts"
 import { originName } from "./PeerOrigin.ts"
-import { Op } from "./protocol/Frame.ts"
 import { Instance } from "./protocol/Instance.ts"
 import { type Parameters, parametersDefault } from "./protocol/Parameters.ts"
 import { SharedEntries } from "./SharedEntries.ts"
@@ -132,13 +131,7 @@ export const layer = (
       })
       entries.bind(instance, backups)
       backups.bind(backupPeersOf(instance))
-      definitions.bind({
-        origin,
-        members: () => instance.members.live.keys(),
-        say: (to, payload) => instance.say("define", to, payload),
-        record: (hash, version) => void instance.append(Op.define, hash, version, 0),
-        random
-      })
+      definitions.bind(definitionPeersOf(instance))
       const { open } = yield* CoherenceTransport
       const transport = yield* open({ origin, region: regionNumber, namespace, secret }, driver)
       driver.bind(instance, transport)
@@ -281,7 +274,7 @@ interface Life {
 }
 
 /** What is registered elsewhere comes meanwhile; what takes longer, or nobody can say, comes later. */
-const definitionsWait = "1 second"
+const definitionsWait = "5 seconds"
 
 /** Whoever is there has answered by then; a broker that is down is no reason not to start. */
 const joinWait = "2 seconds"

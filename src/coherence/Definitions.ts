@@ -34,6 +34,8 @@ import {
   encodeMessage,
   type Stamp
 } from "./DefinitionMessage.ts"
+import { Op } from "./protocol/Frame.ts"
+import type { Instance } from "./protocol/Instance.ts"
 
 export type { Definition, DefinitionId } from "./DefinitionMessage.ts"
 
@@ -51,14 +53,24 @@ export interface DefinitionSource {
 /** The others, and the log that they know of. */
 export interface DefinitionPeers {
   readonly origin: number
-  /** Those that live. */
-  members(): Iterable<number>
+  /** Those that live and are heard of. Who is heard of again greets. */
+  fresh(): Iterable<number>
   say(to: number, payload: Uint8Array): void
   /** Puts a change into the own log. */
   record(hash: number, version: number): void
   /** 0 to below 1. */
   random(): number
 }
+
+export const definitionPeersOf = (instance: Instance): DefinitionPeers => ({
+  origin: instance.origin,
+  *fresh() {
+    for (const { origin, isFresh } of instance.members.live.values()) if (isFresh) yield origin
+  },
+  say: (to, payload) => instance.say("define", to, payload),
+  record: (hash, version) => void instance.append(Op.define, hash, version, 0),
+  random: instance.random
+})
 
 export interface DefinitionsOptions {
   /** Instances of one namespace have the same: hashes are made with it. */
@@ -144,7 +156,7 @@ export class Definitions {
   get isSettled(): boolean {
     if (this.source?.isBusy === true) return false
     if (this.hasAgreed) return true
-    for (const _ of this.peers?.members() ?? []) return false
+    for (const _ of this.peers?.fresh() ?? []) return false
     return true
   }
 
@@ -177,7 +189,7 @@ export class Definitions {
     if (!this.put(hash, definition)) return false
     this.stats.set++
     const payload = encodeMessage({ type: "definitions", definitions: [definition], unknown: [], isAnswer: false })
-    for (const origin of this.peers?.members() ?? []) this.peers?.say(origin, payload)
+    for (const origin of this.peers?.fresh() ?? []) this.peers?.say(origin, payload)
     this.peers?.record(hash, version)
     return true
   }
@@ -209,17 +221,17 @@ export class Definitions {
 
   /** Ten times a second or so. */
   onBeat(): void {
-    const live = [...(this.peers?.members() ?? [])]
+    const fresh = [...(this.peers?.fresh() ?? [])]
     for (const [origin, beats] of this.pending) {
-      if (beats < patienceBeats && live.includes(origin)) this.pending.set(origin, beats + 1)
+      if (beats < patienceBeats && fresh.includes(origin)) this.pending.set(origin, beats + 1)
       else this.giveUp(origin)
     }
     for (const origin of new Set(Array.from(this.wanted.values(), ({ from }) => from))) {
-      if (live.includes(origin)) this.ask(origin)
+      if (fresh.includes(origin)) this.ask(origin)
       else this.giveUp(origin)
     }
-    if (++this.beats % digestEvery !== 0 || live.length === 0) return
-    const chosen = live[Math.floor((this.peers as DefinitionPeers).random() * live.length)] as number
+    if (++this.beats % digestEvery !== 0 || fresh.length === 0) return
+    const chosen = fresh[Math.floor((this.peers as DefinitionPeers).random() * fresh.length)] as number
     this.sayDigest(chosen, !this.hasAgreed)
   }
 

@@ -21,6 +21,7 @@
  * Cost: a write of an entry that is there touches its row, and the pending record or the log; docs/decisions.md.
  */
 import {
+  bucketOf,
   Cause,
   type Entry,
   type EventOrigin,
@@ -398,7 +399,7 @@ export class SharedEntries implements Replica, Store {
     index.visit((row) => {
       if (index.writerAt(row) !== instance.origin) return
       const hash = index.hashAt(row)
-      const bucket = hash % bucketCount
+      const bucket = bucketOf(hash, bucketCount)
       if (bitmap === null || ((bitmap[bucket >> 3] ?? 0) & (1 << (bucket & 7))) !== 0) hashes.push(hash)
     })
     return hashes

@@ -92,14 +92,6 @@ export class Freshness {
     this.alert(this.prefixes.note(hash, ++this.generation, origin) ? undefined : only)
   }
 
-  /** It is not known what has been invalidated: all that has a tag, or a key with a prefix, goes. */
-  invalidateTagged(origin: EventOrigin | null = null): void {
-    this.generation++
-    this.tags.noteAll(this.generation, origin)
-    this.prefixes.noteAll(this.generation, origin)
-    this.alert()
-  }
-
   /** A number for this moment: whatever is stored from now on, or whose fill begins, is not older than it. */
   mark(): number {
     return ++this.generation
@@ -198,11 +190,6 @@ class WideTable {
     if (this.known.size <= this.max) return false
     this.forgetOlder(this.known)
     return true
-  }
-
-  noteAll(generation: number, origin: EventOrigin | null): void {
-    this.floor.note(generation, origin)
-    this.newest = generation
   }
 
   newerThan(generation: number, isLocal: boolean, hash: number): Wide | null {

@@ -60,8 +60,10 @@ export class KeyHash {
     return this.hash(this.headA, this.headB, key, Domain.key)
   }
 
+  /** Tags that are alike in their first 1,024 bytes are one: an invalidation of either then takes more, and never less. */
   ofTag(tag: string): number {
-    return this.hash(this.tagA, this.tagB, tag, Domain.tag)
+    const told = tag.length > tagBytesMax ? tag.slice(0, tagBytesMax) : tag
+    return this.hash(this.tagA, this.tagB, told, Domain.tag)
   }
 
   /** Of all keys that begin so. `prefix` is what this keyspace's own keys begin with, and ends at a `:`. */
@@ -69,13 +71,21 @@ export class KeyHash {
     return this.hash(this.headA, this.headB, prefix, Domain.prefix)
   }
 
-  /** Of each prefix of the displayed key that ends at a `:`, those within the head included, the shortest first. */
+  /** Whether keys can be known to begin so: it ends at a `:`, and is one of the prefixes that are looked at. */
+  isPrefix(prefix: string): boolean {
+    return this.prefixesOf(prefix).at(-1) === this.ofPrefix(prefix)
+  }
+
+  /**
+   * Of each prefix of the displayed key that ends at a `:`, those within the head included, the shortest first; of those
+   * beyond `prefixBytesMax` or `prefixesMax` none, so that a key of nothing but colons costs no more than another.
+   */
   prefixesOf(key: string): number[] {
     const { factorA, factorB } = this
     const hashes = this.headPrefixes.slice()
     let [a, b] = [this.headA, this.headB]
-    const end = key.lastIndexOf(":")
-    for (let i = 0; i <= end; i++) {
+    const end = key.lastIndexOf(":", prefixBytesMax - this.head.length - 1)
+    for (let i = 0; i <= end && hashes.length < prefixesMax; i++) {
       const code = key.charCodeAt(i)
       a = Math.imul(a ^ code, factorA)
       b = Math.imul(b ^ (code ^ (a >>> 16)), factorB)
@@ -96,8 +106,14 @@ export class KeyHash {
   }
 }
 
-/** Which of `bucketCount` buckets the key with this hash falls into. */
-export const bucketOf = (hash: number, bucketCount: number): number => hash % bucketCount
+/** Of a displayed key the prefixes that are looked at: so long and so many at most, whatever the key is made of. */
+export const prefixBytesMax = 1_024
+export const prefixesMax = 64
+
+const tagBytesMax = 1_024
+
+/** Which of `bucketCount` buckets the key with this hash falls into: its lowest bits. A power of two, up to 2^30. */
+export const bucketOf = (hash: number, bucketCount: number): number => hash & (bucketCount - 1)
 
 /** One text is one thing as a key, another as a prefix, another as a tag. */
 const Domain = { key: 0x1b873593, tag: 0x2545f491, prefix: 0x3c6ef372, all: 0x510e527f } as const

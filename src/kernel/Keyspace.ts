@@ -206,6 +206,8 @@ export class Keyspace implements Sweeper {
   private replica: Replica | null
   private readonly freshness: Freshness
   private readonly hash: KeyHash
+  /** Fills that live less long than their values would, and the deadlines of these. */
+  private readonly cutShort = new WeakMap<Entry, number>()
   /** The first of the leases that are open, for each key. */
   private readonly leases = new Map<string, Lease>()
   /** When `advance` looks for stale entries, Infinity where there can be none. */
@@ -315,12 +317,13 @@ export class Keyspace implements Sweeper {
     } else {
       const oldValue = entry.value
       const oldSize = entry.bytes
+      const deadlineMs = (flags & SetFlag.keepTtl) === 0 ? expiresAtMs : this.keptDeadline(entry)
       this.change(entry, value, keptMeta, size)
       entry.isLocal = isLocal
       entry.source = EntrySource.written
       entry.generation = generation
       entry.freshUpTo = generation
-      if ((flags & SetFlag.keepTtl) === 0 && entry.expiresAtMs !== expiresAtMs) this.reschedule(entry, expiresAtMs)
+      if (entry.expiresAtMs !== deadlineMs) this.reschedule(entry, deadlineMs)
       if (this.replica !== null) this.replica.onWrite(entry, this, flags)
       this.recordIfWanted(Cause.write, entry, value, oldValue, oldSize)
     }
@@ -495,12 +498,17 @@ export class Keyspace implements Sweeper {
     }
   }
 
+  /** Whether keys are known by this prefix: it ends at a `:`, of `prefixesMax`, within the first `prefixBytesMax` bytes. */
+  isPrefix(prefix: string): boolean {
+    return this.hash.isPrefix(prefix)
+  }
+
   /**
-   * The same for all keys that begin with the prefix. False, and nothing is done, where the prefix does not end at a `:`:
-   * keys are known by their hashes and those of such prefixes. Of a keyspace with a head the empty prefix is all. O(1).
+   * The same for all keys that begin with the prefix. False, and nothing is done, where it is none that keys are known by
+   * (`isPrefix`). Of a keyspace with a head the empty prefix is all. O(1).
    */
   invalidatePrefix(prefix: string): boolean {
-    if (!(this.hash.head + prefix).endsWith(":")) return false
+    if (!this.isPrefix(prefix)) return false
     const hash = this.hash.ofPrefix(prefix)
     this.freshness.invalidatePrefix(hash, this.origin, this.hash.head === "" ? undefined : this)
     this.replica?.onPrefix(hash, this)
@@ -749,6 +757,12 @@ export class Keyspace implements Sweeper {
     return deadlineMs > nowMs ? deadlineMs : -1
   }
 
+  /** The deadline that a write keeps: of a fill that the replica lets live less long than its value, that of the value. */
+  private keptDeadline(entry: Entry): number {
+    if (entry.source === EntrySource.written) return entry.expiresAtMs
+    return this.cutShort.get(entry) ?? entry.expiresAtMs
+  }
+
   private storeFill(lease: Lease, value: Value, expiresAtMs: number, meta: Meta, source: EntrySource): boolean {
     const { key, generation } = lease
     const found = this.lru.get(key, lookup)
@@ -774,6 +788,8 @@ export class Keyspace implements Sweeper {
       if (entry.expiresAtMs !== deadlineMs) this.reschedule(entry, deadlineMs)
     }
     stored.source = source
+    if (deadlineMs !== expiresAtMs) this.cutShort.set(stored, expiresAtMs)
+    else if (entry !== undefined) this.cutShort.delete(entry)
     stored.reads = 0
     stored.generation = generation
     stored.freshUpTo = this.freshness.generation
@@ -820,7 +836,7 @@ export class Keyspace implements Sweeper {
     write.key = key
     write.value = value
     write.keepsTtl = entry !== undefined && (flags & SetFlag.keepTtl) !== 0
-    write.expiresAtMs = write.keepsTtl ? (entry as Entry).expiresAtMs : expiresAtMs
+    write.expiresAtMs = write.keepsTtl ? this.keptDeadline(entry as Entry) : expiresAtMs
     write.meta = entry !== undefined && (flags & SetFlag.keepMeta) !== 0 ? entry.meta : meta
     write.oldEntry = entry
     write.match = unmatched
@@ -931,7 +947,8 @@ export class Keyspace implements Sweeper {
 
   /**
    * Looks at all entries, in the order of their slots; one that is stale, or `sweepSlots` that are not, are a unit of
-   * work. One round after the other begins only when something has been invalidated meanwhile, and after a pause.
+   * work, and fewer where they have that many tags. One round after the other begins only when something has been
+   * invalidated meanwhile, and after a pause.
    */
   private sweep(nowMs: number, limit: number): number {
     if (this.sweepCursor === -1 && limit > 0) {
@@ -951,9 +968,11 @@ export class Keyspace implements Sweeper {
 
   private sweepSome(): void {
     const end = Math.min(this.slots.length, this.sweepCursor + sweepSlots)
-    while (this.sweepCursor < end) {
+    for (let tags = 0; this.sweepCursor < end && tags < sweepSlots; ) {
       const entry = this.slots.at(this.sweepCursor++)
-      if (entry !== undefined && this.hasGone(entry)) return
+      if (entry === undefined) continue
+      if (this.hasGone(entry)) return
+      tags += entry.meta.tags.length
     }
   }
 

@@ -6,7 +6,7 @@ export { Freshness } from "./Freshness.ts"
 export { type Gate, PendingWrite } from "./Gate.ts"
 export { globMatches, isLiteral } from "./Glob.ts"
 export { type EventOrigin, type EventSink, isPeers, KeyEvent } from "./KeyEvent.ts"
-export { bucketOf, KeyHash } from "./KeyHash.ts"
+export { bucketOf, KeyHash, prefixBytesMax, prefixesMax } from "./KeyHash.ts"
 export {
   type Clock,
   Entry,

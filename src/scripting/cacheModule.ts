@@ -20,7 +20,7 @@
  * Cost: get and put of a short string are one crossing each, without an allocation but for a new entry's.
  */
 import { addInt64, asInt64, type Int64 } from "../cache/Int64.ts"
-import { type Fills, lossyText, ttlMsOf, ttlSecondsMax } from "../cache/index.ts"
+import { type FillScope, type Fills, lossyText, ttlMsOf, ttlSecondsMax } from "../cache/index.ts"
 import { Cause, causeBit, entrySize, type Keyspace, noMeta, SetFlag, type Value } from "../kernel/index.ts"
 import { type HostCall, type HostFunction, type HostTable, type LuaValue, Refusal } from "../sandbox/index.ts"
 import { KeyWalk } from "./KeyWalk.ts"
@@ -48,6 +48,16 @@ export const makeCacheModule = (current: Current, fills?: Fills): HostTable => {
       } else perform(call, key, run.keyspace, run)
     }
   const walks = new WeakMap<RunningScript, KeyWalk>()
+  /** Whether a key is not here, and a script can be suspended until it has been looked for. */
+  const mayCome = (keyspace: Keyspace, key: string, scope: FillScope): boolean =>
+    fills?.isWanted(keyspace, key, scope) === true
+  /** Suspends the script until then; `answer` is made when it goes on. False where nothing can be suspended. */
+  const waits = (call: HostCall, name: string, key: string, scope: FillScope, answer: Answer | null): boolean => {
+    const { run } = current
+    const { keyspace } = run
+    if (fills === undefined || keyspace === null || answer === null) return false
+    return waitForFill(call, run, name, (signal) => fills.bring(keyspace, key, scope, signal), answer)
+  }
   return {
     get: keyed("get", 2, "a key and a default", (call, key, keyspace) => {
       const workBefore = keyspace.reactionWork
@@ -55,7 +65,7 @@ export const makeCacheModule = (current: Current, fills?: Fills): HostTable => {
       if (!paysReactions(call, keyspace, workBefore)) return
       if (typeof value === "string") call.returnString(value)
       else if (value !== undefined) call.returnValue(value, true)
-      else if (fills?.isWanted(keyspace, key) === true && waitForFill(call, current.run, fills, keyspace, key)) return
+      else if (mayCome(keyspace, key, "all") && waits(call, "get", key, "all", keptDefault(call))) return
       else if (call.count > 1) call.returnArgument(2)
       else call.returnNil()
     }),
@@ -70,13 +80,18 @@ export const makeCacheModule = (current: Current, fills?: Fills): HostTable => {
     }),
 
     delete: keyed("delete", 1, "a key", (call, key, keyspace, run) => {
+      if (mayCome(keyspace, key, "peers") && waits(call, "delete", key, "peers", () => keyspace.delete(key))) return
       const workBefore = keyspace.reactionWork
       const wasThere = keyspace.delete(key)
       if (!wasThere && keyspace.refusal !== null) run.refuse(`cache.delete: ${rejected(keyspace.refusal)}`)
       if (paysReactions(call, keyspace, workBefore)) call.returnBoolean(wasThere)
     }),
 
-    has: keyed("has", 1, "a key", (call, key, keyspace) => call.returnBoolean(keyspace.peek(key) !== undefined)),
+    has: keyed("has", 1, "a key", (call, key, keyspace) => {
+      const isAway = mayCome(keyspace, key, "peers")
+      if (isAway && waits(call, "has", key, "peers", () => keyspace.peek(key) !== undefined)) return
+      call.returnBoolean(keyspace.peek(key) !== undefined)
+    }),
 
     incr: keyed("incr", 3, "a key, the integer to add and a number of seconds", (call, key, keyspace, run) => {
       const by = stepOf(call)
@@ -85,6 +100,15 @@ export const makeCacheModule = (current: Current, fills?: Fills): HostTable => {
       const expiresAtMs = isExpiring ? deadlineOf(call, 3, run, "incr") : 0
       if (expiresAtMs === undefined) return
       if (isExpiring && expiresAtMs === 0) return call.fail(noTtl(call, 3, "incr"))
+      if (mayCome(keyspace, key, "all")) {
+        const added = (): LuaValue => {
+          const sum = increment(keyspace, key, by, expiresAtMs)
+          if (typeof sum !== "string") return sum
+          run.refuse(`cache.incr: ${sum}`)
+          return null
+        }
+        if (waits(call, "incr", key, "all", added)) return
+      }
       const workBefore = keyspace.reactionWork
       const sum = increment(keyspace, key, by, expiresAtMs)
       if (!paysReactions(call, keyspace, workBefore)) return
@@ -95,19 +119,27 @@ export const makeCacheModule = (current: Current, fills?: Fills): HostTable => {
     }),
 
     touch: keyed("touch", 2, "a key and a number of seconds", (call, key, keyspace, run) => {
-      if (!isGiven(call, 2)) return call.returnBoolean(keyspace.use(key))
+      const isAway = mayCome(keyspace, key, "peers")
+      if (!isGiven(call, 2)) {
+        if (isAway && waits(call, "touch", key, "peers", () => keyspace.use(key))) return
+        return call.returnBoolean(keyspace.use(key))
+      }
       const expiresAtMs = deadlineOf(call, 2, run, "touch")
       if (expiresAtMs === undefined) return
       if (expiresAtMs === 0) return refuseTtl(call, 2, run, "touch")
+      const touched = () => keyspace.use(key) && keyspace.expireAt(key, expiresAtMs)
+      if (isAway && waits(call, "touch", key, "peers", touched)) return
       const workBefore = keyspace.reactionWork
-      const isThere = keyspace.use(key) && keyspace.expireAt(key, expiresAtMs)
+      const isThere = touched()
       if (paysReactions(call, keyspace, workBefore)) call.returnBoolean(isThere)
     }),
 
     ttl: keyed("ttl", 1, "a key", (call, key, keyspace, run) => {
-      const expiresAtMs = keyspace.peek(key)?.expiresAtMs ?? 0
-      if (expiresAtMs === 0) call.returnNil()
-      else call.returnNumber((expiresAtMs - run.nowMs()) / 1000)
+      if (mayCome(keyspace, key, "peers") && waits(call, "ttl", key, "peers", () => secondsLeft(keyspace, key, run)))
+        return
+      const seconds = secondsLeft(keyspace, key, run)
+      if (seconds === null) call.returnNil()
+      else call.returnNumber(seconds)
     }),
 
     keys: {
@@ -252,6 +284,12 @@ const refuseTtl = (call: HostCall, index: number, run: RunningScript, name: stri
 const noTtl = (call: HostCall, index: number, name: string): string =>
   `cache.${name}: a TTL is a number of seconds above 0, up to ${ttlSecondsMax}; this one is ${call.number(index)}`
 
+/** What is left of the life of an entry; null where there is none, or it has no end. */
+const secondsLeft = (keyspace: Keyspace, key: string, run: RunningScript): number | null => {
+  const expiresAtMs = keyspace.peek(key)?.expiresAtMs ?? 0
+  return expiresAtMs === 0 ? null : (expiresAtMs - run.nowMs()) / 1000
+}
+
 /** What `incr` adds: 1, or its second argument. Undefined where that is no integer, which fails the call. */
 const stepOf = (call: HostCall): Int64 | undefined => {
   if (!isGiven(call, 2)) return 1
@@ -302,26 +340,42 @@ const replaceThroughGate = (
 
 const beforeWriteBit = causeBit(Cause.beforeWrite)
 
+/** What a script that has waited for a key is answered: with the value, if it has come from somewhere. */
+type Answer = (value: Value | undefined) => LuaValue
+
+/** The value as Lua sees it, or the second argument; null where that is nothing that could be kept meanwhile. */
+const keptDefault = (call: HostCall): Answer | null => {
+  const other = call.value(2)
+  if (other instanceof Refusal) return null
+  return (value) => {
+    if (value === undefined) return other
+    return typeof value === "string" ? Buffer.from(value, "latin1") : (value as LuaValue)
+  }
+}
+
 /**
  * Suspends the script until the key is filled; false where that cannot be. A load that fails is a miss, and the reason
  * in the script's log.
  */
-const waitForFill = (call: HostCall, run: RunningScript, fills: Fills, keyspace: Keyspace, key: string): boolean => {
+const waitForFill = (
+  call: HostCall,
+  run: RunningScript,
+  name: string,
+  bring: (signal: AbortSignal) => Promise<Value | undefined>,
+  answer: Answer
+): boolean => {
   const leftMs = Math.floor(run.waitLeftMs()) - goOnMs
-  const other = call.value(2)
-  if (leftMs < 1 || other instanceof Refusal) return false
+  if (leftMs < 1) return false
   run.wait(async (signal) => {
     const giveUp = new AbortController()
     const stop = (): void => giveUp.abort(new Error("nobody waits for it any more"))
     const timer = setTimeout(() => giveUp.abort(new Error("the fill takes longer than the run may wait")), leftMs)
     signal.addEventListener("abort", stop, { once: true })
     try {
-      const value = await fills.bring(keyspace, key, "all", giveUp.signal)
-      if (value === undefined) return other
-      return typeof value === "string" ? Buffer.from(value, "latin1") : (value as LuaValue)
+      return answer(await bring(giveUp.signal))
     } catch (error) {
-      run.refuse(`cache.get: ${error instanceof Error ? error.message : String(error)}`)
-      return other
+      run.refuse(`cache.${name}: ${error instanceof Error ? error.message : String(error)}`)
+      return answer(undefined)
     } finally {
       clearTimeout(timer)
       signal.removeEventListener("abort", stop)

@@ -77,7 +77,7 @@ export class Client implements Subscriber {
   private executing: Keyspace[] | null = null
   /** What its command waits for, where that can be ended. */
   private running: Running | null = null
-  private isGone = false
+  isGone = false
   private subscriptionBytes = 0
   /** A command of the open transaction was refused, so EXEC will be. */
   private isQueueSpoilt = false
@@ -115,9 +115,17 @@ export class Client implements Subscriber {
     if (fills === undefined || !fills.isActive || command.row.fills === undefined || this.executing !== null) {
       return this.runHere(command, args)
     }
+    if (this.isOneKeyHere(command, args)) return this.runHere(command, args)
     const wanted = new WantedKeys(this, fills)
     wanted.add(command, args)
     return this.afterFills(wanted, () => this.runHere(command, args))
+  }
+
+  /** It names one key, which is here: so it is with most reads, and nothing needs to be made for these. */
+  private isOneKeyHere(command: Command, args: readonly string[]): boolean {
+    const at = command.keys[0]
+    if (at === 0 || at !== command.keys[1] || (this.tenant === null && this.server.routes.size > 0)) return false
+    return this.keyspace.peek(args[at] as string) !== undefined
   }
 
   /** Does something at once where no key is wanted from elsewhere, else when all are here; only this client waits. */
@@ -531,7 +539,7 @@ export class Client implements Subscriber {
 
 /** Keys that commands are about to look at, which are not here and may be elsewhere. */
 class WantedKeys {
-  private readonly keys: Array<{ readonly keyspace: Keyspace; readonly key: string; readonly scope: FillScope }> = []
+  private readonly keys: WantedKey[] = []
 
   constructor(
     private readonly client: Client,
@@ -556,18 +564,37 @@ class WantedKeys {
     }
   }
 
-  /** Fulfilled when all have been looked for: with why one of them could not be had, if so. */
+  /**
+   * Fulfilled when all have been looked for: with why one of them could not be had, if so. Some at a time, so that a
+   * command of very many keys neither takes all the places of those who wait nor keeps the others from their turns.
+   */
   async bring(): Promise<string | undefined> {
-    const { fills } = this
-    const outcomes = await Promise.allSettled(
-      this.keys.map(({ keyspace, key, scope }) => fills.bring(keyspace, key, scope))
-    )
-    for (const outcome of outcomes) {
-      if (outcome.status === "rejected")
-        return outcome.reason instanceof Error ? outcome.reason.message : String(outcome.reason)
+    const { client, keys } = this
+    for (let from = 0; from < keys.length && !client.isGone; from += broughtAtOnce) {
+      if (from > 0) await new Promise<void>((resolve) => setImmediate(resolve))
+      const some = keys.slice(from, from + broughtAtOnce)
+      const outcomes = await Promise.allSettled(some.map((each) => this.bringOne(each)))
+      for (const outcome of outcomes) {
+        if (outcome.status === "rejected")
+          return outcome.reason instanceof Error ? outcome.reason.message : String(outcome.reason)
+      }
     }
     return undefined
   }
+
+  /** A value whose key was written elsewhere while it travelled was not kept: the command would not find it. Asks again. */
+  private async bringOne({ keyspace, key, scope }: WantedKey): Promise<void> {
+    for (let tries = 0; tries < bringTriesMax; tries++) {
+      const found = await this.fills.bring(keyspace, key, scope)
+      if (found === undefined || keyspace.peek(key) !== undefined) return
+    }
+  }
+}
+
+interface WantedKey {
+  readonly keyspace: Keyspace
+  readonly key: string
+  readonly scope: FillScope
 }
 
 export interface QueuedCommand {
@@ -575,6 +602,8 @@ export interface QueuedCommand {
   readonly args: readonly string[]
 }
 
+const broughtAtOnce = 256 // keys of one client: a few questions to each peer, and some milliseconds of work
+const bringTriesMax = 3 // one more than a single write can spoil; a key that is written all the time has no moment to be had
 const argumentBytes = 16 // what a string's head and its place in the array cost at least
 const subscriptionBytes = 100 // what a subscription costs beside its name: places in a map and two sets
 

@@ -1,6 +1,8 @@
 /**
  * Every error that a client can be answered over RESP, code first. Where Redis 7.0 has the case, in its words.
  */
+import { prefixBytesMax, prefixesMax } from "../kernel/index.ts"
+
 export const RespError = {
   syntax: "ERR syntax error",
   notInteger: "ERR value is not an integer or out of range",
@@ -65,7 +67,7 @@ export const RespError = {
   doctorBusy: "ERR coherence: an examination is under way; it takes 11 seconds at most",
   doctorSyntax: (max: number) => `ERR coherence: it is COHERENCE DOCTOR [SAMPLES <1 to ${max}>]`,
   noMember: (name: string) => `ERR coherence: there is no instance '${cString(name, 64)}'; COHERENCE PEERS lists them`,
-  prefixColon: "ERR a prefix ends with ':'; other prefixes match nothing that can be invalidated",
+  notPrefix: `ERR a prefix ends with ':', and has ${prefixBytesMax} bytes and ${prefixesMax} colons at most; others match nothing`,
 
   keysOfSeveral: "ERR keys of different tenants in one command; send one for each of them",
   noTenants: "ERR tenant: this server keeps no tenants",

@@ -5,6 +5,7 @@
  * What a thread needs for a frame is measured first, with four real processes: a frame is handled when its receiver's
  * thread is free, and leaves when its sender's has written it. So the simulation has the queues that relays make.
  */
+import { Cells } from "../../dist/coherence/protocol/Cells.js"
 import { Instance } from "../../dist/coherence/protocol/Instance.js"
 import type { Network } from "../../dist/coherence/protocol/Network.js"
 import { parametersDefault } from "../../dist/coherence/protocol/Parameters.js"
@@ -23,7 +24,7 @@ export const suite: Suite = {
   name: "coherence.scale",
   async run(report, say) {
     say("coherence.scale: what a frame costs")
-    const costs = process.env.FAKE ? { readMs: 0.03, writeMs: 0.015 } : await measureCosts()
+    const costs = await measureCosts()
     const samples = 1
     report({ id: "coherence.scale.frame.read", value: costs.readMs * 1_000, unit: "us", samples })
     report({ id: "coherence.scale.frame.write", value: costs.writeMs * 1_000, unit: "us", samples })
@@ -42,8 +43,7 @@ const networkMs = 0.25 // one way, in a data centre
 const restSeconds = 2
 const writeSeconds = 2
 const writeRate = 1_000 // a second, of all together
-const firstWave = 46 // instances, in one cell; then come the others
-const waveMs = 400
+const waveMs = 200
 
 /** Four processes, of which one writes. Frames that are under way at rest count for both, so rest is taken off. */
 const measureCosts = async (): Promise<Costs> => {
@@ -120,7 +120,7 @@ class Node implements Network {
   }
 
   reconsider(): void {
-    if (this.isDialing) return
+    if (this.isDialing || !this.cluster.mayDial) return
     this.isDialing = true
     this.cluster.time.after(dialMs, () => this.dial())
   }
@@ -176,10 +176,15 @@ class Node implements Network {
       other.instance.onLinkDown(this.origin)
       other.reconsider()
     }
+    let begun = 0
     for (const other of this.cluster.nodes.values()) {
-      if (this.instance.members.live.has(other.origin) && this.instance.wantsLink(other.peer)) {
-        if (other.instance.wantsLink(this.peer)) this.link(other)
+      if (this.links.has(other) || !this.instance.wantsLink(other.peer)) continue
+      if (other === this || !other.instance.wantsLink(this.peer)) continue
+      if (begun++ === dialingMax) {
+        this.reconsider()
+        return
       }
+      this.link(other)
     }
   }
 }
@@ -190,6 +195,7 @@ interface Arrival {
 }
 
 const dialMs = 20
+const dialingMax = 4 // links that one begins at once: what they tell makes most others needless
 
 /** Entries that nobody has: only when a record comes is of interest. */
 class Watch implements Store {
@@ -226,6 +232,8 @@ class Cluster {
   readonly nodes = new Map<number, Node>()
   private readonly all: Node[] = []
   private readonly writtenAtMs: number[] = []
+  /** Links are as they were made until all know all. */
+  mayDial = false
   private latencies: number[] = []
   private seed = 1
 
@@ -243,17 +251,41 @@ class Cluster {
     this.latencies.push(atMs - (this.writtenAtMs[hash] as number))
   }
 
-  /** A few, then all others, each of which knows one of the few, until all know all. */
+  /**
+   * All start at once, with the links of groups that might be theirs, by which they come to know each other; then they
+   * make those that they want. A full mesh of strangers, as it may be for a moment, would take minutes to compute.
+   */
   async grow(say: (progress: string) => void): Promise<void> {
-    while (this.all.length < size) {
-      const before = this.all.length
-      for (let n = 0; n < (before === 0 ? firstWave : size - firstWave); n++) this.start(before)
-      await this.run(waveMs)
-      say(`coherence.scale: ${this.all.length} of ${size}`)
+    const groups = Math.round(Math.sqrt(size))
+    for (let n = 0; n < size; n++) {
+      const node = new Node(1 + Math.floor(this.random() * 2 ** 52), this)
+      this.nodes.set(node.origin, node)
+      this.all.push(node)
+      node.wake(this.time.nowMs)
     }
-    for (let tries = 0; tries < growTries && !this.isWhole(); tries++) await this.run(waveMs)
-    if (!this.isWhole()) throw new Error("the instances do not get to know each other")
+    const [first] = this.all as [Node]
+    const cells = new Cells(first.peer, parametersDefault)
+    const members = this.all.slice(1).map(({ origin }) => ({ origin, region: 1, groups }))
+    cells.update(members, false)
+    const isRelay = ({ origin }: Node) => cells.relaysOf(cells.cellOf(origin)).includes(origin)
+    for (const node of this.all) {
+      for (const other of this.all) {
+        if (cells.cellOf(node.origin) === cells.cellOf(other.origin)) node.link(other)
+        else if (isRelay(node) && isRelay(other)) node.link(other)
+      }
+      this.time.after(settleMs, () => node.instance.settled())
+    }
+    for (let tries = 0; !this.isWhole(); tries++) {
+      if (tries === growTries) throw new Error("the instances do not get to know each other")
+      await this.run(waveMs)
+      if (!this.mayDial && this.all.every(hearsOfAll)) {
+        this.mayDial = true
+        for (const node of this.all) node.reconsider()
+      }
+      say(`coherence.scale: ${this.all.filter(isWhole).length} of ${size} know all`)
+    }
     await this.run(restMs)
+    if (!this.isWhole()) throw new Error("the instances have not kept their links")
   }
 
   async rest(): Promise<Figure[]> {
@@ -309,20 +341,8 @@ class Cluster {
     ]
   }
 
-  private start(known: number): void {
-    const origin = 1 + Math.floor(this.random() * 2 ** 52)
-    const node = new Node(origin, this)
-    const seed = this.all[Math.floor(this.random() * Math.max(known, 1))]
-    this.nodes.set(origin, node)
-    this.all.push(node)
-    node.wake(this.time.nowMs)
-    if (seed !== undefined) node.link(seed)
-    this.time.after(settleMs, () => node.instance.settled())
-    node.reconsider()
-  }
-
   private isWhole(): boolean {
-    return this.all.every(({ instance }) => instance.isCoherent && instance.members.live.size === size - 1)
+    return this.all.every(isWhole)
   }
 
   /** So much virtual time, with a turn for whoever else is in this thread now and then. */
@@ -333,6 +353,13 @@ class Cluster {
     }
   }
 }
+
+const hearsOfAll = ({ instance }: Node): boolean => instance.members.live.size === size - 1
+
+/** Knows all others, and has been told into how many groups they are split. */
+const knowsAll = ({ instance }: Node): boolean => instance.members.live.size === size - 1 && instance.cells.groups > 1
+
+const isWhole = (node: Node): boolean => node.instance.isCoherent && knowsAll(node)
 
 const settleMs = 60
 const restMs = 1_500 // until what came of the last change is over

@@ -5,6 +5,7 @@
  * of entries and writes, in bytes.
  */
 import { randomBytes } from "node:crypto"
+import { Effect } from "effect"
 import { Directory, directoryMaxDefault } from "../../dist/coherence/Directory.js"
 import { OwnLog } from "../../dist/coherence/protocol/OwnLog.js"
 import { parametersDefault } from "../../dist/coherence/protocol/Parameters.js"
@@ -22,6 +23,8 @@ interface Kind {
   readonly before?: Operation
   /** Operations in one turn of the event loop. Default: 1,024, and then the turns are but microtasks. */
   readonly turnSize?: number
+  /** Only the calls are timed, and not what leaves after them. */
+  readonly isCallAlone?: boolean
 }
 
 const keys = Array.from({ length: 10_240 }, (_, i) => `session:${(i * 7919) % 10_240}`)
@@ -30,7 +33,9 @@ const value = (i: number): string => `value-${i & 7}`
 
 const overwrite: Operation = ({ cache }, i) => void cache.unsafeSet(key(i), value(i))
 const kinds: readonly Kind[] = [
-  { id: "coherence.set", operation: overwrite },
+  { id: "coherence.set", operation: ({ cache }, i) => Effect.runSync(cache.set(key(i), value(i))) },
+  { id: "coherence.set.call", operation: overwrite, turnSize: 96, isCallAlone: true },
+  { id: "coherence.set.unsafe", operation: overwrite },
   { id: "coherence.set.turn16", operation: overwrite, turnSize: 16 },
   { id: "coherence.set.turn1", operation: overwrite, turnSize: 1 },
   { id: "coherence.set.kernel", operation: ({ keyspace }, i) => keyspace.set(key(i), value(i)) },
@@ -41,20 +46,28 @@ const kinds: readonly Kind[] = [
 
 /** Nanoseconds an operation of one block, what leaves in its turns included. */
 const timeBlock = async (program: Program, kind: Kind, from: number): Promise<number> => {
-  const { operation, before, turnSize } = kind
+  const { operation, before, turnSize = turnSizeDefault, isCallAlone = false } = kind
   if (before !== undefined) for (let n = 0; n < blockSize; n++) before(program, from + n)
   await pause(2) // what is under way has left, and the other process has it
-  const began = process.hrtime.bigint()
+  let ns = 0n
   for (let n = 0; n < blockSize; ) {
-    for (const end = n + (turnSize ?? turnSizeDefault); n < end; n++) operation(program, from + n)
-    if (turnSize !== undefined) await new Promise(setImmediate)
+    const began = process.hrtime.bigint()
+    for (const end = Math.min(blockSize, n + turnSize); n < end; n++) operation(program, from + n)
+    if (isCallAlone) {
+      ns += process.hrtime.bigint() - began
+      await pause(1)
+      continue
+    }
+    if (turnSize < turnSizeDefault) await new Promise(setImmediate)
     else for (let i = 0; i < 4; i++) await null // a frame is made in one microtask and written in another
+    ns += process.hrtime.bigint() - began
   }
-  return Number(process.hrtime.bigint() - began) / blockSize
+  return Number(ns) / blockSize
 }
 
 const pairs = async (shared: Program, unshared: Program, kind: Kind): Promise<BlockTimes[]> => {
   const times: BlockTimes[] = []
+  const blocks = kind.isCallAlone === true ? blocksOfCalls : blocksDefault
   for (let block = 0; block < blocks * 1.5; block++) {
     const from = block * blockSize
     const isFirst = block % 2 === 0
@@ -67,7 +80,8 @@ const pairs = async (shared: Program, unshared: Program, kind: Kind): Promise<Bl
 
 const blockSize = 10_240 // operations: each key once
 const turnSizeDefault = 1_024 // eight frames, so that nothing waits for a later turn
-const blocks = 60 // and half as many to warm up
+const blocksDefault = 60 // and half as many to warm up
+const blocksOfCalls = 16 // a millisecond for each turn
 
 export const suite: Suite = {
   name: "coherence.set",

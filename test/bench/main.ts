@@ -6,6 +6,7 @@
  */
 
 import { suite as actor } from "./actor.bench.ts"
+import { suites as coherence } from "./coherence.bench.ts"
 import { suite as expiry } from "./expiry.bench.ts"
 import type { Figure, Suite } from "./Figure.ts"
 import { goals, judge } from "./goals.ts"
@@ -17,7 +18,18 @@ import { suite as sandbox } from "./sandbox.bench.ts"
 import { suite as scripts } from "./scripts.bench.ts"
 import { suite as trigger } from "./trigger.bench.ts"
 
-const suites: readonly Suite[] = [kernel, sandbox, trigger, quarantine, hostile, scripts, actor, resp, expiry]
+const suites: readonly Suite[] = [
+  kernel,
+  sandbox,
+  trigger,
+  quarantine,
+  hostile,
+  scripts,
+  actor,
+  resp,
+  expiry,
+  ...coherence
+]
 
 const flags = process.argv.slice(2)
 const [isJson, isCheck] = [flags.includes("--json"), flags.includes("--check")]

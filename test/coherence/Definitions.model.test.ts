@@ -6,7 +6,7 @@
 import { describe, expect, it } from "vitest"
 import { type DefinitionMessage, decodeMessage, encodeMessage } from "../../src/coherence/DefinitionMessage.ts"
 import { type Definition, type DefinitionId, type DefinitionSource, Definitions } from "../../src/coherence/index.ts"
-import { forAllSeeds, propertyTimeoutMs, type Random } from "../support/Random.ts"
+import { forAllSeeds, propertyTimeoutMs, Random } from "../support/Random.ts"
 
 type News =
   | { readonly type: "frame"; readonly payload: Uint8Array }
@@ -103,7 +103,7 @@ class Node implements DefinitionSource {
     this.register = new Definitions({ hashSecret: "", nowMs: () => world.nowMs + this.skewMs, ...world.limits })
     this.register.bind({
       origin: this.origin,
-      members: () => [...this.others()].map(({ origin }) => origin),
+      fresh: () => [...this.others()].map(({ origin }) => origin),
       say: (to, payload) => world.send(this, to, { type: "frame", payload }),
       record: (hash, version) => {
         for (const { origin } of this.others()) world.send(this, origin, { type: "define", hash, version })
@@ -264,13 +264,33 @@ describe("registers of definitions", () => {
     propertyTimeoutMs
   )
 
-  it("that differ in much ask for it in portions, and answer in portions", () => {
+  it("give to a tenant that was made anew nothing of the one before, whoever has missed that it was removed", () => {
+    const world = new World(new Random(1))
+    world.isCalm = true
+    const [one, two, three] = world.nodes as [Node, Node, Node]
+    const trigger = { kind: "trigger", owner: "t", name: "x" }
+    one.set(tenantId("t"), "first")
+    one.set(trigger, "old")
+    world.settle()
+    world.cut = three
+    one.set(tenantId("t"), null)
+    world.deliver(100)
+    two.set(tenantId("t"), "second")
+    two.set({ ...trigger, name: "y" }, "new")
+    world.deliver(100)
+    expect(three.inEffect()).toEqual(["tenant  t first", "trigger t x old"])
+    world.settle()
+    for (const node of world.nodes) expect(node.inEffect()).toEqual(["tenant  t second", "trigger t y new"])
+    expect(world.areEqual()).toBe(true)
+  })
+
+  it.each(["who has it", "who lacks it"])("that differ in much ask for it in portions, when %s begins", (who) => {
     const sent: Array<{ readonly to: number; readonly message: DefinitionMessage; readonly bytes: number }> = []
     const make = (origin: number, other: number) => {
       const register = new Definitions({ hashSecret: "", nowMs: () => 1 })
       register.bind({
         origin,
-        members: () => [other],
+        fresh: () => [other],
         say: (to, payload) => {
           sent.push({ to, message: decodeMessage(payload) as DefinitionMessage, bytes: payload.length })
         },
@@ -286,7 +306,8 @@ describe("registers of definitions", () => {
     const [one, two] = [registers.get(1), registers.get(2)] as [Definitions, Definitions]
     for (let n = 0; n < 1_000; n++) one.set({ kind: "script", owner: "", name: `${n}` }, "x".repeat(1_000))
     sent.length = 0
-    two.onMember(1)
+    if (who === "who has it") one.onMember(2)
+    else two.onMember(1)
     let bytesMax = 0
     let asks = 0
     for (let at = 0; at < sent.length; at++) {
@@ -310,7 +331,7 @@ describe("registers of definitions", () => {
     let live = [7, 8]
     register.bind({
       origin: 1,
-      members: () => live,
+      fresh: () => live,
       say: (to, payload) => void asked.push([to, decodeMessage(payload) as DefinitionMessage]),
       record: () => {},
       random: () => 0

@@ -141,6 +141,18 @@ describe("of an entry that was planted behind the protocol's back the doctor", (
     expect(diagnosis.traces).toMatchObject([{ key: "key:7", forMs: 1_000, isStale: false }])
   })
 
+  it("takes back what it suspected where the newest value has come in its place", () => {
+    const { village, b } = planted()
+    village.time.after(50, () => {
+      b.entries.outvote(b.hashOf("key:7"), 101, 1)
+      b.read("key:7")
+    })
+    const diagnosis = diagnose(b)
+    expect(b.entries.readableAt(b.hashOf("key:7"))).toMatchObject([{ version: 101 }])
+    expect(lower(diagnosis)).toEqual([1, 0, 0, 0])
+    expect(diagnosis.traces).toEqual([])
+  })
+
   it("misses it where it is not among the samples, and counts over all examinations", () => {
     const { village, b } = planted()
     const doctor = doctorAt(b)

@@ -64,6 +64,8 @@ const programs = ({ url }: Receiver) =>
 const run = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>) =>
   Effect.runPromise(Logger.withMinimumLogLevel(Effect.scoped(effect), LogLevel.None))
 
+const timeoutMs = 60_000 // eight whole programs; each takes a second to start where the machine is busy
+
 const logged = ({ services }: Program) =>
   Context.get(services, Triggers)
     .inBytes.logs.read("expired", {})
@@ -72,88 +74,104 @@ const logged = ({ services }: Program) =>
 const forCluster = { ttl: "300 millis", expiryOwner: "cluster", tags: ["web"] } as const
 
 describe("a session that the cluster is to end", () => {
-  it("is ended by the program that wrote it, and by another one, with ids of one kind, where that was closed before", () =>
-    run(
-      Effect.gen(function* () {
-        const hook = yield* receiver()
-        const [a, b] = yield* programs(hook)
-        yield* a.cache.set("session:1", { user: "Ada" }, { ...forCluster, ackMode: "live" })
-        a.clock.goOn(300)
-        yield* until(() => hook.requests.length === 1)
-        yield* a.cache.set("session:2", { user: "Grace" }, forCluster)
-        yield* a.close
-        yield* until(() => hook.requests.length === 2)
+  it(
+    "is ended by the program that wrote it, and by another one, with ids of one kind, where that was closed before",
+    () =>
+      run(
+        Effect.gen(function* () {
+          const hook = yield* receiver()
+          const [a, b] = yield* programs(hook)
+          yield* a.cache.set("session:1", { user: "Ada" }, { ...forCluster, ackMode: "live" })
+          a.clock.goOn(300)
+          yield* until(() => hook.requests.length === 1)
+          yield* a.cache.set("session:2", { user: "Grace" }, forCluster)
+          yield* a.close
+          yield* until(() => hook.requests.length === 2)
 
-        const [first = "", second = ""] = hook.ids()
-        expect(first).toMatch(new RegExp(`^x${a.name}-\\d+-expiry-1$`))
-        expect(second).toMatch(new RegExp(`^x${a.name}-\\d+-expiry-1$`))
-        expect(second).not.toBe(first) // it is another write
-        expect(hook.requests.map(({ body }) => JSON.parse(body))).toMatchObject([
-          { key: "session:1" },
-          { key: "session:2" }
-        ])
-        const event = second.replace("-expiry-1", "")
-        expect(logged(b)).toEqual([{ key: "session:2", user: "Grace", tags: ["web"], event }])
-      })
-    ))
-
-  it("is not ended in another's place where it was not asked for, was ended by a client, or lives on elsewhere", () =>
-    run(
-      Effect.gen(function* () {
-        const hook = yield* receiver()
-        const [a, b] = yield* programs(hook)
-        const user = { user: "Ada" }
-        yield* a.cache.set("session:plain", user, { ttl: "300 millis" })
-        yield* a.cache.set("session:deleted", user, forCluster)
-        yield* a.cache.set("session:taken", user, { ...forCluster, ackMode: "live" })
-        yield* b.cache.delete("session:deleted")
-        yield* b.cache.set("session:taken", user, { ttl: "1 hour", ackMode: "live" })
-        yield* a.cache.set("session:asked", user, forCluster)
-        yield* a.close
-        yield* until(() => hook.requests.length > 0)
-        expect(logged(b).map(({ key }) => key)).toEqual(["session:asked"])
-        expect(b.cache.peek("session:taken")?.value).toEqual(user)
-      })
-    ))
-
-  it("is ended among the keys of its tenant", () =>
-    run(
-      Effect.gen(function* () {
-        const hook = yield* receiver()
-        const [a, b] = yield* programs(hook)
-        const [of, there] = [a, b].map(({ services, cache }) => {
-          const tenant = Context.get(services, Tenants).open("tenant_123")
-          if (!("keyspace" in tenant)) throw tenant
-          return { cache: cache.of(tenant), triggers: Context.get(services, Triggers).of(tenant) }
+          const [first = "", second = ""] = hook.ids()
+          expect(first).toMatch(new RegExp(`^x${a.name}-\\d+-expiry-1$`))
+          expect(second).toMatch(new RegExp(`^x${a.name}-\\d+-expiry-1$`))
+          expect(second).not.toBe(first) // it is another write
+          expect(hook.requests.map(({ body }) => JSON.parse(body))).toMatchObject([
+            { key: "session:1" },
+            { key: "session:2" }
+          ])
+          const event = second.replace("-expiry-1", "")
+          expect(logged(b)).toEqual([{ key: "session:2", user: "Grace", tags: ["web"], event }])
         })
-        yield* there?.triggers.set(trigger(hook.url)) ?? Effect.void
-        yield* of?.cache.set("session:1", { user: "Ada" }, forCluster) ?? Effect.void
-        yield* a.close
-        yield* until(() => hook.requests.length === 1)
-        expect(hook.ids()[0]).toMatch(new RegExp(`^x${a.name}-\\d+-expiry-1$`))
-        expect(logged(b)).toEqual([])
-      })
-    ))
+      ),
+    timeoutMs
+  )
+
+  it(
+    "is not ended in another's place where it was not asked for, was ended by a client, or lives on elsewhere",
+    () =>
+      run(
+        Effect.gen(function* () {
+          const hook = yield* receiver()
+          const [a, b] = yield* programs(hook)
+          const user = { user: "Ada" }
+          yield* a.cache.set("session:plain", user, { ttl: "300 millis" })
+          yield* a.cache.set("session:deleted", user, forCluster)
+          yield* a.cache.set("session:taken", user, { ...forCluster, ackMode: "live" })
+          yield* b.cache.delete("session:deleted")
+          yield* b.cache.set("session:taken", user, { ttl: "1 hour", ackMode: "live" })
+          yield* a.cache.set("session:asked", user, forCluster)
+          yield* a.close
+          yield* until(() => hook.requests.length > 0)
+          expect(logged(b).map(({ key }) => key)).toEqual(["session:asked"])
+          expect(b.cache.peek("session:taken")?.value).toEqual(user)
+        })
+      ),
+    timeoutMs
+  )
+
+  it(
+    "is ended among the keys of its tenant",
+    () =>
+      run(
+        Effect.gen(function* () {
+          const hook = yield* receiver()
+          const [a, b] = yield* programs(hook)
+          const [of, there] = [a, b].map(({ services, cache }) => {
+            const tenant = Context.get(services, Tenants).open("tenant_123")
+            if (!("keyspace" in tenant)) throw tenant
+            return { cache: cache.of(tenant), triggers: Context.get(services, Triggers).of(tenant) }
+          })
+          yield* there?.triggers.set(trigger(hook.url)) ?? Effect.void
+          yield* of?.cache.set("session:1", { user: "Ada" }, forCluster) ?? Effect.void
+          yield* a.close
+          yield* until(() => hook.requests.length === 1)
+          expect(hook.ids()[0]).toMatch(new RegExp(`^x${a.name}-\\d+-expiry-1$`))
+          expect(logged(b)).toEqual([])
+        })
+      ),
+    timeoutMs
+  )
 })
 
 describe("who is to fire ON_EXPIRE", () => {
-  it("can be said of what expires and is not local, and is one of two", () =>
-    run(
-      Effect.gen(function* () {
-        const [a] = yield* programs(yield* receiver())
-        const refused = (options: object) =>
-          Effect.map(Effect.flip(a.cache.set("session:1", 1, options)), ({ _tag, message }) => `${_tag}: ${message}`)
-        expect(yield* refused({ expiryOwner: "cluster" })).toBe(
-          "InvalidExpiryOwner: expiryOwner 'cluster': without a ttl nothing expires; give one"
-        )
-        expect(yield* refused({ ...forCluster, local: true })).toBe(
-          "InvalidExpiryOwner: expiryOwner 'cluster': a local entry is nobody else's to expire"
-        )
-        expect(yield* refused({ ttl: 1_000, expiryOwner: "nobody" })).toBe(
-          'InvalidExpiryOwner: expiryOwner \'nobody\': give "writer" or "cluster"'
-        )
-        yield* a.cache.set("session:1", 1, { expiryOwner: "writer" })
-        expect(a.cache.peek("session:1")?.value).toBe(1)
-      })
-    ))
+  it(
+    "can be said of what expires and is not local, and is one of two",
+    () =>
+      run(
+        Effect.gen(function* () {
+          const [a] = yield* programs(yield* receiver())
+          const refused = (options: object) =>
+            Effect.map(Effect.flip(a.cache.set("session:1", 1, options)), ({ _tag, message }) => `${_tag}: ${message}`)
+          expect(yield* refused({ expiryOwner: "cluster" })).toBe(
+            "InvalidExpiryOwner: expiryOwner 'cluster': without a ttl nothing expires; give one"
+          )
+          expect(yield* refused({ ...forCluster, local: true })).toBe(
+            "InvalidExpiryOwner: expiryOwner 'cluster': a local entry is nobody else's to expire"
+          )
+          expect(yield* refused({ ttl: 1_000, expiryOwner: "nobody" })).toBe(
+            'InvalidExpiryOwner: expiryOwner \'nobody\': give "writer" or "cluster"'
+          )
+          yield* a.cache.set("session:1", 1, { expiryOwner: "writer" })
+          expect(a.cache.peek("session:1")?.value).toBe(1)
+        })
+      ),
+    timeoutMs
+  )
 })

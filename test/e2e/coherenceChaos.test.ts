@@ -11,6 +11,7 @@ import type { CoherenceStatus } from "../../src/promise.ts"
 import { describeBuilt } from "../cli/Mimosa.ts"
 import * as Port from "../servers/Port.ts"
 import { type CoherentProgram, ProgramEnded, startProgram } from "../support/CoherentProgram.ts"
+import { eventually } from "../support/eventually.ts"
 import { Gate } from "../support/Gate.ts"
 import { firstSeed, propertyTimeoutMs, Random, scheduleCount } from "../support/Random.ts"
 
@@ -305,4 +306,38 @@ describeBuilt("four programs of one namespace", () => {
       propertyTimeoutMs
     )
   }
+
+  it("fetch after an interruption what was written during it, and not all that they hold", async () => {
+    await open({ partitionTtlMs: 60_000 }) // far more than the interruption takes
+    const keys = Array.from({ length: 200 }, (_, at) => `kept:${at}`)
+    const writer = (at: number) => (places[at % count] as Place).program as CoherentProgram
+    const write = (some: readonly number[], text: string) =>
+      Promise.all(some.map((at) => writer(at).set(keys[at] as string, text.repeat(valueLength), { ackMode: "one" })))
+    const all = keys.map((_, at) => at)
+    await write(all, "a")
+    for (const program of programs())
+      expect((await program.getAll(keys)).fetched).toBe(keys.length - keys.length / count)
+    const copiesLength = (count - 1) * keys.length * valueLength // what it costs to flush everything on reconnect
+
+    const rewritten = all.slice(0, 12)
+    isolate(places[0] as Place)
+    await eventually(async () => {
+      const each = await Promise.all(programs().map((program) => program.status()))
+      return each.every(({ state }) => state === "degraded")
+    })
+    for (const at of rewritten) await writer(at).set(keys[at] as string, "b".repeat(valueLength))
+    free()
+    await allCoherent()
+    const each = await Promise.all(programs().map((program) => program.getAll(keys)))
+    for (const { values } of each) {
+      expect(keys.map((key) => values[key]?.[0])).toEqual(all.map((at) => (at < rewritten.length ? "b" : "a")))
+    }
+    const fetchedLength = each.reduce((sum, read) => sum + read.fetchedLength, 0)
+    expect(fetchedLength).toBeGreaterThan(0)
+    expect(fetchedLength).toBeLessThanOrEqual((count - 1) * rewritten.length * valueLength)
+    expect(fetchedLength).toBeLessThan(copiesLength / 10)
+    console.log(`fetched ${fetchedLength} characters after the interruption; to flush everything: ${copiesLength}`)
+  })
 })
+
+const valueLength = 1_000 // characters

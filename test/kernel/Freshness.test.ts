@@ -152,16 +152,6 @@ describe("the tables of what has been invalidated", () => {
     expect(readable("tagged")).toEqual(["tagged"])
   })
 
-  it("take all that has a tag or a prefix where it is not known what has been invalidated", () => {
-    const { keyspace, freshness, readable } = opened()
-    keyspace.set("tagged", "v", 0, tagged("red"))
-    keyspace.set("a:1", "v")
-    keyspace.set("plain", "v")
-    keyspace.set("local", "v", 0, tagged("red"), SetFlag.local)
-    freshness.invalidateTagged(peer)
-    expect(readable("tagged", "a:1", "plain", "local")).toEqual(["plain", "local"])
-  })
-
   it("take copies in buckets that have moved, and all copies where the buckets are others than before", () => {
     const { keyspace, freshness, hash, readable, watch, heard } = opened()
     const keys = Array.from({ length: 40 }, (_, i) => `k${i}`)

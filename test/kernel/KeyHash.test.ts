@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { bucketOf, KeyHash } from "../../src/kernel/KeyHash.ts"
+import { bucketOf, KeyHash, prefixBytesMax, prefixesMax } from "../../src/kernel/KeyHash.ts"
 
 const secret = "a namespace's secret"
 const main = new KeyHash(secret)
@@ -28,6 +28,32 @@ describe("KeyHash", () => {
     expect(main.prefixesOf("user_count")).toEqual([])
     expect(main.prefixesOf("")).toEqual([])
     expect(main.prefixesOf(":a")).toEqual([main.ofPrefix(":")])
+  })
+
+  it("looks at so many prefixes of a key, and so long ones, whatever the key is made of", () => {
+    expect(main.prefixesOf(":".repeat(1_000_000)).length).toBe(prefixesMax)
+    expect(tenant.prefixesOf(":".repeat(1_000_000)).length).toBe(prefixesMax)
+    const longest = `${"x".repeat(prefixBytesMax - 1)}:`
+    expect(main.prefixesOf(`${longest}1`)).toEqual([main.ofPrefix(longest)])
+    expect(main.prefixesOf(`x${longest}1`)).toEqual([])
+    expect(tenant.prefixesOf(`${longest}1`)).toEqual([main.ofPrefix("tenant_123:")])
+  })
+
+  it("says of a prefix whether it is one of those", () => {
+    const longest = `${"x".repeat(prefixBytesMax - 1)}:`
+    for (const prefix of ["a:", "a:b:", ":", ":".repeat(prefixesMax), longest]) expect(main.isPrefix(prefix)).toBe(true)
+    for (const prefix of ["", "a", "a:b", ":".repeat(prefixesMax + 1), `x${longest}`]) {
+      expect(main.isPrefix(prefix)).toBe(false)
+    }
+    expect(tenant.isPrefix("")).toBe(true)
+    expect(tenant.isPrefix(":".repeat(prefixesMax - 1))).toBe(true)
+    expect(tenant.isPrefix(":".repeat(prefixesMax))).toBe(false)
+  })
+
+  it("takes tags for one that are alike in their first 1,024 bytes", () => {
+    const tag = "t".repeat(1_024)
+    expect(main.ofTag(`${tag}a`)).toBe(main.ofTag(`${tag}b`))
+    expect(main.ofTag(`${tag.slice(1)}a`)).not.toBe(main.ofTag(`${tag.slice(1)}b`))
   })
 
   it("tells keys, prefixes, tags and keyspaces of one text apart, and a tenant's tags from everybody's", () => {

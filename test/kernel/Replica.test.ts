@@ -3,7 +3,7 @@ import { causeNames } from "../../src/kernel/Cause.ts"
 import { Freshness } from "../../src/kernel/Freshness.ts"
 import type { EventOrigin } from "../../src/kernel/KeyEvent.ts"
 import { KeyHash } from "../../src/kernel/KeyHash.ts"
-import { EntrySource, Keyspace, SetFlag } from "../../src/kernel/Keyspace.ts"
+import { EntrySource, Keyspace, type KeyspaceOptions, SetFlag } from "../../src/kernel/Keyspace.ts"
 import { parsePattern } from "../../src/kernel/Pattern.ts"
 import type { Replica } from "../../src/kernel/Replica.ts"
 import { noMeta } from "../../src/kernel/Value.ts"
@@ -11,6 +11,12 @@ import { noMeta } from "../../src/kernel/Value.ts"
 const startMs = 1_700_000_000_000
 const peer: EventOrigin = { depth: 0, peer: "elsewhere" }
 const red = { metadata: null, tags: ["red"], cost: 0 }
+
+const keyspaceOptions = (like: Keyspace): KeyspaceOptions => ({
+  ...{ maxEntries: like.maxEntries, maxBytes: like.maxBytes, clock: { nowMs: () => startMs } },
+  sink: { onEvent() {}, onSettled() {} },
+  wake() {}
+})
 
 /** A keyspace and what its replica and its sink were told, in one list. */
 const opened = (maxEntries = 100) => {
@@ -161,6 +167,30 @@ describe("the replica", () => {
     expect(since()).toEqual(["lease local", "lease of local ends"])
   })
 
+  it("does not limit the life of what is written over a fill with its deadline kept: that is the value's own", () => {
+    const { keyspace, replica } = opened()
+    const lives = (key: string) => {
+      const expiresAtMs = keyspace.peek(key)?.expiresAtMs ?? Number.NaN
+      return expiresAtMs === 0 ? "for ever" : expiresAtMs - startMs
+    }
+    const fill = (key: string, expiresAtMs: number) =>
+      keyspace.fill(keyspace.lease(key), "v", expiresAtMs, noMeta, EntrySource.copied)
+    replica.copyMsMax = 5_000
+    fill("a", 0)
+    fill("b", startMs + 9_000)
+    fill("c", startMs + 10)
+    for (const key of ["a", "b", "c"]) keyspace.set(key, "w", 0, noMeta, SetFlag.keepTtl)
+    expect(["a", "b", "c"].map(lives)).toEqual(["for ever", 9_000, 10])
+    fill("d", 0)
+    const write = keyspace.gateWrite("d", "w", 0, noMeta, SetFlag.keepTtl | SetFlag.passed)
+    expect(write).toMatchObject({ expiresAtMs: 0 })
+    replica.copyMsMax = Number.POSITIVE_INFINITY
+    fill("d", startMs + 20) // is not cut short any more
+    keyspace.set("d", "w", 0, noMeta, SetFlag.keepTtl | SetFlag.passed)
+    expect(lives("d")).toBe(20)
+    keyspace.checkInvariants()
+  })
+
   it("hears nothing of a keyspace that is closed, nor later", () => {
     const { keyspace, since } = opened()
     keyspace.set("k", "v")
@@ -180,5 +210,84 @@ describe("the replica", () => {
       expect(keyspace.origin).toBe(peer)
     })
     expect(since()).toEqual(["gone k invalidate 7", "(invalidate k undefined)"])
+  })
+})
+
+describe("an expiry that another instance may tell of", () => {
+  const told = () => {
+    const opening = opened()
+    const events: Array<[string, string, unknown, string | undefined]> = []
+    const { keyspace } = opening
+    keyspace.log.open(100)
+    const since = () => {
+      events.length = 0
+      for (const { cause, key, oldValue, id } of keyspace.log.recent()) {
+        events.push([causeNames[cause], key, oldValue, id])
+      }
+      return events.filter(([cause]) => cause === "expire")
+    }
+    return { ...opening, expiries: since }
+  }
+
+  it("has the name that the replica gives it, and no other event has one", () => {
+    const { keyspace, clock, replica, expiries } = told()
+    replica.expiryIdOf = ({ key }) => (key === "a" ? "name" : undefined)
+    keyspace.set("a", "1", startMs + 5)
+    keyspace.set("b", "2", startMs + 5)
+    keyspace.delete("a")
+    keyspace.set("a", "3", startMs + 5)
+    clock.atMs += 5
+    keyspace.advance(clock.atMs, 100)
+    expect(expiries().sort()).toEqual([
+      ["expire", "a", "3", "name"],
+      ["expire", "b", "2", undefined]
+    ])
+    expect(keyspace.log.recent().filter(({ id }) => id !== undefined).length).toBe(1)
+  })
+
+  it("is told of what is not here, and nothing is stored", () => {
+    const { keyspace, freshness, expiries } = told()
+    expect(keyspace.expireElsewhere("k", "v", red, startMs - 7, "name", freshness.generation)).toBe(true)
+    expect(expiries()).toEqual([["expire", "k", "v", "name"]])
+    expect([keyspace.size, keyspace.bytes]).toEqual([0, 0])
+    keyspace.checkInvariants()
+  })
+
+  it("takes a copy along, once, and leaves what was written here or is local", () => {
+    const { keyspace, freshness, expiries } = told()
+    keyspace.fill(keyspace.lease("copy"), "v", 0, noMeta, EntrySource.copied)
+    keyspace.set("own", "w")
+    keyspace.set("local", "w", 0, noMeta, SetFlag.local)
+    const tells = (key: string) => keyspace.expireElsewhere(key, "v", noMeta, startMs, "name", freshness.generation)
+    expect(["copy", "own", "local"].map(tells)).toEqual([true, false, false])
+    expect(keyspace.peek("copy")).toBe(undefined)
+    expect(keyspace.size).toBe(2)
+    expect(expiries().map(([, key, , id]) => `${key} ${id}`)).toEqual(["copy undefined", "copy name"])
+  })
+
+  it("is not told where a tag or a prefix of it was invalidated since its value came", () => {
+    const { keyspace, freshness } = told()
+    const since = freshness.generation
+    keyspace.invalidateTags(["blue"])
+    expect(keyspace.expireElsewhere("a:k", "v", red, startMs, "1", since)).toBe(true)
+    keyspace.invalidateTags(["red"])
+    expect(keyspace.expireElsewhere("a:k", "v", red, startMs, "2", since)).toBe(false)
+    expect(keyspace.expireElsewhere("a:k", "v", red, startMs, "3", freshness.generation)).toBe(true)
+    keyspace.invalidatePrefix("a:")
+    expect(keyspace.expireElsewhere("a:k", "v", noMeta, startMs, "4", since)).toBe(false)
+  })
+
+  it("stays one when a write through the gate keeps the deadline", () => {
+    const flagsSeen: number[] = []
+    const { keyspace, replica } = told()
+    replica.onWrite = (_entry, _keyspace, flags) => void flagsSeen.push(flags)
+    replica.expiryIdOf = () => "name"
+    const gate = { beforeWrite: () => null, beforeDelete: () => null }
+    const gated = new Keyspace({ ...keyspaceOptions(keyspace), replica, gate })
+    gated.set("k", "v", startMs + 5, noMeta, SetFlag.cluster)
+    gated.trie.add({ pattern: parsePattern("*") as never, mask: -1, priority: 0 })
+    gated.set("k", "w", 0, noMeta, SetFlag.keepTtl)
+    gated.set("k", "w", startMs + 9)
+    expect(flagsSeen.map((flags) => flags & SetFlag.cluster)).toEqual([SetFlag.cluster, SetFlag.cluster, 0])
   })
 })

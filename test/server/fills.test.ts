@@ -12,6 +12,8 @@ class Elsewhere implements FillPort {
   readonly asked: Array<readonly [key: string, scope: FillScope]> = []
   readonly values = new Map<string, string>()
   readonly broken = new Set<string>()
+  /** How often a key is written elsewhere while its value travels, so that it is not kept. */
+  readonly spoilt = new Map<string, number>()
   private readonly held: Array<() => void> = []
   isHolding = false
 
@@ -19,12 +21,15 @@ class Elsewhere implements FillPort {
     return keyspace.peek(key) === undefined
   }
 
-  async bring(keyspace: Keyspace, key: string, scope: FillScope): Promise<void> {
+  async bring(keyspace: Keyspace, key: string, scope: FillScope): Promise<string | undefined> {
     this.asked.push([key, scope])
     if (this.isHolding) await new Promise<void>((resolve) => this.held.push(resolve))
     if (this.broken.has(key)) throw new Error(`the load of '${key}' failed`)
     const value = this.values.get(key)
-    if (value !== undefined) keyspace.fill(keyspace.lease(key), value, 0, noMeta, EntrySource.copied)
+    const leftToSpoil = this.spoilt.get(key) ?? 0
+    if (leftToSpoil > 0) this.spoilt.set(key, leftToSpoil - 1)
+    else if (value !== undefined) keyspace.fill(keyspace.lease(key), value, 0, noMeta, EntrySource.copied)
+    return value
   }
 
   letGo(): void {
@@ -54,6 +59,15 @@ describe("a command whose keys are elsewhere", () => {
     expect(await client.send("GET", "k")).toBe("$1\r\nv\r\n")
     expect(await client.send("GET", "k")).toBe("$1\r\nv\r\n")
     expect(elsewhere.asked).toEqual([["k", "all"]])
+  })
+
+  it("asks again for what was written while it travelled, a few times", async () => {
+    elsewhere.values.set("k", "v").set("busy", "v")
+    elsewhere.spoilt.set("k", 1).set("busy", 100)
+    expect(await client.send("GET", "k")).toBe("$1\r\nv\r\n")
+    expect(elsewhere.asked.length).toBe(2)
+    expect(await client.send("GET", "busy")).toBe("$-1\r\n")
+    expect(elsewhere.asked.length).toBe(5)
   })
 
   it("answers nothing where it is nowhere", async () => {
@@ -109,6 +123,26 @@ describe("a command whose keys are elsewhere", () => {
     expect(elsewhere.asked).toEqual([])
   })
 
+  it("has a few hundred of many keys looked for at a time", async () => {
+    elsewhere.isHolding = true
+    const keys = Array.from({ length: 600 }, (_, i) => `k${i}`)
+    elsewhere.values.set("k599", "last")
+    const reply = client.send("MGET", ...keys)
+    for (const known of [256, 512, 600]) {
+      while (elsewhere.asked.length < known) await new Promise((resolve) => setImmediate(resolve))
+      expect(elsewhere.asked.length).toBe(known)
+      elsewhere.letGo()
+    }
+    expect(await reply).toMatch(/^\*600\r\n(\$-1\r\n){599}\$4\r\nlast\r\n$/)
+  })
+
+  it("looks for no more once a key could not be had", async () => {
+    elsewhere.broken.add("k0")
+    const keys = Array.from({ length: 600 }, (_, i) => `k${i}`)
+    expect(await client.send("MGET", ...keys)).toBe("-ERR load: the load of 'k0' failed\r\n")
+    expect(elsewhere.asked.length).toBe(256)
+  })
+
   it("is run as part of its transaction, whose keys have all come before", async () => {
     elsewhere.values.set("a", "1")
     elsewhere.values.set("b", "2")
@@ -135,8 +169,11 @@ describe("INVALIDATE", () => {
     expect(await client.send("EXISTS", "k", "page:1", "tagged")).toBe(":0\r\n")
   })
 
-  it("refuses a prefix that does not end with a colon", async () => {
-    expect(await client.send("INVALIDATE", "PREFIX", "page")).toMatch(/^-ERR a prefix ends with ':'/)
+  it("refuses a prefix that does not end with a colon, or is longer or deeper than what is looked at of a key", async () => {
+    const refused = "-ERR a prefix ends with ':', and has 1024 bytes and 64 colons at most; others match nothing\r\n"
+    for (const prefix of ["page", "", ":".repeat(65), `${"x".repeat(1_024)}:`]) {
+      expect(await client.send("INVALIDATE", "PREFIX", "page:", prefix)).toBe(refused)
+    }
   })
 })
 

@@ -55,7 +55,7 @@ export class Acks {
       if (isSuspect) missing.add(origin)
       else waitsFor.add(origin)
     }
-    if (this.waiting.size >= acksMax) {
+    if (this.waiting.size >= host.parameters.acksMax) {
       host.stats.acksRefused++
       done({ acked: 0, missing: [...waitsFor, ...missing] })
       return
@@ -139,5 +139,3 @@ export class Acks {
     for (const member of this.host.members.live.values()) this.answer(member)
   }
 }
-
-const acksMax = 65_536 // writers; each is a promise somewhere above

@@ -127,7 +127,7 @@ export class Fetches {
       repeats: 0,
       isOver: false
     }
-    if (this.waiting.size >= fetchesMax) {
+    if (this.waiting.size >= host.parameters.fetchesMax) {
       host.stats.fetchesRefused++
       done(undefined)
       return nothing
@@ -187,6 +187,7 @@ export class Fetches {
     host.post(question.whom, {
       type: "fetch",
       id: question.id,
+      lamport: host.lamport,
       vector: this.vector(),
       keys: question.waiting.map(({ key }) => key)
     })
@@ -283,13 +284,14 @@ export class Fetches {
   onFetch(frame: Fetch): void {
     const { host } = this
     host.stats.fetchesIn++
+    host.heardVersion(frame.lamport)
     if (!host.isJoined || !host.hasVerified || frame.keys.length > keysMax) {
       this.refuse(frame, AnswerStatus.busy)
       return
     }
     const parked: Parked = { frame, deadlineMs: host.nowMs + host.parameters.fetchHoldMs, at: 0, isOver: false }
     if (this.isReached(parked)) this.answer(frame)
-    else if (this.parked.size >= parkedMax) this.refuse(frame, AnswerStatus.busy)
+    else if (this.parked.size >= host.parameters.parkedMax) this.refuse(frame, AnswerStatus.busy)
     else this.park(parked)
   }
 
@@ -332,6 +334,10 @@ export class Fetches {
   private unpark(parked: Parked): void {
     parked.isOver = true
     this.parked.delete(parked)
+    this.waitNoMore(parked)
+  }
+
+  private waitNoMore(parked: Parked): void {
     const { origin } = parked.frame.vector[parked.at] as VectorEntry
     const others = this.parkedBy.get(origin)
     others?.delete(parked)
@@ -344,16 +350,15 @@ export class Fetches {
     if (waiting === undefined) return
     for (const parked of [...waiting]) {
       if (parked.isOver || !this.hasReached(parked.frame.vector[parked.at] as VectorEntry)) continue
-      this.unpark(parked)
-      parked.isOver = false
+      this.waitNoMore(parked)
       if (!this.isReached(parked)) {
-        this.parked.add(parked)
-        this.waitFor(parked)
-      } else if (this.host.hasVerified) {
-        this.answer(parked.frame)
-      } else {
-        this.refuse(parked.frame, AnswerStatus.busy)
+        this.waitFor(parked) // for the next origin; its place stays, so that deadlines ascend
+        continue
       }
+      parked.isOver = true
+      this.parked.delete(parked)
+      if (this.host.hasVerified) this.answer(parked.frame)
+      else this.refuse(parked.frame, AnswerStatus.busy)
     }
   }
 
@@ -399,7 +404,5 @@ const none: ValueAnswer = {
 
 const nobody: readonly number[] = []
 const nothing = (): void => {}
-const fetchesMax = 16_384 // keys; each is a client that waits
-const parkedMax = 1_024 // frames of others, each for `fetchHoldMs` at most
 const keysMax = 4_096 // keys in a frame that is answered; instances may differ in `fetchKeysMax`, not in this
 const repeatsMax = 4 // `behind` and `busy` are over soon, or not within `fetchTimeoutMs`

@@ -95,9 +95,13 @@ export interface Gone extends Header {
   readonly oldest: number
 }
 
-/** The highest sequence that the author has heard of each origin. */
+/**
+ * The highest sequence that the author has heard of each origin. Whoever tells of sequences tells also up to which version
+ * it has heard (`lamport`): records that are given up as lost have been before what is written after that.
+ */
 export interface Vector extends Header {
   readonly type: "vector"
+  readonly lamport: number
   readonly entries: readonly VectorEntry[]
 }
 export interface VectorEntry {
@@ -152,6 +156,7 @@ export interface Hello extends Header {
 export interface Leave extends Header {
   readonly type: "leave"
   readonly last: number
+  readonly lamport: number
 }
 
 /** The author has applied 1 to `upTo` of `of`. */
@@ -164,6 +169,7 @@ export interface Ack extends Header {
 export interface Fetch extends Header {
   readonly type: "fetch"
   readonly id: number
+  readonly lamport: number
   /** Who answers must have seen this much. */
   readonly vector: readonly VectorEntry[]
   /** Displayed keys, latin1. */
@@ -333,6 +339,9 @@ const readHeader = (bytes: Uint8Array, from: Reader): Header | undefined => {
   const header = { namespace: from.u32(), author: from.origin(), to: from.u64(), region: from.u16(), hops }
   return from.error === undefined ? header : undefined
 }
+
+/** Whether these are the bytes of an INV: what was written. All other frames say how things are at the moment. */
+export const isInv = (bytes: Uint8Array): boolean => bytes[typeAt] === layouts.inv.code
 
 /** A copy of an encoded frame with another number of hops, to be passed on whatever its type. */
 export const passedOn = (bytes: Uint8Array, hops: number): Uint8Array => {

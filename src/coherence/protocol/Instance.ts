@@ -16,6 +16,10 @@
  * was advertised when the last suspect was heard of again has been applied. In between, how long copies live is capped
  * (`degraded`, `copyMsMax`), and those that were there before are forgotten when that time has passed.
  *
+ * Words. An *instance* is one start of a process, and its *origin* the number of that. A *member* is another instance, as
+ * it is accounted for here; a *peer* is one as whoever speaks with it sees it. The *author* of a record, or of a frame, is
+ * the instance for which it speaks, whoever passes it on; the *writer* of an entry is the author of the write that it is.
+ *
  * Simulations break it on purpose from outside: through the store, the network, its frames, or by a subclass. What that
  * may change: `sendHeartbeat`, `onHeartbeat`, `onVector`, `onHello` (signs of life, lost tails, reconciliation),
  * `applyRecord` (each new record), `heardVersion` and `lamport` (order of writes), `makeReconciler`, `makeFetches`.
@@ -362,7 +366,7 @@ export class Instance implements Host, MembersListener {
     for (const extension of this.rooms) extension.onLeave?.()
     this.flushOwn()
     this.isLeft = true
-    const bytes = this.encodedAs(this.origin, 0, { type: "leave", last: this.sealedLast }, 0)
+    const bytes = this.encodedAs(this.origin, 0, { type: "leave", last: this.sealedLast, lamport: this.lamport }, 0)
     this.relays.flush()
     this.relays.toCell(bytes)
     this.relays.onNotice(this.origin, 0, bytes)
@@ -480,12 +484,12 @@ export class Instance implements Host, MembersListener {
   /** Applies what is new of these records; whether anything was. */
   private receive(member: Member, first: number, records: readonly LogRecord[]): boolean {
     const { origin, marks } = member
+    for (const { version } of records) this.heardVersion(version) // also of those that are refused: they count as told of
     const spans = marks.receive(first, records.length)
     let applied = 0
     for (const span of spans) {
       for (let sequence = span.first; sequence <= span.last; sequence++) {
         const record = records[sequence - first] as LogRecord
-        this.heardVersion(record.version)
         this.received.append(origin, sequence, record.op, record.hash, record.version, record.flags)
         try {
           this.applyRecord(record, origin)
@@ -562,6 +566,7 @@ export class Instance implements Host, MembersListener {
   }
 
   protected onVector(frame: Vector): void {
+    this.heardVersion(frame.lamport)
     this.hearsay(frame.entries, false)
   }
 
@@ -585,6 +590,7 @@ export class Instance implements Host, MembersListener {
       this.stats.late++
       return
     }
+    this.heardVersion(frame.lamport)
     member.marks.advertise(frame.last)
     if (member.isLive) this.relays.onNotice(frame.author, frame.hops, bytes)
     this.members.end(member, "left")
@@ -663,7 +669,7 @@ export class Instance implements Host, MembersListener {
   }
 
   private sendVector(): void {
-    const body: Body = { type: "vector", entries: this.vector() }
+    const body: Body = { type: "vector", lamport: this.lamport, entries: this.vector() }
     this.relays.toCell(this.encodedAs(this.origin, 0, body, 0))
     this.relays.toOtherRelays(() => body)
   }
@@ -992,11 +998,11 @@ const isAbsurd = (frame: Frame): boolean => {
     case "hello":
       return frame.lamport > numberMax || frame.last > numberMax || isVectorAbsurd(frame.vector)
     case "vector":
-      return isVectorAbsurd(frame.entries)
+      return frame.lamport > numberMax || isVectorAbsurd(frame.entries)
     case "fetch":
-      return isVectorAbsurd(frame.vector)
+      return frame.lamport > numberMax || isVectorAbsurd(frame.vector)
     case "leave":
-      return frame.last > numberMax
+      return frame.last > numberMax || frame.lamport > numberMax
     case "buckets":
       return frame.upTo > numberMax || frame.lamport > numberMax || frame.bucketCount < 1 || frame.of !== frame.author
     case "bucketsAsk":

@@ -13,6 +13,7 @@
  * Cost: `append` of a key is four stores into typed arrays, of another operation also a step in the wide table; 17 bytes
  * a record and 8 a bucket, taken from the system when first touched. `movedSince` walks all buckets.
  */
+import { bucketOf } from "../../kernel/index.ts"
 import { type LogRecord, Op, type RecordLog, type WideRecord } from "./Frame.ts"
 import { checkPowerOfTwo, flagsOf, opOf } from "./internal/records.ts"
 import { WideTable } from "./internal/WideTable.ts"
@@ -114,9 +115,6 @@ export class OwnLog implements RecordLog {
     return { since, upTo: this.last, bucketCount, bitmap, wide: this.wide.since(since) }
   }
 }
-
-/** The bucket of a key's hash, of a power of two of them: its lowest bits. */
-export const bucketOf = (hash: number, bucketCount: number): number => hash & (bucketCount - 1)
 
 /** What a BUCKETS frame says of its author. */
 export interface Moved {

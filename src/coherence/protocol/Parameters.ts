@@ -1,8 +1,8 @@
 /**
- * Every size and time of the protocol, in one place: a server takes `parametersDefault`, a simulation tiny ones, so that
- * each ring wraps, each table overflows and each limit is met within a few steps. Nothing else in this folder holds a
- * number that a size or a time depends on. Instances of one namespace may differ in all of them: what a frame needs to
- * be understood (the number of buckets, say) is in the frame.
+ * The sizes and times of the protocol, in one place: a server takes `parametersDefault`, a simulation tiny ones, so that
+ * each ring wraps, each table overflows and each limit is met within a few steps. What is a constant beside its code
+ * bounds one step of it (hops, repeats, pulls in a row). Instances of one namespace may differ in all of them: what a
+ * frame needs to be understood (the number of buckets, say) is in the frame.
  */
 export interface Parameters {
   /** Records of one's own that are kept for peers who missed them. A power of two. */
@@ -50,7 +50,13 @@ export interface Parameters {
   readonly membersMax: number
   /** `acknowledge` answers with who is missing after so long. */
   readonly ackTimeoutMs: number
+  /** Writers that wait for others; one more is told at once that everybody is missing. */
+  readonly acksMax: number
 
+  /** Fetches of this instance that are under way; one more finds nothing. */
+  readonly fetchesMax: number
+  /** FETCH frames of others that are held; one more is answered `busy`. */
+  readonly parkedMax: number
   readonly fetchTimeoutMs: number
   /** A peer that has not seen all that the asker has seen waits so long for it, then answers `behind`. */
   readonly fetchHoldMs: number
@@ -96,7 +102,10 @@ export const parametersDefault: Parameters = {
   deadKept: 256, // origins
   membersMax: 1_024, // instances
   ackTimeoutMs: 2_000,
+  acksMax: 65_536, // writers; each is a promise somewhere above
 
+  fetchesMax: 16_384, // keys; each is a client that waits
+  parkedMax: 1_024, // frames, each for `fetchHoldMs` at most
   fetchTimeoutMs: 250,
   fetchHoldMs: 20, // a gap's waiting and one pull
   fetchKeysMax: 64,

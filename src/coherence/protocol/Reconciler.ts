@@ -270,7 +270,7 @@ export class Reconciler {
     }
     host.stats.bucketsApplied++
     host.heardVersion(frame.lamport) // what is written here from now on is higher than what is covered
-    const bitmap = frame.bitmap.slice() // the frame's bytes are shared
+    const bitmap = new Uint8Array(frame.bitmap) // a copy: the frame's bytes are shared
     host.store.moveBuckets(member.origin, bitmap, frame.bucketCount, frame.wide)
     member.marks.cover(frame.upTo)
     recovery.bucketAttempts = 0

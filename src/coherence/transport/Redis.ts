@@ -20,6 +20,7 @@
  * [1] redis.io, docs/latest/develop/pubsub, commands/xadd.
  */
 import { Deferred, Duration, Effect, Exit, Layer } from "effect"
+import { isInv } from "../protocol/Frame.ts"
 import { type Broker, type BusConnection, type BusOptions, type BusPort, open } from "./Bus.ts"
 import { optionalPackage } from "./internal/optionalPackage.ts"
 import { CoherenceTransport, TransportError } from "./Transport.ts"
@@ -70,7 +71,7 @@ export const layer = (url: string, options: RedisOptions = {}): Layer.Layer<Cohe
             name: "redis",
             address,
             channel,
-            isKept: (frame) => log.lengthMax > 0 && frame[1] === keptFrameType,
+            isKept: (frame) => log.lengthMax > 0 && isInv(frame),
             connect: (port) => hold(port, log, redis, connectionOptions)
           }
           return open(broker, options, self, listener)
@@ -236,4 +237,3 @@ const advanceInterval = Duration.seconds(1)
 const answerTimeMax = Duration.seconds(5) // a server that is silent for so long is gone
 const messageBytesMax = 2 ** 20 // bytes; keeps small frames from waiting behind the whole of a large one
 const flushMsMax = 1_000 // a goodbye that takes longer is not waited for
-const keptFrameType = 1 // INV, protocol/Frame.ts: what was written. All else says how things are at the moment

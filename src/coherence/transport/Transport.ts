@@ -46,7 +46,7 @@ export interface TransportListener {
 export interface TransportSelf {
   readonly origin: number
   readonly region: number
-  /** Compared exactly. Never sent in clear. */
+  /** Compared exactly. The mesh sends a hash of it alone; with a broker its channels are named after it. */
   readonly namespace: string
   /** What all members of the namespace know and nobody else does. */
   readonly secret: string | undefined

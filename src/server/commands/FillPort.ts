@@ -11,6 +11,9 @@ export interface FillPort {
   readonly isActive: boolean
   /** Whether this key is not here and may be elsewhere. */
   isWanted(keyspace: Keyspace, key: string, scope: FillScope): boolean
-  /** Fulfilled once the key is here, or is nowhere. Rejects with what kept a loader from answering. */
+  /**
+   * Fulfilled once the key is here with its value, or with undefined where it is nowhere. A value that was changed on its
+   * way, or may not be kept now, is answered and is not here. Rejects with what kept a loader from answering.
+   */
   bring(keyspace: Keyspace, key: string, scope: FillScope): Promise<unknown>
 }

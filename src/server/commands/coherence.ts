@@ -130,8 +130,7 @@ const invalidatePrefixes: Handler = (client, args) => {
   const { keyspace, reply } = client
   const prefixes = args.slice(2)
   // Of a tenant's own prefix, in its displayed form, nothing is left here: then all of its keys are meant.
-  const isWhole = (prefix: string) => prefix === "" && keyspace !== client.server.keyspace
-  if (!prefixes.every((prefix) => prefix.endsWith(":") || isWhole(prefix))) return client.fail(RespError.prefixColon)
+  if (!prefixes.every((prefix) => keyspace.isPrefix(prefix))) return client.fail(RespError.notPrefix)
   for (const prefix of prefixes) keyspace.invalidatePrefix(prefix)
   reply.ok()
 }

@@ -58,7 +58,7 @@ describe("a frame", () => {
 
   it("keeps its bytes when the next one is written", () => {
     const bytes = encode(inv)
-    encode({ type: "leave", ...header, last: 9 })
+    encode({ type: "leave", ...header, last: 9, lamport: 11 })
     expect(decode(bytes)).toEqual(inv)
   })
 
@@ -108,8 +108,8 @@ const firstFrames: ReadonlyArray<[string, Frame]> = [
   ["10030000 H 0014 0000000000000003 000000000005 000000000008", { type: "pull", ...header, of: 3, first: 5, last: 8 }],
   ["10040000 H 000e 0000000000000003 000000000006", { type: "gone", ...header, of: 3, oldest: 6 }],
   [
-    "10050000 H 0000 001100000001 0000000000000003000100000000000901",
-    { type: "vector", ...header, entries: [{ origin: 3, region: 1, highest: 9, hasEnded: true }] }
+    "10050000 H 0006 00000000000b 001100000001 0000000000000003000100000000000901",
+    { type: "vector", ...header, lamport: 11, entries: [{ origin: 3, region: 1, highest: 9, hasEnded: true }] }
   ],
   ["10060000 H 000e 0000000000000003 000000000004", { type: "bucketsAsk", ...header, of: 3, since: 4 }],
   [
@@ -140,14 +140,15 @@ const firstFrames: ReadonlyArray<[string, Frame]> = [
       vector: [{ origin: 3, region: 1, highest: 9, hasEnded: false }]
     }
   ],
-  ["10090000 H 0006 000000000009", { type: "leave", ...header, last: 9 }],
+  ["10090000 H 000c 000000000009 00000000000b", { type: "leave", ...header, last: 9, lamport: 11 }],
   ["100a0000 H 000e 0000000000000003 000000000009", { type: "ack", ...header, of: 3, upTo: 9 }],
   [
-    "100b0000 H 0004 00000007 001100000001 0000000000000003000100000000000900 000400000002 00000001 00000002 000100000003 616263",
+    "100b0000 H 000a 00000007 00000000000b 001100000001 0000000000000003000100000000000900 000400000002 00000001 00000002 000100000003 616263",
     {
       type: "fetch",
       ...header,
       id: 7,
+      lamport: 11,
       vector: [{ origin: 3, region: 1, highest: 9, hasEnded: false }],
       keys: ["a", "bc"]
     }
@@ -235,7 +236,7 @@ describe("bytes that are no frame are refused with a reason", () => {
     bytes.set(values, at)
     return bytes
   }
-  const probe = encode({ type: "fetch", ...header, id: 1, vector: [], keys: ["ab"] })
+  const probe = encode({ type: "fetch", ...header, id: 1, lamport: 0, vector: [], keys: ["ab"] })
 
   it.each<[string, Uint8Array, string, string]>([
     ["nothing", new Uint8Array(), "short", "a frame has 0 bytes; its header alone has 28"],

@@ -75,6 +75,25 @@ describe("a write", () => {
     expect(b.instance.lamport).toBe(90)
   })
 
+  it("takes a version above those of records that it has only been told of", () => {
+    const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
+    a.instance.lamport = 40
+    a.set(1)
+    room.cut(a, b)
+    room.run(1)
+    const told = (["vector", "leave"] as const).map((type) => {
+      b.instance.lamport = 0
+      if (type === "vector") room.run(1_100, (frame) => frame.type === "heartbeat")
+      else {
+        room.mend()
+        c.instance.leave()
+        room.deliver((frame) => frame.type !== "leave")
+      }
+      return b.instance.lamport
+    })
+    expect(told).toEqual([41, 41])
+  })
+
   it("is told of by moved buckets where the log has overwritten it before it left", () => {
     const [room, a, b] = Room.of(2, { batchRecordsMax: 64 }) as [Room, Guest, Guest]
     for (let hash = 1; hash <= 20; hash++) a.set(hash)

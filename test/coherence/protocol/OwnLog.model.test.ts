@@ -1,7 +1,8 @@
 /** The log against everything that was ever written, with rings and tables so small that all of them overflow. */
 import { describe, expect, it } from "vitest"
 import { Op, RecordFlag } from "../../../src/coherence/protocol/Frame.ts"
-import { bucketOf, OwnLog } from "../../../src/coherence/protocol/OwnLog.ts"
+import { OwnLog } from "../../../src/coherence/protocol/OwnLog.ts"
+import { bucketOf } from "../../../src/kernel/index.ts"
 import { forAllSeeds, propertyTimeoutMs } from "../../support/Random.ts"
 
 describe("OwnLog", () => {

@@ -58,7 +58,7 @@ export const randomFrame = (random: Random, type: Frame["type"] = random.pick(fr
     case "gone":
       return { type, ...header, of, oldest: u48() }
     case "vector":
-      return { type, ...header, entries: randomVector(random) }
+      return { type, ...header, lamport: u48(), entries: randomVector(random) }
     case "bucketsAsk":
       return { type, ...header, of, since: u48() }
     case "buckets": {
@@ -74,12 +74,12 @@ export const randomFrame = (random: Random, type: Frame["type"] = random.pick(fr
       return { type, ...header, isJoining, isAnswer, ...state, vector: randomVector(random) }
     }
     case "leave":
-      return { type, ...header, last: u48() }
+      return { type, ...header, last: u48(), lamport: u48() }
     case "ack":
       return { type, ...header, of, upTo: u48() }
     case "fetch": {
       const key = () => Buffer.from(randomBytes(random, random.below(20))).toString("latin1")
-      return { type, ...header, id, vector: randomVector(random), keys: some(random, 4, key) }
+      return { type, ...header, id, lamport: u48(), vector: randomVector(random), keys: some(random, 4, key) }
     }
     case "value": {
       const answers = some(random, 4, () => ({

@@ -4,6 +4,7 @@ import { connect, type Socket } from "node:net"
 import { Context, Effect, Exit, Layer, Logger, LogLevel, Scope } from "effect"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { ExitReason, Process, type Supervisor } from "../../../src/actor/index.ts"
+import { encodeBeacon, namespaceIdOf } from "../../../src/coherence/transport/internal/meshWire.ts"
 import * as Mesh from "../../../src/coherence/transport/Mesh.ts"
 import { CoherenceTransport, type PeerInfo, TransportError } from "../../../src/coherence/transport/Transport.ts"
 import { type Member, openMember, until } from "../../contracts/coherenceTransport.ts"
@@ -135,13 +136,15 @@ describe("who is let in", () => {
     expect(refused(a, "slow")).toBe(2)
   })
 
-  it("holds only so many connections that have not proved themselves", async () => {
+  it("holds only so many connections that have not proved themselves, and gives up the oldest for a member", async () => {
     const a = await join({ handshakeTimeoutMs: 20_000 })
-    const sockets = await Promise.all(Array.from({ length: 130 }, () => raw(a)))
+    const sockets: Socket[] = []
+    for (let i = 0; i < 130; i++) sockets.push(await raw(a))
     await until(() => refused(a, "crowded") === 2)
-    for (const socket of sockets) socket.destroy()
-    await until(() => sockets.every((socket) => socket.closed))
+    await until(() => sockets.slice(0, 2).every((socket) => socket.closed))
     await linked(a, await beside(a))
+    expect(sockets.filter((socket) => socket.closed).length).toBe(refused(a, "crowded"))
+    for (const socket of sockets) socket.destroy()
   })
 })
 
@@ -308,6 +311,22 @@ describe("discovery", () => {
     await until(() => a.log.includes("settled"))
     const late = await join({ port: Number(address.split(":")[1]) })
     await linked(a, late)
+  })
+
+  it("has no secret and so does not dial beyond this host, whatever a beacon says", async () => {
+    const beacon = { group: "239.255.77.112", port: 17_801 }
+    const a = await join({ beacon })
+    const socket = createSocket({ type: "udp4" })
+    await new Promise<void>((resolve) => socket.bind(0, resolve))
+    socket.setMulticastInterface("127.0.0.1")
+    for (const address of ["10.0.0.1:22", "internal.example:80", "[2001:db8::1]:443"]) {
+      const news = { origin: 2 ** 40, region: 0, address }
+      socket.send(encodeBeacon(namespaceIdOf(namespace), undefined, news), beacon.port, beacon.group)
+    }
+    await until(() => refused(a, "insecure") === 3)
+    socket.close()
+    expect(counted(a, "refused_total", "by peer: error")).toBe(0)
+    expect(logOf(a, "warning")).toEqual([])
   })
 
   it("refuses beacons that are forged or make no sense", async () => {

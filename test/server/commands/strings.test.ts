@@ -106,6 +106,19 @@ it("attaches metadata, tags and cost, and shows them", async () => {
   expect(await client.send("META", "none")).toBe("$-1\r\n")
 })
 
+it("lets the cluster tell of an expiry where there is one, and the key is no local one", async () => {
+  expect(await client.send("SET", "a", "1", "EX", "100", "OWNER", "cluster")).toBe("+OK\r\n")
+  expect(await client.send("SET", "a", "2", "KEEPTTL", "owner", "CLUSTER")).toBe("+OK\r\n")
+  expect(await client.send("SET", "a", "3", "OWNER", "writer")).toBe("+OK\r\n")
+  const without = "-ERR OWNER cluster needs a time to live: EX, PX, EXAT, PXAT or KEEPTTL\r\n"
+  expect(await client.send("SET", "a", "4", "OWNER", "cluster")).toBe(without)
+  const local = "-ERR OWNER cluster and LOCAL exclude each other\r\n"
+  expect(await client.send("SET", "a", "4", "LOCAL", "EX", "9", "OWNER", "cluster")).toBe(local)
+  expect(await client.send("SET", "a", "4", "OWNER", "me")).toBe("-ERR OWNER is writer or cluster\r\n")
+  expect(await client.send("SET", "a", "4", "OWNER")).toBe("-ERR syntax error\r\n")
+  expect(server.keyspace.peek("a")?.value).toBe("3")
+})
+
 it("keeps them on INCR, APPEND, EXPIRE and SET … KEEPMETA, and replaces them on SET", async () => {
   await client.send("SET", "a", "1", "META", '{"m":1}', "TAGS", "1", "t", "COST", "3", "LOCAL")
   const kept = { metadata: { m: 1 }, tags: ["t"], cost: 3, local: true }

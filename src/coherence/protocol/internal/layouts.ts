@@ -139,9 +139,12 @@ const readVector = (from: Reader): F.VectorEntry[] => {
 
 const vector: Layout<F.Vector> = {
   code: 5,
-  fieldBytes: 0,
-  write: (frame, out) => writeVector(frame.entries, out),
-  read: (header, _flags, from) => ({ type: "vector", ...header, entries: readVector(from) })
+  fieldBytes: 6,
+  write(frame, out) {
+    out.u48(frame.lamport)
+    writeVector(frame.entries, out)
+  },
+  read: (header, _flags, from) => ({ type: "vector", ...header, lamport: from.u48(), entries: readVector(from) })
 }
 
 const bucketsAsk: Layout<F.BucketsAsk> = {
@@ -226,9 +229,12 @@ const hello: Layout<F.Hello> = {
 
 const leave: Layout<F.Leave> = {
   code: 9,
-  fieldBytes: 6,
-  write: (frame, out) => out.u48(frame.last),
-  read: (header, _flags, from) => ({ type: "leave", ...header, last: from.u48() })
+  fieldBytes: 12,
+  write(frame, out) {
+    out.u48(frame.last)
+    out.u48(frame.lamport)
+  },
+  read: (header, _flags, from) => ({ type: "leave", ...header, last: from.u48(), lamport: from.u48() })
 }
 
 const ack: Layout<F.Ack> = {
@@ -245,9 +251,10 @@ const lengthBytes = 4
 
 const fetch: Layout<F.Fetch> = {
   code: 11,
-  fieldBytes: 4,
+  fieldBytes: 10,
   write(frame, out) {
     out.u32(frame.id)
+    out.u48(frame.lamport)
     writeVector(frame.vector, out)
     out.list(lengthBytes, frame.keys.length)
     let bytes = 0
@@ -259,7 +266,7 @@ const fetch: Layout<F.Fetch> = {
     for (const key of frame.keys) out.appendLatin1(key)
   },
   read(header, _flags, from) {
-    const id = from.u32()
+    const [id, lamport] = [from.u32(), from.u48()]
     const vector = readVector(from)
     const count = from.list(lengthBytes)
     const ends: number[] = []
@@ -272,9 +279,10 @@ const fetch: Layout<F.Fetch> = {
     const bytes = from.blob()
     if (bytes.length !== end)
       from.fail("size", `the keys have ${end} bytes by their lengths, and ${bytes.length} there`)
-    if (from.error !== undefined) return { type: "fetch", ...header, id, vector, keys: [] }
+    if (from.error !== undefined) return { type: "fetch", ...header, id, lamport, vector, keys: [] }
     const text = latin1Of(bytes)
-    return { type: "fetch", ...header, id, vector, keys: ends.map((to, i) => text.slice(ends[i - 1] ?? 0, to)) }
+    const keys = ends.map((to, i) => text.slice(ends[i - 1] ?? 0, to))
+    return { type: "fetch", ...header, id, lamport, vector, keys }
   }
 }
 

@@ -124,8 +124,9 @@ export class Writer {
   }
 
   finish(): Uint8Array {
-    const frame = new Uint8Array(this.at)
-    frame.set(this.bytes.subarray(0, this.at))
+    const pooled = Buffer.allocUnsafe(this.at) // an ArrayBuffer each would be the collector's work
+    this.bytes.copy(pooled, 0, 0, this.at)
+    const frame = new Uint8Array(pooled.buffer, pooled.byteOffset, this.at)
     this.at = 0
     if (this.bytes.length > this.bytesUsual) {
       this.bytes = Buffer.allocUnsafeSlow(this.bytesUsual)

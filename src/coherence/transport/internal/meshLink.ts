@@ -13,7 +13,6 @@ import {
   decodeMembers,
   encodeMembers,
   encodeRecord,
-  type KnownMember,
   RecordReader,
   recordHead,
   recordKind,
@@ -39,7 +38,7 @@ export type ByeReason = (typeof byeReasons)[number]
 
 export interface LinkListener {
   onFrame(link: MeshLink, frame: Buffer): void
-  onMembers(link: MeshLink, members: ReadonlyArray<KnownMember>): void
+  onMembers(link: MeshLink, members: ReadonlyArray<PeerInfo>): void
   /** Once. `defect` is what the listener above threw. */
   onEnd(link: MeshLink, end: LinkEnd): void
 }
@@ -154,7 +153,7 @@ export class MeshLink {
     for (const part of record) this.#enqueue(part)
   }
 
-  sendMembers(members: ReadonlyArray<KnownMember>): void {
+  sendMembers(members: ReadonlyArray<PeerInfo>): void {
     if (this.isOpen && members.length > 0) this.#enqueue(encodeMembers(members))
   }
 

@@ -12,7 +12,7 @@ import { formatAddress, isLoopback, parseAddress, plainHost } from "./address.ts
 import { TransportCounts } from "./counts.ts"
 import { type HandshakeFailure, type Shaken, shakeHands } from "./meshHandshake.ts"
 import { type LinkEnd, type LinkListener, MeshLink } from "./meshLink.ts"
-import { decodeBeacon, encodeBeacon, type KnownMember, namespaceIdOf } from "./meshWire.ts"
+import { decodeBeacon, encodeBeacon, namespaceIdOf } from "./meshWire.ts"
 import { type Dial, PeerBook, type Source } from "./peerBook.ts"
 
 export interface TlsFiles {
@@ -160,12 +160,12 @@ export class MeshNode implements LinkListener {
   /** A connection has come in. */
   accept(socket: Socket): void {
     socket.setNoDelay(true)
-    if (this.#accepting.size >= acceptingMax || this.#allLinks.size >= linksMax) {
+    if (this.#allLinks.size >= linksMax) {
       this.counts.refused("crowded")
-      socket.on("error", ignore)
-      socket.destroy()
+      discard(socket)
       return
     }
+    if (this.#accepting.size >= acceptingMax) this.#giveUpOldest()
     const giveUp = this.#shake(socket, "acceptor", 0, false, (outcome) => {
       this.#accepting.delete(giveUp)
       if (!("agreement" in outcome)) this.#countFailure(outcome)
@@ -173,6 +173,15 @@ export class MeshNode implements LinkListener {
       else this.#adopt(socket, outcome, null)
     })
     this.#accepting.add(giveUp)
+  }
+
+  /** Who proves itself does so at once: who has waited longest to do it is the least likely to be a member. */
+  #giveUpOldest(): void {
+    const [giveUp] = this.#accepting
+    if (giveUp === undefined) return
+    this.counts.refused("crowded")
+    this.#accepting.delete(giveUp)
+    giveUp()
   }
 
   /** The listener process ends: those who have not proved themselves go with it. */
@@ -247,7 +256,7 @@ export class MeshNode implements LinkListener {
     if (this.#links.has(link.peer.origin)) this.#listener.onFrame(frame, link.peer.origin)
   }
 
-  onMembers(link: MeshLink, members: ReadonlyArray<KnownMember>): void {
+  onMembers(link: MeshLink, members: ReadonlyArray<PeerInfo>): void {
     const isFar = !isLoopback(link.remoteHost)
     for (const member of members) {
       const address = parseAddress(member.address)
@@ -291,7 +300,7 @@ export class MeshNode implements LinkListener {
       this.#dialing.delete(giveUp)
       const nowMs = this.options.nowMs()
       if ("agreement" in outcome) {
-        this.#goneOrNot(this.book.onAnswer(target, outcome.theirs))
+        this.#tellGone(this.book.onAnswer(target, outcome.theirs))
         if (isProbe) discard(socket)
         else this.#adopt(socket, outcome, target.address)
       } else if (outcome.reason === "self") this.book.onSelf(target)
@@ -299,7 +308,7 @@ export class MeshNode implements LinkListener {
         if (isInsecure) this.counts.refused("insecure")
         else this.#countFailure(outcome)
         if (!target.isGrave) this.#warnOf(target.address, isInsecure ? "insecure" : outcome)
-        this.#goneOrNot(this.book.onFailure(target, isRefusedConnection(outcome), nowMs))
+        this.#tellGone(this.book.onFailure(target, isRefusedConnection(outcome), nowMs))
       }
       this.#keeper?.wake()
     })
@@ -345,7 +354,8 @@ export class MeshNode implements LinkListener {
     }
     const remoteHost = plainHost(socket.remoteAddress ?? "")
     const { origin, region, address } = shaken.theirs
-    const told = completed(address, remoteHost)
+    const claimed = completed(address, remoteHost)
+    const told = claimed !== null && this.#isAllowed(claimed) ? claimed : null
     const nowMs = this.options.nowMs()
     const link = new MeshLink({
       socket,
@@ -380,6 +390,8 @@ export class MeshNode implements LinkListener {
     this.#lastUpAtMs = nowMs
     const isHere = isLoopback(remoteHost) && told !== null && isLoopback(parseAddress(told)?.host ?? "")
     this.book.onLinkUp(link.peer, told ?? dialedAddress, isHere, nowMs)
+    // Before the listener above can speak of it: whoever hears of it can then look whether it is still there.
+    for (const other of this.#links.values()) if (other !== link) other.sendMembers(this.#tellable([link.peer], other))
     try {
       this.#listener.onLinkUp(link.peer)
     } catch (defect) {
@@ -403,27 +415,44 @@ export class MeshNode implements LinkListener {
     link.bye("unwanted")
   }
 
-  #membersFor(link: MeshLink): KnownMember[] {
-    const isFar = !isLoopback(link.remoteHost)
-    const members = new Map<number, KnownMember>()
+  #membersFor(link: MeshLink): PeerInfo[] {
+    const members = new Map<number, PeerInfo>()
     for (const { peer } of this.#links.values()) members.set(peer.origin, peer)
-    for (const { origin, region, address, isVerified } of this.book.targets.values()) {
+    for (const { origin, region, address, isVerified, claims } of this.book.targets.values()) {
+      for (const each of claims) if (!members.has(each)) members.set(each, { origin: each, region, address })
       if (isVerified && origin !== null && !members.has(origin)) members.set(origin, { origin, region, address })
     }
-    members.delete(link.peer.origin)
-    return [...members.values()].filter(({ address }) => !isFar || !isLoopback(parseAddress(address)?.host ?? ""))
+    return this.#tellable([...members.values()], link)
+  }
+
+  /** Those of which the peer can make something: the loopback address of another host would be its own. */
+  #tellable(members: readonly PeerInfo[], { peer, remoteHost }: MeshLink): PeerInfo[] {
+    const isFar = !isLoopback(remoteHost)
+    return members.filter(
+      ({ origin, address }) => origin !== peer.origin && (!isFar || !isLoopback(parseAddress(address)?.host ?? ""))
+    )
   }
 
   // ——— the rest
 
   #note(address: string, source: Source, peer: { origin: number; region: number } | null): boolean {
+    if (source !== "dns" && !this.#isAllowed(address)) {
+      this.counts.refused("insecure")
+      return false
+    }
     return this.book.note(address, source, peer, this.options.nowMs())
   }
 
-  #goneOrNot(origin: number | null): void {
-    if (origin === null) return
-    this.#links.get(origin)?.cut("lost")
-    this.#guarded(() => this.#listener.onGone(origin))
+  /** Without a secret anybody on this host may tell of addresses: then none beyond it is so much as connected with. */
+  #isAllowed(address: string): boolean {
+    return this.isSecured || isLoopback(parseAddress(address)?.host ?? "")
+  }
+
+  #tellGone(origins: readonly number[]): void {
+    for (const origin of origins) {
+      this.#links.get(origin)?.cut("lost")
+      this.#guarded(() => this.#listener.onGone(origin))
+    }
   }
 
   #settle(nowMs: number): void {

@@ -19,6 +19,7 @@
  * [1] RFC 2104, RFC 6234. The secret should be long and random: who takes part in a handshake can try guesses.
  */
 import { createHash, createHmac, timingSafeEqual } from "node:crypto"
+import type { PeerInfo } from "../Transport.ts"
 
 export const meshVersion = 1
 const meshVersionMin = 1
@@ -311,16 +312,9 @@ export class RecordReader {
 
 const empty = Buffer.alloc(0)
 
-/** A member that somebody knows of. */
-export interface KnownMember {
-  readonly origin: number
-  readonly region: number
-  readonly address: string
-}
-
 export const gossipMax = 512 // members in one list; some 15 KB
 
-export const encodeMembers = (members: ReadonlyArray<KnownMember>): Buffer => {
+export const encodeMembers = (members: ReadonlyArray<PeerInfo>): Buffer => {
   const rows = members.slice(0, gossipMax).map(({ origin, region, address }) => {
     const text = Buffer.from(address, "latin1").subarray(0, addressBytesMax)
     const row = Buffer.allocUnsafe(11 + text.length)
@@ -334,8 +328,8 @@ export const encodeMembers = (members: ReadonlyArray<KnownMember>): Buffer => {
 }
 
 /** As many as are whole and make sense, up to the bound. */
-export const decodeMembers = (payload: Buffer): KnownMember[] => {
-  const members: KnownMember[] = []
+export const decodeMembers = (payload: Buffer): PeerInfo[] => {
+  const members: PeerInfo[] = []
   for (let at = 0; at + 11 <= payload.length && members.length < gossipMax; ) {
     const origin = payload.readDoubleBE(at)
     const end = at + 11 + (payload[at + 10] as number)
@@ -348,17 +342,10 @@ export const decodeMembers = (payload: Buffer): KnownMember[] => {
   return members
 }
 
-export interface BeaconNews {
-  readonly origin: number
-  readonly region: number
-  /** As in a HELLO. */
-  readonly address: string
-}
-
 const beaconHeadBytes = 26
 
 /** A datagram that says who is there: with a secret, ended by an HMAC of it, cut to 16 bytes. */
-export const encodeBeacon = (namespaceId: Buffer, secret: string | undefined, news: BeaconNews): Buffer => {
+export const encodeBeacon = (namespaceId: Buffer, secret: string | undefined, news: PeerInfo): Buffer => {
   const address = Buffer.from(news.address, "latin1").subarray(0, addressBytesMax)
   const body = Buffer.allocUnsafe(beaconHeadBytes + address.length)
   body.writeUInt32BE(magic, 0)
@@ -378,7 +365,7 @@ export const decodeBeacon = (
   namespaceId: Buffer,
   secret: string | undefined,
   bytes: Buffer
-): BeaconNews | null | "garbage" | "forged" => {
+): PeerInfo | null | "garbage" | "forged" => {
   if (bytes.length < beaconHeadBytes || bytes.readUInt32BE(0) !== magic || bytes[4] !== format) return "garbage"
   if (!bytes.subarray(6, 14).equals(namespaceId)) return null
   const bodyBytes = beaconHeadBytes + (bytes[24] as number)

@@ -13,6 +13,7 @@
  * Refusals can lie (a firewall that answers for others), so the address of the gone is looked at for some minutes more.
  */
 import type { PeerInfo } from "../Transport.ts"
+import { isLoopback, parseAddress } from "./address.ts"
 
 export type Source = "seed" | "dns" | "beacon" | "gossip" | "peer"
 
@@ -24,6 +25,8 @@ export interface Target {
   region: number
   /** `origin` has answered there. */
   isVerified: boolean
+  /** Who has said to listen there, or is said to by others, before anybody has looked. At most `claimsMax`. */
+  readonly claims: Set<number>
   isDialing: boolean
   /** Tries since it answered last. */
   attempts: number
@@ -66,11 +69,13 @@ export class PeerBook {
     if (peer !== null && source === "gossip" && this.#gone.has(peer.origin)) return false
     const known = this.#targets.get(address)
     if (known !== undefined) {
+      if (peer === null || known.origin === peer.origin) return true
+      this.#claim(known, peer.origin)
       // An address that has been given to another process: who is there now says so itself.
-      if (peer !== null && known.origin === null) {
+      if (known.origin === null) {
         known.origin = peer.origin
         known.region = peer.region
-      }
+      } else if (source === "gossip") known.nextAtMs = Math.min(known.nextAtMs, nowMs)
       return true
     }
     if (this.#targets.size >= this.#options.targetsMax) return false
@@ -80,6 +85,7 @@ export class PeerBook {
       origin: peer?.origin ?? null,
       region: peer?.region ?? 0,
       isVerified: false,
+      claims: new Set(peer === null ? [] : [peer.origin]),
       isDialing: false,
       attempts: 0,
       isTried: false,
@@ -101,7 +107,7 @@ export class PeerBook {
       if (target.isDialing || target.nextAtMs > nowMs) continue
       const { origin, address, region } = target
       const isLinked = origin !== null && this.#linked.has(origin)
-      if (isLinked && target.isVerified) {
+      if (isLinked && target.isVerified && target.claims.size === 0) {
         target.nextAtMs = Number.POSITIVE_INFINITY
         continue
       }
@@ -126,10 +132,9 @@ export class PeerBook {
     return next
   }
 
-  /** Somebody has proved there to be `peer`. Answers who was there before, and is gone with that; or null. */
-  onAnswer(target: Target, peer: { origin: number; region: number }): number | null {
-    const before = target.origin
-    const wasThere = target.isVerified
+  /** Somebody has proved there to be `peer`. Answers who was there before, and is gone with that. */
+  onAnswer(target: Target, peer: { origin: number; region: number }): number[] {
+    const before = this.#wereAt(target)
     target.isDialing = false
     target.isTried = true
     target.attempts = 0
@@ -139,9 +144,9 @@ export class PeerBook {
     target.region = peer.region
     target.isVerified = true
     target.isGrave = false
+    target.claims.delete(peer.origin)
     this.#gone.delete(peer.origin)
-    const isLost = wasThere && before !== null && before !== peer.origin && this.#members.has(before)
-    return isLost ? this.#bury(before, 0) : null
+    return before.filter((origin) => origin !== peer.origin).map((origin) => this.#bury(origin, 0))
   }
 
   /** This instance has answered itself: nothing to be linked with. */
@@ -151,24 +156,39 @@ export class PeerBook {
     target.nextAtMs = Number.POSITIVE_INFINITY
   }
 
-  /** A dial came to nothing. Answers who is gone, or null. */
-  onFailure(target: Target, isRefused: boolean, nowMs: number): number | null {
+  /** A dial came to nothing. Answers who is gone. */
+  onFailure(target: Target, isRefused: boolean, nowMs: number): number[] {
     target.isDialing = false
     target.isTried = true
     target.attempts++
     target.refusals = isRefused ? target.refusals + 1 : 0
-    const { origin } = target
-    const isMember = origin !== null && target.isVerified && this.#members.has(origin)
-    if (isMember && target.refusals >= refusalsOfTheGone && !this.#linked.has(origin)) return this.#bury(origin, nowMs)
+    // On another host, what refuses without ever having answered may be a router.
+    const isSure = target.isVerified || isLoopback(parseAddress(target.address)?.host ?? "")
+    if (isSure && target.refusals >= refusalsOfTheGone) {
+      const gone = this.#wereAt(target).filter((each) => !this.#linked.has(each))
+      if (gone.length > 0) return gone.map((each) => this.#bury(each, nowMs))
+    }
+    const isMember = isSure && this.#wereAt(target).length > 0
     const attemptsEnd = target.isGrave ? attemptsAtGraveMax : attemptsMax
     if (!isMember && target.source !== "seed" && target.attempts >= attemptsEnd) {
       this.#targets.delete(target.address)
-      return null
+      return []
     }
     const isFirstRefusal = isMember && target.refusals === 1
     const attempts = target.isGrave && target.source !== "seed" ? attemptsMax : target.attempts
     target.nextAtMs = nowMs + (isFirstRefusal ? secondLookMs : this.#backOffMs(attempts))
-    return null
+    return []
+  }
+
+  /** Whose address it was. Of those of whom it was only said, the ones that are not linked. */
+  #wereAt({ origin, isVerified, claims }: Target): number[] {
+    const origins = [...claims].filter((each) => !this.#linked.has(each) && !this.#gone.has(each))
+    if (origin !== null && isVerified && !claims.has(origin) && this.#members.has(origin)) origins.push(origin)
+    return origins
+  }
+
+  #claim(target: Target, origin: number): void {
+    if (target.claims.size < claimsMax) target.claims.add(origin)
   }
 
   /**
@@ -181,12 +201,18 @@ export class PeerBook {
     this.#linked.add(peer.origin)
     if (address === null || !this.note(address, "peer", peer, nowMs)) return
     const target = this.#targets.get(address) as Target
-    if (target.origin !== peer.origin) {
-      // Who is there now? If it is this peer that answers, who was there before is gone.
-      if (!target.isVerified) target.origin = peer.origin
-      target.attempts = 0
-      target.nextAtMs = nowMs
-    } else if (isHere) target.isVerified = true
+    const isOther = target.origin !== peer.origin
+    if (isOther && target.isVerified) this.#claim(target, peer.origin)
+    else {
+      target.origin = peer.origin
+      target.region = peer.region
+      if (isHere) target.isVerified = true
+      if (target.isVerified) target.claims.delete(peer.origin)
+      else this.#claim(target, peer.origin)
+    }
+    if (!isOther) return
+    target.attempts = 0
+    target.nextAtMs = nowMs // who is there now? Whoever was there before and does not answer is gone
   }
 
   /** A link ended. An unwanted one is dialed again only when the wishes change, or later. */
@@ -194,7 +220,7 @@ export class PeerBook {
     this.#linked.delete(origin)
     const delayMs = isUnwanted ? unwantedMs * (1 + this.#options.random()) : redialMsMax * this.#options.random()
     for (const target of this.#targets.values()) {
-      if (target.origin !== origin) continue
+      if (target.origin !== origin && !target.claims.has(origin)) continue
       target.attempts = 0
       target.refusals = 0
       target.nextAtMs = nowMs + delayMs
@@ -224,6 +250,7 @@ export class PeerBook {
     this.#gone.add(origin)
     if (this.#gone.size > goneMax) this.#gone.delete(this.#gone.values().next().value as number)
     for (const target of this.#targets.values()) {
+      target.claims.delete(origin)
       if (target.origin !== origin) continue
       target.origin = null
       target.isVerified = false
@@ -249,4 +276,5 @@ const backOffMsMin = 50
 const backOffMsMax = 5_000
 const attemptsMax = 8 // about 10 s; for addresses where no member was ever linked
 const attemptsAtGraveMax = 30 // about 2 minutes
+const claimsMax = 64 // of one address that has not answered in between
 const goneMax = 1_024 // origins that gossip does not bring back

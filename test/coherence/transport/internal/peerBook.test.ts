@@ -4,6 +4,7 @@ import { PeerBook, type Target } from "../../../../src/coherence/transport/inter
 const wanted = () => true
 const x = { origin: 1, region: 0, address: "10.0.0.1:1" }
 const y = { origin: 2, region: 0, address: "10.0.0.1:1" }
+const z = { origin: 3, region: 0, address: "10.0.0.1:1" }
 
 const book = (targetsMax = 10) => new PeerBook({ random: () => 0.5, targetsMax })
 const dialed = (of: PeerBook, nowMs: number): string[] =>
@@ -100,28 +101,28 @@ describe("what is dialed", () => {
 })
 
 describe("who is gone", () => {
-  const fails = (of: PeerBook, isRefused: boolean, nowMs: number): number | null => {
+  const fails = (of: PeerBook, isRefused: boolean, nowMs: number): number[] => {
     expect(of.due(nowMs, 10, wanted)).toHaveLength(1)
     return of.onFailure(target(of, x.address), isRefused, nowMs)
   }
 
   it("a member whose address refuses twice, a moment apart", () => {
     const of = lost()
-    expect(fails(of, true, 5)).toBe(null)
+    expect(fails(of, true, 5)).toEqual([])
     expect(dialed(of, 20)).toEqual([])
-    expect(fails(of, true, 30)).toBe(x.origin)
+    expect(fails(of, true, 30)).toEqual([x.origin])
   })
 
   it("nobody whose address does not answer at all, or answers in between", () => {
     const of = lost()
-    expect(fails(of, true, 5)).toBe(null)
-    expect(fails(of, false, 100)).toBe(null)
-    expect(fails(of, true, 1_000)).toBe(null)
+    expect(fails(of, true, 5)).toEqual([])
+    expect(fails(of, false, 100)).toEqual([])
+    expect(fails(of, true, 1_000)).toEqual([])
     of.due(2_000, 10, wanted)
     of.onAnswer(target(of, x.address), x)
     of.onLinkUp(x, x.address, false, 2_000)
     of.onLinkDown(x.origin, false, 2_000)
-    expect(fails(of, true, 2_010)).toBe(null)
+    expect(fails(of, true, 2_010)).toEqual([])
   })
 
   it("nobody whose address never answered: it may be that of a router", () => {
@@ -129,14 +130,62 @@ describe("who is gone", () => {
     of.onLinkUp(x, x.address, false, 0)
     of.onLinkDown(x.origin, false, 0)
     for (let nowMs = 10; nowMs < 50_000; nowMs += 1_000) {
-      for (const { target } of of.due(nowMs, 10, wanted)) expect(of.onFailure(target, true, nowMs)).toBe(null)
+      for (const { target } of of.due(nowMs, 10, wanted)) expect(of.onFailure(target, true, nowMs)).toEqual([])
     }
   })
 
   it("a member whose address answers as another one", () => {
     const of = lost()
     of.due(5, 10, wanted)
-    expect(of.onAnswer(target(of, y.address), y)).toBe(x.origin)
+    expect(of.onAnswer(target(of, y.address), y)).toEqual([x.origin])
+  })
+
+  it("a member that had said to be where another one was, and has ended before anybody had a look", () => {
+    for (const isHere of [true, false]) {
+      const of = lost() // x was there
+      of.onLinkUp(y, y.address, isHere, 5)
+      of.due(6, 10, wanted)
+      of.onLinkDown(y.origin, false, 7)
+      expect(of.onAnswer(target(of, z.address), z)).toEqual([y.origin, x.origin])
+    }
+  })
+
+  it("both of them, when nobody is there any more", () => {
+    const of = lost()
+    of.onLinkUp(y, y.address, true, 5)
+    of.due(6, 10, wanted)
+    of.onLinkDown(y.origin, false, 7)
+    expect(of.onFailure(target(of, y.address), true, 8)).toEqual([])
+    expect(of.onFailure(target(of, y.address), true, 40)).toEqual([y.origin, x.origin])
+  })
+
+  it("whoever was said to be where another one answers, and was never linked", () => {
+    const of = book()
+    of.note(x.address, "gossip", x, 0)
+    of.onLinkUp(y, y.address, true, 5)
+    expect(dialed(of, 6)).toEqual([`asks ${y.address}`])
+    expect(of.onAnswer(target(of, y.address), y)).toEqual([x.origin])
+    of.note(y.address, "gossip", x, 7)
+    expect(dialed(of, 8)).toEqual([])
+  })
+
+  it("whoever was said to be on this host, where nobody listens", () => {
+    const of = book()
+    of.note("127.0.0.1:1", "gossip", x, 0)
+    of.due(0, 10, wanted)
+    expect(of.onFailure(target(of, "127.0.0.1:1"), true, 1)).toEqual([])
+    of.due(30, 10, wanted)
+    expect(of.onFailure(target(of, "127.0.0.1:1"), true, 30)).toEqual([x.origin])
+  })
+
+  it("nobody who is linked and has said to be where another one answers", () => {
+    const of = lost()
+    of.onLinkUp(y, y.address, true, 5)
+    of.due(6, 10, wanted)
+    expect(of.onAnswer(target(of, x.address), x)).toEqual([])
+    of.onLinkDown(y.origin, false, 7)
+    of.due(20, 10, wanted)
+    expect(of.onAnswer(target(of, x.address), x)).toEqual([y.origin])
   })
 
   it("is not brought back by gossip, but by a beacon of its own, and looked for at its address a while longer", () => {
