@@ -14,6 +14,7 @@ import { fetchServers } from "./servers.mjs"
 
 const schedulesDefault = 100_000
 const schedulesOf = {
+  "test/e2e/coherenceChaos.test.ts": 200, // of some 30 s each
   "test/sim/coherence/coherence.sim.test.ts": 1_000_000,
   "test/coherence/protocol/Frame.fuzz.model.test.ts": 1_000_000,
   "test/triggers/Triggers.model.test.ts": 1_000_000,
@@ -22,7 +23,7 @@ const schedulesOf = {
 
 const portionMs = 45_000 // how long one should take: vitest gives up on a process that is silent for a minute
 const hangMs = 600_000 // ends a test that hangs
-const portionFirst = 200 // schedules, to learn how long they take
+const portionFirst = 200 // schedules, to learn how long they take; of few and long ones a hundredth
 const portionMax = 20_000 // schedules; a chaos world is a test each hundred, and vitest keeps them all
 
 const askForSchedules = /\b(forAllSeeds|scheduleCount|MIMOSA_SCHEDULES)\b/
@@ -49,7 +50,7 @@ const firstSeed = wholeNumber("MIMOSA_SEED") ?? 1 + Math.floor(Math.random() * 2
 
 /** All schedules of one file; whether they all held. */
 const soak = async (file, schedules) => {
-  let [done, portion] = [0, Math.min(schedules, portionFirst)]
+  let [done, portion] = [0, Math.min(Math.ceil(schedules / 100), portionFirst)]
   const beganMs = performance.now()
   while (done < schedules) {
     const portionBeganMs = performance.now()

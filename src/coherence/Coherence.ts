@@ -75,6 +75,8 @@ export interface CoherenceService {
   readonly acknowledged: (mode: AckMode) => Promise<AcknowledgedBy>
   /** Is over when so many other instances are there. */
   readonly untilMembers: (count: number) => Effect.Effect<void>
+  /** Before entries are read for somebody outside: finds out whether this process was stopped. Costs a look at the clock. */
+  readonly look: () => void
   /** Where keys that are not here may be. */
   readonly peers: Peers
   /** Has these fetch what is likely to be read soon after a peer has written it, as far as the settings say. */
@@ -160,6 +162,7 @@ export const layer = (
           new Promise((resolve) => {
             if (!doctor.examine(samples, resolve)) resolve("busy")
           }),
+        look: () => driver.lookAfter(parameters.suspectMs),
         forget: (name) => instance.forget(Number.parseInt(name, 16)),
         acknowledged,
         untilMembers: (count) => driver.until(({ members }) => members.live.size >= count),

@@ -71,6 +71,14 @@ export class Driver implements Network, TransportListener {
     }
   }
 
+  /**
+   * Has the instance look at the time, where it has not for `ms`: the whole process may have been stopped, and what came
+   * in meanwhile is read before any timer runs.
+   */
+  lookAfter(ms: number): void {
+    if (this.instance !== null && this.monotonicMs() - this.instance.nowMs > ms) this.tick()
+  }
+
   // What the instance asks for
 
   send(to: number, frame: Uint8Array): void {

@@ -193,6 +193,7 @@ export class RespConnection implements Wire, TurnTaker {
   private runTurn(): void {
     const { host } = this
     host.clock.enter()
+    host.state.coherence?.look()
     try {
       this.runCommands()
     } catch (defect) {

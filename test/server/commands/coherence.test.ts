@@ -28,6 +28,7 @@ beforeEach(async () => {
     },
     trace: (key) => [`${key} is not here`],
     forget: () => false,
+    look() {},
     acknowledged: async () => ({ acked: 0, missing: [] }),
     examine: async (samples) => {
       asked.push(samples)
