@@ -174,6 +174,16 @@ describe("the tables of what has been invalidated", () => {
 })
 
 describe("the sweep", () => {
+  it("counts the tags that it looks at: entries with many are a unit of work each", () => {
+    const { keyspace, clock } = opened()
+    const many = tagged(...Array.from({ length: 64 }, (_, i) => `tag${i}`))
+    for (let i = 0; i < 100; i++) keyspace.set(`k${i}`, "1", 0, many)
+    keyspace.invalidateTags(["other"])
+    expect(keyspace.advance(clock.atMs, 40)).toBe(40)
+    expect(keyspace.advance(clock.atMs, 1_000)).toBeGreaterThanOrEqual(60)
+    expect(keyspace.advance(clock.atMs, 1_000)).toBe(0)
+  })
+
   const filled = (count: number) => {
     const ground = opened()
     for (let i = 0; i < count; i++) ground.keyspace.set(`k${i}`, "v", 0, i % 100 === 0 ? tagged("red") : noMeta)
