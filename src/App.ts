@@ -131,7 +131,7 @@ const assembled = (
   { clock = CacheClock.layer, transport }: Ground
 ): Layer.Layer<Services, StartError> => {
   const { dataDir, egressAllow = [], httpAllow = [], cascade = {}, intensity = {}, eventLog = 0 } = settings
-  const { tenants = {}, tenantBytesMax, scripts = {} } = settings
+  const { tenants = {}, tenantBytesMax, scripts = {}, tier } = settings
   const { origin = randomBytes(8).toString("hex") } = settings
   const stores =
     dataDir === undefined
@@ -144,7 +144,7 @@ const assembled = (
     clock,
     Bus.layer,
     Wakeups.layer,
-    Layer.provide(CacheFills.layer(), clock),
+    Layer.provide(CacheFills.layer(tier === undefined ? {} : { tier }), clock),
     Layer.provide(layerCoherence(settings, transport), clock),
     Sandbox.layer,
     Journal.layer,

@@ -48,9 +48,15 @@ export class MimosaProgram {
     return this.started
   }
 
-  /** Stops everything, once the start is over and what was asked for before is done. */
+  /**
+   * Stops everything, once the start is over and what was asked for before is done, or five seconds later: a load that
+   * does not answer is cut off.
+   */
   close(): Promise<void> {
-    this.closing ??= Promise.allSettled([this.ready, ...this.calls]).then(() => this.runtime.dispose())
+    this.closing ??= this.ready
+      .catch(() => {})
+      .then(() => within(closeWaitMs, Promise.allSettled(this.calls)))
+      .then(() => this.runtime.dispose())
     return this.closing
   }
 
@@ -61,5 +67,17 @@ export class MimosaProgram {
     throw signal?.aborted === true && Cause.isInterruptedOnly(exit.cause) ? signal.reason : Cause.squash(exit.cause)
   }
 }
+
+/** Waits for what was promised, but no longer than that. */
+const within = (ms: number, promised: Promise<unknown>): Promise<void> =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms)
+    void promised.then(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+
+const closeWaitMs = 5_000 // what service managers grant to a whole program is ten
 
 const isClosed = () => new Error("the cache is closed; make a new one")

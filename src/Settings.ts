@@ -5,7 +5,7 @@
  * has its name, its value and what would be right. What needs more than a look at the value is refused where it is used,
  * by a typed error (`EgressAllowInvalid`, `HttpAllowInvalid`).
  */
-import { type KeyspaceLimits, type TenantsSettings, tenantLimitRanges } from "./cache/index.ts"
+import { type KeyspaceLimits, type TenantsSettings, type Tier, tenantLimitRanges } from "./cache/index.ts"
 import type { CoherenceSettings } from "./coherence/index.ts"
 import type { ScriptSettings } from "./scripting/index.ts"
 import type { CascadeLimits, Intensity } from "./triggers/index.ts"
@@ -42,6 +42,8 @@ export interface Settings extends Partial<KeyspaceLimits> {
   readonly namespace?: string
   /** How instances of a namespace find and tell each other. Only with a `namespace`. */
   readonly coherence?: CoherenceSettings
+  /** A slower cache behind this one, which a miss asks after other instances and before the loader. Default none. */
+  readonly tier?: Tier
   /** Names this start in the ids of webhooks and cascades: 1 to 64 letters, digits, `_`, `.`, `-`. Default: 64 random bits. */
   readonly origin?: string
 }
@@ -102,6 +104,9 @@ const oneOf =
   (...words: readonly string[]): Kind =>
   (value) =>
     typeof value === "string" && words.includes(value) ? undefined : `one of ${words.join(", ")}`
+
+const tier: Kind = (value) =>
+  isGroup(value) && typeof (value as Partial<Tier>).get === "function" ? undefined : "an object with a name and a get"
 
 /** Given by the program and not looked into. */
 const anything: Kind = () => undefined
@@ -169,6 +174,7 @@ const kinds = {
       nowMs: anything
     }
   },
+  tier,
   origin: originText
 } satisfies KindsOf<Settings>
 

@@ -27,6 +27,8 @@ export type {
   SetOptions,
   TenantLimits,
   TenantsSettings,
+  Tier,
+  TierEntry,
   WarmReport,
   WriteOptions
 } from "./cache/index.ts"

@@ -54,6 +54,16 @@ afterEach(async () => {
 const temporaryDirectory = () => fs.mkdtemp(join(tmpdir(), "mimosa-test-"))
 
 describe("what is not here", () => {
+  it("is looked for in the tier behind, and then loaded", async () => {
+    const far = new Map<string, unknown>([["user:1", { name: "Ada" }]])
+    const get = async (key: string) => (far.has(key) ? { value: far.get(key) as string, tags: ["users"] } : undefined)
+    const cache = open({ tier: { name: "far", get } })
+    expect(await cache.get("user:1")).toEqual({ name: "Ada" })
+    expect(cache.peek("user:1")?.tags).toEqual(["users"])
+    expect(await cache.getOrSet("user:2", () => "loaded")).toBe("loaded")
+    expect(await cache.get("user:3")).toBeUndefined()
+  })
+
   it("is loaded once, and again after an error", async () => {
     const cache = open()
     let loads = 0
@@ -741,6 +751,14 @@ describe("close", () => {
     await second
     expect(isOver).toBe(true)
     await cache.close()
+  })
+
+  it("waits for what was asked for, but not without end: a load that does not answer is cut off", async () => {
+    const cache = open()
+    await cache.ready
+    const load = cache.getOrSet("k", () => new Promise<never>(() => {})).catch((error: unknown) => error)
+    await cache.close()
+    expect(await load).toBeInstanceOf(LoadFailed)
   })
 
   it("makes every method reject and every door throw, and says why", async () => {

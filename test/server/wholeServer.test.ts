@@ -19,11 +19,9 @@ const serving = async (settings: Settings) => {
   const readiness = new Readiness([httpName, respName])
   const stats = new ServerStats()
   const ports = { host: "127.0.0.1", port: 0, httpPort: 0, password: undefined, enableDebugCommand: false }
-  const program = layerWith(
-    settings,
-    [listeners({ ...ports, clock, readiness, stats })],
-    { clock: Layer.succeed(CacheClock, clock) }
-  )
+  const program = layerWith(settings, [listeners({ ...ports, clock, readiness, stats })], {
+    clock: Layer.succeed(CacheClock, clock)
+  })
   const logged: string[] = []
   const logger = Logger.replace(
     Logger.defaultLogger,

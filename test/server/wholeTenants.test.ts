@@ -21,11 +21,9 @@ const serving = async (settings: Settings = {}) => {
   const clock = new TurnClock()
   const readiness = new Readiness([httpName, respName])
   const ports = { host: "127.0.0.1", port: 0, httpPort: 0, password: "secret", enableDebugCommand: false }
-  const program = layerWith(
-    settings,
-    [listeners({ ...ports, clock, readiness, stats: new ServerStats() })],
-    { clock: Layer.succeed(CacheClock, clock) }
-  )
+  const program = layerWith(settings, [listeners({ ...ports, clock, readiness, stats: new ServerStats() })], {
+    clock: Layer.succeed(CacheClock, clock)
+  })
   const runtime = ManagedRuntime.make(Layer.provide(program, Logger.remove(Logger.defaultLogger)))
   await runtime.runPromise(CacheClock)
   const clients: RawClient[] = []

@@ -106,7 +106,7 @@ export const parametersDefault: Parameters = {
 
   fetchesMax: 16_384, // keys; each is a client that waits
   parkedMax: 1_024, // frames, each for `fetchHoldMs` at most
-  fetchTimeoutMs: 250,
+  fetchTimeoutMs: 900, // a value of 16 MiB on a busy machine; who is not heard of is not waited for
   fetchHoldMs: 20, // a gap's waiting and one pull
   fetchKeysMax: 64,
   valueBytesMax: 16 * 2 ** 20, // bytes
