@@ -14,8 +14,7 @@ if (isSecond) {
     name: "ended",
     pattern: "session:*",
     events: ["ON_DELETE"],
-    source:
-      'cache.emit("ended", event.key .. ", " .. event.cause .. " by another instance: " .. tostring(event.origin ~= nil))'
+    source: 'cache.emit("ended", event.key .. ", " .. event.cause .. " by " .. event.origin)'
   })
   const heard: string[] = []
   cache.on("ended", (message) => heard.push(message))

@@ -98,7 +98,8 @@ describe("a displayed key", () => {
     const before = [version, { ...stats }]
     for (const { fullName, row } of keyed) {
       b.keyspace.set("k", "1")
-      const reply = await client.send(...fullName.split("|"), "b:k", ...(rest[row.name] ?? []))
+      const key = fullName === "invalidate|prefix" ? "b:k:" : "b:k"
+      const reply = await client.send(...fullName.split("|"), key, ...(rest[row.name] ?? []))
       expect([fullName, reply.startsWith("-")]).toEqual([fullName, false])
       const { keyspace } = b
       keyspace.delete("to")
