@@ -710,7 +710,7 @@ describe("a fetch", () => {
     room.run(1)
     const [waiting, stopped] = [b.fetch(1), b.fetch(1)]
     stopped.stop()
-    room.run(300, lost("value"))
+    room.run(1_000, lost("value"))
     expect([waiting.isDone, stopped.isDone]).toEqual([true, false])
     expect(b.instance.stats.fetchesTimedOut).toBe(1)
   })
