@@ -211,6 +211,13 @@ export const commands: readonly CommandRow[] = [
         meaning: "Where this instance is: regions are connected by two gateways each.",
         variable: "MIMOSA_REGION"
       }),
+      partitionTtlMs: integer("partition-ttl", "<ms>", {
+        meaning: "What copies live at most while others are not heard.",
+        variable: "MIMOSA_PARTITION_TTL",
+        byDefault: 5_000,
+        min: 0,
+        max: 86_400_000
+      }),
       logFormat: choice("log-format", ["json", "pretty"], {
         meaning: "How records look on stderr.",
         variable: "MIMOSA_LOG_FORMAT",

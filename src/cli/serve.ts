@@ -42,6 +42,7 @@ export interface ServeOptions extends Omit<Settings, "coherence" | "namespace"> 
   readonly meshDns?: string | undefined
   readonly meshSecret?: string | undefined
   readonly region?: string | undefined
+  readonly partitionTtlMs?: number | undefined
   /** Default: pretty on a terminal, else json. */
   readonly logFormat: LogFormat | undefined
 }
@@ -93,10 +94,12 @@ const serving = (options: ServeOptions): Effect.Effect<void, CliError> => {
 }
 
 const settingsOf = (options: ServeOptions): Settings => {
-  const { coherence, meshHost, meshPort, peers = [], meshDns, meshSecret, region, namespace, ...settings } = options
+  const { coherence, meshHost, meshPort, peers = [], meshDns, meshSecret, region, namespace, ...others } = options
+  const { partitionTtlMs, ...settings } = others
   if (namespace === undefined) return settings
   const mesh = { seeds: peers.flatMap(split), ...given({ host: meshHost, port: meshPort, dns: meshDns }) }
-  return { ...settings, namespace, coherence: { mesh, ...given({ transport: coherence, secret: meshSecret, region }) } }
+  const said = given({ transport: coherence, secret: meshSecret, region, partitionTtlMs })
+  return { ...settings, namespace, coherence: { mesh, ...said } }
 }
 
 const split = (list: string): string[] => list.split(",").filter((part) => part !== "")
