@@ -40,7 +40,7 @@ describe("an inquiry", () => {
     b.set(5)
     room.run(10)
     const said = ask(a, [5])
-    room.run(300, (frame) => frame.type === "stamps" && frame.author === c.origin)
+    room.run(1_000, (frame) => frame.type === "stamps" && frame.author === c.origin)
     expect(said).toMatchObject([{ silent: [3] }])
     expect([...(said[0]?.answers.keys() ?? [])]).toEqual([2])
     const again = ask(a, [5])
