@@ -179,6 +179,15 @@ describe("README.md", () => {
   })
 })
 
+const itPrintsWhatItSays = (page: string): void =>
+  it("has a program that the compiler accepts, and that prints what stands below it", {
+    timeout: timeoutMs
+  }, async () => {
+    expect(await complaints(page)).toBe("")
+    const { did, said } = await printedBy(page)
+    expect(did).toEqual(said)
+  })
+
 /** The settings of a group by their whole names. */
 const within = (group: string, settings: object): { readonly [name: string]: unknown } =>
   Object.fromEntries(Object.entries(settings).map(([name, value]) => [`${group}.${name}`, value]))
@@ -376,13 +385,7 @@ describe("docs/features/scripting.md", () => {
     for (const [name, spelling] of said) expect([name, spellings[name]]).toEqual([name, spelling])
   })
 
-  it("has a program that the compiler accepts, and that prints what stands below it", {
-    timeout: timeoutMs
-  }, async () => {
-    expect(await complaints(page)).toBe("")
-    const { did, said } = await printedBy(page)
-    expect(did).toEqual(said)
-  })
+  itPrintsWhatItSays(page)
 
   describeBuilt("with a server", () => {
     describeWith(["redis-cli", "curl"])("and its clients", () => {
@@ -422,13 +425,7 @@ describe("docs/features/coherence.md", () => {
     expect(all.filter((name) => !rows.some(([, , option]) => option === name))).toEqual([])
   })
 
-  it("has a program that the compiler accepts, and that prints what stands below it", {
-    timeout: timeoutMs
-  }, async () => {
-    expect(await complaints(page)).toBe("")
-    const { did, said } = await printedBy(page)
-    expect(did).toEqual(said)
-  })
+  itPrintsWhatItSays(page)
 
   describeBuilt("with two servers", () => {
     describeWith(["redis-cli", "curl"])("and their clients", () => {

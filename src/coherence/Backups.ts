@@ -26,7 +26,7 @@
  * that does, O(all of them) when members come or go.
  */
 import { InvalidBytes } from "../cache/CacheError.ts"
-import { type Entry, type Freshness, type KeyHash, type Keyspace, SetFlag } from "../kernel/index.ts"
+import { type Entry, type Freshness, type Keyspace, SetFlag } from "../kernel/index.ts"
 import { SlotTable } from "../kernel/SlotTable.ts"
 import { TimingWheel } from "../kernel/TimingWheel.ts"
 import { type BackupDrop, type BackupMessage, type BackupPut, decodeBackup, encodeBackup } from "./BackupMessage.ts"
@@ -69,7 +69,7 @@ export interface BackupEntries {
   readonly freshness: Freshness
   newest(hash: number): NewestWrite | undefined
   /** The shared keyspace whose keys are displayed so. */
-  keyspaceOf(head: string): { readonly keyspace: Keyspace; readonly hash: KeyHash } | undefined
+  keyspaceOf(head: string): Keyspace | undefined
 }
 
 export interface BackupsOptions {
@@ -413,18 +413,18 @@ export class Backups implements Extension {
   private tell(item: Item, nowMs: number): void {
     const { hash, writer, version, head, key, payload, dueAtMs, generation } = item
     const { entries } = this.options
-    const place = entries.keyspaceOf(head)
+    const keyspace = entries.keyspaceOf(head)
     const decoded = decodePeerValue(payload)
     const newest = entries.newest(hash)
     const isHigher = newest !== undefined && isLower(item, newest.version, newest.author)
-    if (place === undefined || isHigher || decoded instanceof InvalidBytes || place.hash.of(key) !== hash) {
+    if (keyspace === undefined || isHigher || decoded instanceof InvalidBytes || keyspace.hash.of(key) !== hash) {
       this.stats.void++
       return
     }
     const expiresAtMs = Math.floor(this.options.nowMs() - (nowMs - dueAtMs))
     const { value, meta } = decoded
     const id = expiryId(writer, version)
-    if (place.keyspace.expireElsewhere(key, value, meta, expiresAtMs, id, generation)) this.stats.told++
+    if (keyspace.expireElsewhere(key, value, meta, expiresAtMs, id, generation)) this.stats.told++
     else this.stats.void++
   }
 

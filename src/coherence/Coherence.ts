@@ -110,11 +110,12 @@ export const layer = (
       const { monotonicMs = () => performance.now(), origin = randomOrigin() } = options
       const clock = yield* CacheClock
       const hashSecret = `${namespace}\0${secret ?? ""}`
+      const hashOf = (head: string) => new KeyHash(hashSecret, head)
       const regionNumber = numberOf(`region\0${region}`, 2 ** 16)
       const definitions = new Definitions({ nowMs: () => clock.nowMs(), hashSecret })
       const entries = new SharedEntries({
         nowMs: () => clock.nowMs(),
-        hashSecret,
+        hash: hashOf(""),
         onDefine: (hash, version, author) => definitions.onDefine(hash, version, author)
       })
       const parameters = { ...parametersDefault, ...options.parameters }
@@ -145,7 +146,7 @@ export const layer = (
       const acknowledged = (mode: AckMode): Promise<AcknowledgedBy> =>
         new Promise((resolve) => {
           if (mode === "async") return resolve({ acked: 0, missing: [] })
-          instance.acknowledge(instance.own.last, mode, ({ acked, missing }) =>
+          instance.acknowledge(instance.written, mode, ({ acked, missing }) =>
             resolve({ acked, missing: missing.map(originName) })
           )
         })
@@ -165,7 +166,7 @@ export const layer = (
         look: () => driver.lookAfter(parameters.suspectMs),
         forget: (name) => instance.forget(Number.parseInt(name, 16)),
         acknowledged,
-        untilMembers: (count) => driver.until(({ members }) => members.live.size >= count),
+        untilMembers: (count) => driver.until(({ memberCount }) => memberCount >= count),
         peers,
         fillAhead: (fills) => ahead.begin(fills),
         definitions,
@@ -193,8 +194,8 @@ export const layer = (
       const replication: ReplicationService = {
         replica: entries,
         freshness: entries.freshness,
-        hashOf: (head) => new KeyHash(hashSecret, head),
-        onOpen: (keyspace, head) => entries.share(keyspace, head),
+        hashOf,
+        onOpen: (keyspace) => entries.share(keyspace),
         onClose: (keyspace) => entries.unshare(keyspace)
       }
       return Context.make(Coherence, service).pipe(
@@ -234,7 +235,7 @@ const Replicator = GenServer.define<{ readonly info: ReplicatorMessage }>()({
     }),
   handleInfo: (message, state) =>
     message._tag === "Failed" ? GenServer.Stop(ExitReason.crashWith(message.defect), state) : GenServer.NoReply(state),
-  inspect: ({ instance, driver }) => ({ state: stateOf(instance), written: instance.own.last, ...driver.stats })
+  inspect: ({ instance, driver }) => ({ state: stateOf(instance), written: instance.written, ...driver.stats })
 })
 
 /**
@@ -267,7 +268,7 @@ const Membership = GenServer.define()({
       )
       return GenServer.Ok(instance)
     }),
-  inspect: (instance) => ({ members: instance.members.live.size })
+  inspect: (instance) => ({ members: instance.memberCount })
 })
 
 interface Life {

@@ -17,7 +17,7 @@ export class PeerFills implements Peers {
   ) {}
 
   mayHave(keyspace: Keyspace, key: string): boolean {
-    if (this.instance.members.live.size === 0) return false
+    if (this.instance.memberCount === 0) return false
     const hash = this.entries.hashOf(keyspace, key)
     if (hash === notShared) return false
     const author = this.entries.authorOf(hash)

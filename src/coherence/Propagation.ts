@@ -10,11 +10,11 @@ export class Propagation {
 
   /** Times what has been written since the last look, unless another was timed a moment ago. */
   look(instance: Instance, nowMs: number): void {
-    const { last } = instance.own
-    if (last === this.last || nowMs < this.nextMs || instance.members.live.size === 0) return
-    this.last = last
+    const { written } = instance
+    if (written === this.last || nowMs < this.nextMs || instance.memberCount === 0) return
+    this.last = written
     this.nextMs = nowMs + everyMs
-    instance.acknowledge(last, "live", ({ missing }) => {
+    instance.acknowledge(written, "live", ({ missing }) => {
       if (missing.length === 0) this.seconds.record((instance.nowMs - nowMs) / 1_000)
     })
   }

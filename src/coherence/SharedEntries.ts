@@ -27,7 +27,7 @@ import {
   type EventOrigin,
   Freshness,
   isPeers,
-  KeyHash,
+  type KeyHash,
   type Keyspace,
   type Lease,
   type Replica,
@@ -43,8 +43,8 @@ import type { Instance } from "./protocol/Instance.ts"
 import type { KeyAuthor, NewestWrite, PeerValue, Store } from "./protocol/Store.ts"
 
 export interface SharedEntriesOptions {
-  /** Instances of one namespace have the same, and nobody else: hashes are made with it. */
-  readonly hashSecret: string
+  /** Hashes displayed keys, as the keyspaces' own do those that begin with their heads. */
+  readonly hash: KeyHash
   /** The time of the keyspaces' deadlines. */
   readonly nowMs: () => number
   /** That of the keyspaces; its own where there is none. */
@@ -53,8 +53,6 @@ export interface SharedEntriesOptions {
   readonly directoryMax?: number
   /** Somebody else has defined something (a tenant, a script, a trigger) that this hash names. */
   readonly onDefine?: (hash: number, version: number, author: number) => void
-  /** For tests that need collisions. */
-  readonly makeHash?: (head: string) => KeyHash
 }
 
 export interface InspectedKey {
@@ -111,9 +109,6 @@ export class SharedEntries implements Replica, Store {
   private instance: Author = nobody
   private backups: Backups | null = null
   private watcher: EntryWatch | null = null
-  private readonly makeHash: (head: string) => KeyHash
-  /** Hashes displayed keys. */
-  private readonly displayedHash: KeyHash
   private readonly shares = new Map<Keyspace, Share>()
   /** By what a CLEAR calls the keyspace. */
   private readonly sharesByHash = new Map<number, Share>()
@@ -123,8 +118,6 @@ export class SharedEntries implements Replica, Store {
   constructor(private readonly options: SharedEntriesOptions) {
     this.freshness = options.freshness ?? new Freshness()
     this.directory = new Directory(options.directoryMax ?? directoryMaxDefault)
-    this.makeHash = options.makeHash ?? ((head) => new KeyHash(options.hashSecret, head))
-    this.displayedHash = this.makeHash("")
   }
 
   /**
@@ -141,9 +134,9 @@ export class SharedEntries implements Replica, Store {
     this.watcher = watcher
   }
 
-  /** Shares a keyspace that has this replica, before it holds anything. `head` is what its keys are displayed with. */
-  share(keyspace: Keyspace, head: string): void {
-    const share = { owner: this.index.addOwner(keyspace), hash: this.makeHash(head) }
+  /** Shares a keyspace that has this replica, before it holds anything. */
+  share(keyspace: Keyspace): void {
+    const share = { owner: this.index.addOwner(keyspace), hash: keyspace.hash }
     this.shares.set(keyspace, share)
     this.sharesByHash.set(share.hash.ofAll, share)
   }
@@ -166,8 +159,8 @@ export class SharedEntries implements Replica, Store {
   }
 
   /** The shared keyspace whose keys are displayed with this head. O(keyspaces). */
-  keyspaceOf(head: string): { readonly keyspace: Keyspace; readonly hash: KeyHash } | undefined {
-    for (const [keyspace, { hash }] of this.shares) if (hash.head === head) return { keyspace, hash }
+  keyspaceOf(head: string): Keyspace | undefined {
+    for (const keyspace of this.shares.keys()) if (keyspace.hash.head === head) return keyspace
     return undefined
   }
 
@@ -206,7 +199,7 @@ export class SharedEntries implements Replica, Store {
 
   /** What is known of a displayed key, for people. O(keyspaces with such a head). */
   inspect(displayedKey: string): InspectedKey {
-    const hash = this.displayedHash.of(displayedKey)
+    const hash = this.options.hash.of(displayedKey)
     const newest = this.newest(hash)
     for (const [keyspace, { hash: names }] of this.shares) {
       if (!displayedKey.startsWith(names.head)) continue
@@ -427,7 +420,7 @@ export class SharedEntries implements Replica, Store {
   }
 
   authorOfKey(key: string): KeyAuthor | undefined {
-    return this.newest(this.displayedHash.of(key))
+    return this.newest(this.options.hash.of(key))
   }
 
   floorOf(author: number): number {
@@ -440,7 +433,7 @@ export class SharedEntries implements Replica, Store {
 
   read(key: string, bytesMax: number): PeerValue | "none" | "tooLarge" {
     const { index } = this
-    for (let row = index.find(this.displayedHash.of(key)); row !== 0; row = index.findNext(row)) {
+    for (let row = index.find(this.options.hash.of(key)); row !== 0; row = index.findNext(row)) {
       const entry = index.entryAt(row)
       const { keyspace } = index.ownerAt(row)
       if (this.displayed(keyspace, entry.key) !== key || keyspace.peek(entry.key) !== entry) continue

@@ -42,7 +42,7 @@ export const metricsOf = ({
   },
   { ...metric.coherenceCoherent, read: () => (instance.isCoherent ? 1 : 0) },
   { ...metric.coherenceDegraded, read: () => driver.degradedMs() / 1_000 },
-  { ...metric.coherenceWritten, read: () => instance.own.last },
+  { ...metric.coherenceWritten, read: () => instance.written },
   {
     ...metric.coherenceMissing,
     read: () => {

@@ -205,7 +205,8 @@ export class Keyspace implements Sweeper {
   private spareWrite: PendingWrite | null = null
   private replica: Replica | null
   private readonly freshness: Freshness
-  private readonly hash: KeyHash
+  /** Names its keys, tags and prefixes to others. */
+  readonly hash: KeyHash
   /** Fills that live less long than their values would, and the deadlines of these. */
   private readonly cutShort = new WeakMap<Entry, number>()
   /** The first of the leases that are open, for each key. */

@@ -80,10 +80,10 @@ export const makeCacheModule = (current: Current, fills?: Fills): HostTable => {
     }),
 
     delete: keyed("delete", 1, "a key", (call, key, keyspace, run) => {
-      if (mayCome(keyspace, key, "peers") && waits(call, "delete", key, "peers", () => keyspace.delete(key))) return
+      const isAway = mayCome(keyspace, key, "peers")
+      if (isAway && waits(call, "delete", key, "peers", () => removed(keyspace, key, run))) return
       const workBefore = keyspace.reactionWork
-      const wasThere = keyspace.delete(key)
-      if (!wasThere && keyspace.refusal !== null) run.refuse(`cache.delete: ${rejected(keyspace.refusal)}`)
+      const wasThere = removed(keyspace, key, run)
       if (paysReactions(call, keyspace, workBefore)) call.returnBoolean(wasThere)
     }),
 
@@ -100,21 +100,13 @@ export const makeCacheModule = (current: Current, fills?: Fills): HostTable => {
       const expiresAtMs = isExpiring ? deadlineOf(call, 3, run, "incr") : 0
       if (expiresAtMs === undefined) return
       if (isExpiring && expiresAtMs === 0) return call.fail(noTtl(call, 3, "incr"))
-      if (mayCome(keyspace, key, "all")) {
-        const added = (): LuaValue => {
-          const sum = increment(keyspace, key, by, expiresAtMs)
-          if (typeof sum !== "string") return sum
-          run.refuse(`cache.incr: ${sum}`)
-          return null
-        }
-        if (waits(call, "incr", key, "all", added)) return
-      }
+      const isAway = mayCome(keyspace, key, "all")
+      if (isAway && waits(call, "incr", key, "all", () => increment(keyspace, key, by, expiresAtMs, run))) return
       const workBefore = keyspace.reactionWork
-      const sum = increment(keyspace, key, by, expiresAtMs)
+      const sum = increment(keyspace, key, by, expiresAtMs, run)
       if (!paysReactions(call, keyspace, workBefore)) return
       if (typeof sum === "number") return call.returnInteger(sum)
       if (typeof sum === "bigint") return call.returnValue(sum)
-      run.refuse(`cache.incr: ${sum}`)
       call.returnNil()
     }),
 
@@ -302,8 +294,29 @@ const stepOf = (call: HostCall): Int64 | undefined => {
   return undefined
 }
 
-/** Adds to what the key holds. The new integer, or why there is none. */
-const increment = (keyspace: Keyspace, key: string, by: Int64, expiresAtMs: number): Int64 | string => {
+/** Removes a key; false where there was none, or where that was refused, which the run's log says. */
+const removed = (keyspace: Keyspace, key: string, run: RunningScript): boolean => {
+  const wasThere = keyspace.delete(key)
+  if (!wasThere && keyspace.refusal !== null) run.refuse(`cache.delete: ${rejected(keyspace.refusal)}`)
+  return wasThere
+}
+
+/** Adds to what the key holds. The new integer, or null: then the run's log says why there is none. */
+const increment = (
+  keyspace: Keyspace,
+  key: string,
+  by: Int64,
+  expiresAtMs: number,
+  run: RunningScript
+): Int64 | null => {
+  const sum = sumOf(keyspace, key, by, expiresAtMs)
+  if (typeof sum !== "string") return sum
+  run.refuse(`cache.incr: ${sum}`)
+  return null
+}
+
+/** The same; the new integer, or why there is none. */
+const sumOf = (keyspace: Keyspace, key: string, by: Int64, expiresAtMs: number): Int64 | string => {
   const entry = keyspace.peek(key)
   const old = entry === undefined ? 0 : asInt64(entry.value)
   if (old === undefined) return `'${shown(key)}' holds no integer`

@@ -3,6 +3,7 @@ import { Backups, type BackupsOptions, backupPeersOf } from "../../src/coherence
 import { Instance } from "../../src/coherence/protocol/Instance.ts"
 import { type Parameters, parametersDefault } from "../../src/coherence/protocol/Parameters.ts"
 import { SharedEntries } from "../../src/coherence/SharedEntries.ts"
+import type { PeerInfo } from "../../src/coherence/transport/Transport.ts"
 import {
   allCauses,
   Cause,
@@ -15,7 +16,7 @@ import {
   parsePattern,
   SetFlag
 } from "../../src/kernel/index.ts"
-import { type NetworkPlan, type PeerOf, type Process, SimNetwork } from "../sim/coherence/SimNetwork.ts"
+import { type NetworkPlan, type Process, SimNetwork } from "../sim/coherence/SimNetwork.ts"
 import { VirtualTime } from "../sim/coherence/VirtualTime.ts"
 
 const startMs = 1_700_000_000_000
@@ -93,7 +94,7 @@ export class Town {
 }
 
 export class House implements Process {
-  readonly peer: PeerOf
+  readonly peer: PeerInfo
   readonly listener = this
   readonly entries: SharedEntries
   readonly backups: Backups
@@ -111,7 +112,7 @@ export class House implements Process {
     const { time, network } = town
     this.name = String.fromCharCode(97 + town.all.size)
     this.peer = { origin: 1_000 + ((town.all.size * 7_919 + town.seed * 31) % 7_907), region: 0, address: `h${host}` }
-    this.entries = new SharedEntries({ hashSecret: secret, nowMs: () => this.wallMs() })
+    this.entries = new SharedEntries({ hash: new KeyHash(secret), nowMs: () => this.wallMs() })
     for (const head of spaces) this.open(head)
     this.backups = new Backups({ nowMs: () => this.wallMs(), entries: this.entries, ...town.options })
     this.instance = new Instance({
@@ -167,7 +168,7 @@ export class House implements Process {
     }
     const keyspace = new Keyspace(options)
     keyspace.trie.add({ pattern: parsePattern("*") as Pattern, mask: allCauses, priority: 0 })
-    this.entries.share(keyspace, head)
+    this.entries.share(keyspace)
     this.keyspaces.set(head, keyspace)
     return keyspace
   }
@@ -223,7 +224,7 @@ export class House implements Process {
   onFrame(frame: Uint8Array, from: number): void {
     this.instance.onFrame(frame, from)
   }
-  onLinkUp(peer: PeerOf): void {
+  onLinkUp(peer: PeerInfo): void {
     this.instance.onLinkUp(peer)
   }
   onLinkDown(origin: number): void {
@@ -235,7 +236,7 @@ export class House implements Process {
   onSettled(): void {
     this.instance.settled()
   }
-  wantsLink(peer: PeerOf): boolean {
+  wantsLink(peer: PeerInfo): boolean {
     return this.instance.wantsLink(peer)
   }
 }

@@ -50,12 +50,16 @@ export interface Shared {
   react: (event: KeyEvent) => void
 }
 
-export const ground = (origin = 1, options: Partial<SharedEntriesOptions> = {}) => {
+const hashOf = (head: string): KeyHash => new KeyHash(hashSecret, head)
+
+export const ground = (
+  origin = 1,
+  { makeHash = hashOf, ...options }: Partial<SharedEntriesOptions> & { readonly makeHash?: typeof hashOf } = {}
+) => {
   const clock = { atMs: 1_000_000, nowMs: () => clock.atMs }
-  const entries = new SharedEntries({ hashSecret, nowMs: clock.nowMs, ...options })
+  const entries = new SharedEntries({ hash: makeHash(""), nowMs: clock.nowMs, ...options })
   const instance = new RecordingInstance(origin)
   entries.bind(instance)
-  const makeHash = options.makeHash ?? ((head: string) => new KeyHash(hashSecret, head))
   const share = (head = "", limits: Partial<KeyspaceOptions> = {}): Shared => {
     const events: KeyEvent[] = []
     const shared: Shared = {
@@ -82,7 +86,7 @@ export const ground = (origin = 1, options: Partial<SharedEntriesOptions> = {}) 
       react: () => {}
     }
     shared.keyspace.trie.add({ pattern: parsePattern("*") as Pattern, mask: allCauses, priority: 0 })
-    entries.share(shared.keyspace, head)
+    entries.share(shared.keyspace)
     return shared
   }
   /** The records so far in words, each hash by the one of these names whose hash it is. */

@@ -138,8 +138,8 @@ describe("what happens here is told", () => {
 
   it("nowhere before somebody is bound to it", () => {
     const { keyspace } = ground().share()
-    const late = new SharedEntries({ hashSecret: "", nowMs: () => 0 })
-    late.share(keyspace, "")
+    const late = new SharedEntries({ hash: new KeyHash(""), nowMs: () => 0 })
+    late.share(keyspace)
     keyspace.set("a", "1")
     const entry = keyspace.peek("a")
     if (entry === undefined) throw new Error("it is there")

@@ -57,7 +57,7 @@ export class House {
     const { time, parameters, maxEntries } = village
     const clock = { nowMs: () => Math.floor(1_000_000 + time.nowMs) }
     this.random = new Random(origin)
-    this.entries = new SharedEntries({ hashSecret, nowMs: clock.nowMs })
+    this.entries = new SharedEntries({ hash: new KeyHash(hashSecret), nowMs: clock.nowMs })
     this.keyspace = new Keyspace({
       maxEntries,
       maxBytes: 1e9,
@@ -68,7 +68,7 @@ export class House {
       freshness: this.entries.freshness,
       hash: new KeyHash(hashSecret)
     })
-    this.entries.share(this.keyspace, "")
+    this.entries.share(this.keyspace)
     this.instance = new Instance({
       origin,
       region: 1,

@@ -80,9 +80,6 @@ export class Fetches {
   get size(): number {
     return this.waiting.size
   }
-  get parkedSize(): number {
-    return this.parked.size
-  }
 
   nextMs(): number {
     if (this.outgoing.size > 0) return this.host.nowMs

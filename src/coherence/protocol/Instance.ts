@@ -711,6 +711,10 @@ export class Instance implements Host, MembersListener {
     this.reconciler.memberEnded(member)
   }
 
+  onRefused(): void {
+    this.stats.membersRefused++
+  }
+
   onForgotten(member: Member): void {
     this.reconciler.memberForgotten(member)
   }

@@ -70,6 +70,8 @@ export interface MembersListener {
   /** It is heard of again. */
   onFresh(member: Member): void
   onEnd(member: Member): void
+  /** There was no room for one. */
+  onRefused(): void
   /** Its marks are about to be forgotten: whatever is missing of it will be missing for ever. */
   onForgotten(member: Member): void
 }
@@ -162,6 +164,7 @@ export class Members {
   private isFull(nowMs: number): boolean {
     if (this.live.size < this.parameters.membersMax) return false
     this.refusedUntilMs = nowMs + 2 * this.parameters.suspectMs
+    this.listener.onRefused()
     return true
   }
 

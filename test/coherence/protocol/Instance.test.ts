@@ -539,6 +539,7 @@ describe("an end", () => {
     room.run(150)
     expect(a.instance.memberCount).toBe(4)
     expect(a.instance.status().degradedWhy).toContain("crowded")
+    expect(a.instance.stats.membersRefused).toBeGreaterThan(0)
     room.kill(guests[0] as Guest)
     room.run(900)
     expect(a.instance.memberCount).toBe(4)

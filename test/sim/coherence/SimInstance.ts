@@ -11,6 +11,7 @@ import { Instance, type InstanceOptions } from "../../../src/coherence/protocol/
 import type { Network } from "../../../src/coherence/protocol/Network.ts"
 import type { KeyAuthor, NewestWrite, PeerValue, Store } from "../../../src/coherence/protocol/Store.ts"
 import { SharedEntries } from "../../../src/coherence/SharedEntries.ts"
+import type { PeerInfo, TransportListener } from "../../../src/coherence/transport/Transport.ts"
 import {
   allCauses,
   Cause,
@@ -31,7 +32,7 @@ import {
 import { Random } from "../../support/Random.ts"
 import { type Change, type ChangeKind, isWide } from "./History.ts"
 import type { HostPlan } from "./Schedule.ts"
-import { type Listener, mixed, type PeerOf, type Process } from "./SimNetwork.ts"
+import { mixed, type Process } from "./SimNetwork.ts"
 import type { World } from "./World.ts"
 
 /** What a mutation may put in the place of the real thing. */
@@ -45,8 +46,8 @@ export interface Parts {
   readonly keepsOrigin?: boolean
 }
 
-export class SimInstance implements Process, Listener {
-  readonly peer: PeerOf
+export class SimInstance implements Process, TransportListener {
+  readonly peer: PeerInfo
   readonly listener = this
   readonly keyspaces: Keyspace[] = []
   readonly hashes: KeyHash[] = []
@@ -102,10 +103,9 @@ export class SimInstance implements Process, Listener {
     const clock = { nowMs: () => this.wallMs() }
     const makeHash = (head: string) => new (schedule.collides ? CollidingHash : KeyHash)("secret", head)
     this.shared = new SharedEntries({
-      hashSecret: "secret",
+      hash: makeHash(""),
       nowMs: () => this.wallMs(),
-      directoryMax: schedule.directoryMax,
-      makeHash
+      directoryMax: schedule.directoryMax
     })
     for (const head of schedule.spaces) {
       const hash = makeHash(head)
@@ -122,7 +122,7 @@ export class SimInstance implements Process, Listener {
       }
       const keyspace = parts.keyspace?.(options) ?? new Keyspace(options)
       keyspace.trie.add(everything)
-      this.shared.share(keyspace, head)
+      this.shared.share(keyspace)
       this.keyspaces.push(keyspace)
       this.hashes.push(hash)
     }
@@ -243,7 +243,7 @@ export class SimInstance implements Process, Listener {
   onFrame(frame: Uint8Array, from: number): void {
     this.instance.onFrame(frame, from)
   }
-  onLinkUp(peer: PeerOf): void {
+  onLinkUp(peer: PeerInfo): void {
     this.world.tell(`${this.name} is linked with ${this.world.nameOf(peer.origin)}`)
     this.instance.onLinkUp(peer)
   }
@@ -258,7 +258,7 @@ export class SimInstance implements Process, Listener {
   onSettled(): void {
     this.instance.settled()
   }
-  wantsLink(peer: PeerOf): boolean {
+  wantsLink(peer: PeerInfo): boolean {
     return this.instance.wantsLink(peer)
   }
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest"
-import { type NetworkPlan, type PeerOf, type Process, SimNetwork } from "./SimNetwork.ts"
+import type { PeerInfo } from "../../../src/coherence/transport/Transport.ts"
+import { type NetworkPlan, type Process, SimNetwork } from "./SimNetwork.ts"
 import { VirtualTime } from "./VirtualTime.ts"
 
 const plan: NetworkPlan = {
@@ -16,11 +17,11 @@ const plan: NetworkPlan = {
 /** A process that writes down what it is told. */
 class Told implements Process {
   readonly told: string[] = []
-  readonly peer: PeerOf
+  readonly peer: PeerInfo
   wants = true
   readonly listener = {
     onFrame: (frame: Uint8Array, from: number) => this.told.push(`${from}: ${frame[0]}`),
-    onLinkUp: ({ origin }: PeerOf) => this.told.push(`up ${origin}`),
+    onLinkUp: ({ origin }: PeerInfo) => this.told.push(`up ${origin}`),
     onLinkDown: (origin: number) => this.told.push(`down ${origin}`),
     onGone: (origin: number) => this.told.push(`gone ${origin}`),
     onSettled: () => this.told.push("settled"),

@@ -10,29 +10,14 @@
  * The fate of a frame is a hash of the seed, its link and its number on it, so that it stays the same when something
  * elsewhere in the schedule is taken out.
  */
+import type { PeerInfo, TransportListener } from "../../../src/coherence/transport/Transport.ts"
 import type { VirtualTime } from "./VirtualTime.ts"
-
-export interface PeerOf {
-  readonly origin: number
-  readonly region: number
-  readonly address: string
-}
-
-/** What a process is told: the transport's listener. */
-export interface Listener {
-  onFrame(frame: Uint8Array, from: number): void
-  onLinkUp(peer: PeerOf): void
-  onLinkDown(origin: number): void
-  onGone(origin: number): void
-  onSettled(): void
-  wantsLink(peer: PeerOf): boolean
-}
 
 /** A process as the network knows it. What is told to it goes through `take`, which may hold it back (a pause). */
 export interface Process {
   readonly host: number
-  readonly peer: PeerOf
-  readonly listener: Listener
+  readonly peer: PeerInfo
+  readonly listener: TransportListener
   take(what: () => void): void
 }
 
@@ -77,7 +62,7 @@ export class SimNetwork {
   onSend: ((frame: Uint8Array) => void) | null = null
   private readonly processes: Array<Process | null>
   /** Address by address, the process that each process knows of there, also by hearsay: to find that it is gone. */
-  private readonly met = new Map<Process, Array<PeerOf | undefined>>()
+  private readonly met = new Map<Process, Array<PeerInfo | undefined>>()
   /** What each process has found gone, and hearsay does not bring back. */
   private readonly gone = new Map<Process, Set<number>>()
   private readonly links: Array<Link | null>
@@ -273,7 +258,7 @@ export class SimNetwork {
   private meet(process: Process, host: number): void {
     const link = this.linkOf(process.host, host)
     const peer = this.processes[host] ?? null
-    const met = this.met.get(process) as Array<PeerOf | undefined>
+    const met = this.met.get(process) as Array<PeerInfo | undefined>
     if (link !== null) {
       this.keepOrBreak(link)
       return
@@ -287,7 +272,7 @@ export class SimNetwork {
     if (peer === null) return
     met[host] = peer.peer
     if (!process.listener.wantsLink(peer.peer) && !peer.listener.wantsLink(process.peer)) return
-    const metByPeer = this.met.get(peer) as Array<PeerOf | undefined>
+    const metByPeer = this.met.get(peer) as Array<PeerInfo | undefined>
     const beforeByPeer = metByPeer[process.host]
     metByPeer[process.host] = process.peer
     if (beforeByPeer !== undefined && beforeByPeer.origin !== process.peer.origin) {
@@ -318,7 +303,7 @@ export class SimNetwork {
 
   /** Who is linked hears where others are. */
   private gossip(from: Process, to: Process): void {
-    const known = this.met.get(to) as Array<PeerOf | undefined>
+    const known = this.met.get(to) as Array<PeerInfo | undefined>
     for (const [host, peer] of (this.met.get(from) ?? []).entries()) {
       if (peer === undefined || host === to.host || this.gone.get(to)?.has(peer.origin)) continue
       known[host] ??= peer
