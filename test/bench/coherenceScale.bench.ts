@@ -2,10 +2,9 @@
  * Five hundred instances of the real protocol in one thread and virtual time, over a network of one data centre: how long
  * a write takes to all of them, and what they say to each other, at rest and at a thousand writes a second.
  *
- * What a thread needs for a frame is measured first, with four real processes: a frame is handled when its receiver's
- * thread is free, and leaves when its sender's has written it. So the simulation has the queues that relays make.
+ * What a thread needs for a frame is measured first, with real processes: a frame is handled when its receiver's thread
+ * is free, and leaves when its sender's has written it. So the simulation has the queues that relays make.
  */
-import { Cells } from "../../dist/coherence/protocol/Cells.js"
 import { Instance } from "../../dist/coherence/protocol/Instance.js"
 import type { Network } from "../../dist/coherence/protocol/Network.js"
 import { parametersDefault } from "../../dist/coherence/protocol/Parameters.js"
@@ -14,8 +13,11 @@ import { VirtualTime } from "../sim/coherence/VirtualTime.ts"
 import { type Figures, Fleet, pause } from "./coherenceFleet.ts"
 import { ascending, type Figure, quantile, type Suite } from "./Figure.ts"
 
-/** What a frame costs the thread that reads or writes it, in ms. */
+/** What a frame costs a thread, in ms. */
 interface Costs {
+  /** To read one that has woken it up. */
+  readonly wakeMs: number
+  /** To read one that comes while it is busy with others: one turn then handles several. */
   readonly readMs: number
   readonly writeMs: number
 }
@@ -26,6 +28,7 @@ export const suite: Suite = {
     say("coherence.scale: what a frame costs")
     const costs = await measureCosts()
     const samples = 1
+    report({ id: "coherence.scale.frame.wake", value: costs.wakeMs * 1_000, unit: "us", samples })
     report({ id: "coherence.scale.frame.read", value: costs.readMs * 1_000, unit: "us", samples })
     report({ id: "coherence.scale.frame.write", value: costs.writeMs * 1_000, unit: "us", samples })
     const cluster = new Cluster(costs)
@@ -45,26 +48,39 @@ const writeSeconds = 2
 const writeRate = 1_000 // a second, of all together
 const waveMs = 200
 
-/** Four processes, of which one writes. Frames that are under way at rest count for both, so rest is taken off. */
+/**
+ * A write to many against one to few tells what one more frame costs its writer; several writers at once, what a reader
+ * needs for a frame that is not alone.
+ */
 const measureCosts = async (): Promise<Costs> => {
-  const fleet = await Fleet.start(4, { name: "mesh" })
+  const few = await measureThreads(3, 1, 1_000)
+  const many = await measureThreads(9, 1, 1_000)
+  const busy = await measureThreads(9, 6, 6_000)
+  const writeMs = (many.writerMs - few.writerMs) / (many.framesOut - few.framesOut)
+  return {
+    wakeMs: many.receiverMs / many.framesIn,
+    readMs: busy.receiverMs / busy.framesIn,
+    writeMs: Math.max(writeMs, 0.001)
+  }
+}
+
+/** CPU and frames of the first writer and of one that only receives, without those that are under way at rest. */
+const measureThreads = async (members: number, writerCount: number, rate: number) => {
+  const writers = Array.from({ length: writerCount }, (_, n) => n)
+  const fleet = await Fleet.start(members, { name: "mesh" })
   try {
-    await fleet.hear({ writers: [0], rate: 1_000, seconds: 1 })
+    await fleet.hear({ writers, rate, seconds: 1 })
     const before = await fleet.all<Figures>({ what: "figures" })
     await pause(2_000)
     const after = await fleet.all<Figures>({ what: "figures" })
-    const atRest = (n: number) => ((after[n] as Figures).cpuUs - (before[n] as Figures).cpuUs) / 2 // a second
+    const restMs = (n: number) => ((after[n] as Figures).cpuUs - (before[n] as Figures).cpuUs) / 2_000 // a second
     const seconds = 4
-    const { writerCpuUs, receiverCpuUs, writerCounts, receiverCounts } = await fleet.hear({
-      writers: [0],
-      rate: 1_000,
-      seconds
-    })
-    const framesOut = writerCounts[`${framesMetric} out`] ?? 0
-    const framesIn = receiverCounts[`${framesMetric} in`] ?? 0
+    const heard = await fleet.hear({ writers, rate, seconds })
     return {
-      readMs: Math.max(0.001, (receiverCpuUs - atRest(1) * seconds) / framesIn / 1_000),
-      writeMs: Math.max(0.001, (writerCpuUs - atRest(0) * seconds) / framesOut / 1_000)
+      writerMs: heard.writerCpuUs / 1_000 - restMs(0) * seconds,
+      framesOut: heard.writerCounts[`${framesMetric} out`] ?? 0,
+      receiverMs: heard.receiverCpuUs / 1_000 - restMs(members - 1) * seconds,
+      framesIn: heard.receiverCounts[`${framesMetric} in`] ?? 0
     }
   } finally {
     await fleet.end()
@@ -120,7 +136,7 @@ class Node implements Network {
   }
 
   reconsider(): void {
-    if (this.isDialing || !this.cluster.mayDial) return
+    if (this.isDialing) return
     this.isDialing = true
     this.cluster.time.after(dialMs, () => this.dial())
   }
@@ -146,7 +162,9 @@ class Node implements Network {
 
   /** A frame has come: it is handled when those before it have been. */
   private receive(frame: Uint8Array, from: Node): void {
-    this.inbox.push({ frame, from })
+    const { time, costs } = this.cluster
+    const costMs = this.freeAtMs <= time.nowMs && this.handled === this.inbox.length ? costs.wakeMs : costs.readMs
+    this.inbox.push({ frame, from, costMs })
     if (this.inbox.length - this.handled === 1) this.serveWhenFree()
   }
 
@@ -154,8 +172,8 @@ class Node implements Network {
     const { time } = this.cluster
     time.at(Math.max(this.freeAtMs, time.nowMs), () => {
       if (this.freeAtMs > time.nowMs) return this.serveWhenFree() // it has written something meanwhile
-      const { frame, from } = this.inbox[this.handled++] as Arrival
-      this.freeAtMs = time.nowMs + this.cluster.costs.readMs
+      const { frame, from, costMs } = this.inbox[this.handled++] as Arrival
+      this.freeAtMs = time.nowMs + costMs
       if (this.links.has(from)) this.instance.onFrame(frame, from.origin)
       if (this.handled < this.inbox.length) this.serveWhenFree()
       else {
@@ -192,6 +210,7 @@ class Node implements Network {
 interface Arrival {
   readonly frame: Uint8Array
   readonly from: Node
+  readonly costMs: number
 }
 
 const dialMs = 20
@@ -232,8 +251,6 @@ class Cluster {
   readonly nodes = new Map<number, Node>()
   private readonly all: Node[] = []
   private readonly writtenAtMs: number[] = []
-  /** Links are as they were made until all know all. */
-  mayDial = false
   private latencies: number[] = []
   private seed = 1
 
@@ -251,41 +268,33 @@ class Cluster {
     this.latencies.push(atMs - (this.writtenAtMs[hash] as number))
   }
 
-  /**
-   * All start at once, with the links of groups that might be theirs, by which they come to know each other; then they
-   * make those that they want. A full mesh of strangers, as it may be for a moment, would take minutes to compute.
-   */
+  /** They start in waves, as a deployment rolls out: each finds some that are there, who tell it of all others. */
   async grow(say: (progress: string) => void): Promise<void> {
-    const groups = Math.round(Math.sqrt(size))
-    for (let n = 0; n < size; n++) {
-      const node = new Node(1 + Math.floor(this.random() * 2 ** 52), this)
-      this.nodes.set(node.origin, node)
-      this.all.push(node)
-      node.wake(this.time.nowMs)
-    }
-    const [first] = this.all as [Node]
-    const cells = new Cells(first.peer, parametersDefault)
-    const members = this.all.slice(1).map(({ origin }) => ({ origin, region: 1, groups }))
-    cells.update(members, false)
-    const isRelay = ({ origin }: Node) => cells.relaysOf(cells.cellOf(origin)).includes(origin)
-    for (const node of this.all) {
-      for (const other of this.all) {
-        if (cells.cellOf(node.origin) === cells.cellOf(other.origin)) node.link(other)
-        else if (isRelay(node) && isRelay(other)) node.link(other)
+    for (let count = 0; count < size; ) {
+      const here = [...this.all]
+      count = Math.min(size, count + waveSize)
+      while (this.all.length < count) this.start(here)
+      for (let tries = 0; !this.isWhole(); tries++) {
+        if (tries === growTries) throw new Error(`${count} instances do not get to know each other`)
+        await this.run(waveMs)
+        say(`coherence.scale: ${this.all.filter((node) => this.isIn(node)).length} of ${count} know all`)
       }
-      this.time.after(settleMs, () => node.instance.settled())
-    }
-    for (let tries = 0; !this.isWhole(); tries++) {
-      if (tries === growTries) throw new Error("the instances do not get to know each other")
-      await this.run(waveMs)
-      if (!this.mayDial && this.all.every(hearsOfAll)) {
-        this.mayDial = true
-        for (const node of this.all) node.reconsider()
-      }
-      say(`coherence.scale: ${this.all.filter(isWhole).length} of ${size} know all`)
     }
     await this.run(restMs)
     if (!this.isWhole()) throw new Error("the instances have not kept their links")
+  }
+
+  private start(seeds: readonly Node[]): void {
+    const node = new Node(1 + Math.floor(this.random() * 2 ** 52), this)
+    this.nodes.set(node.origin, node)
+    this.all.push(node)
+    node.wake(this.time.nowMs)
+    for (let n = 0; n < seedLinks; n++) {
+      const seed = seeds[Math.floor(this.random() * seeds.length)]
+      if (seed !== undefined) node.link(seed)
+    }
+    if (seeds.length === 0) for (const other of this.all) node.link(other)
+    this.time.after(settleMs, () => node.instance.settled())
   }
 
   async rest(): Promise<Figure[]> {
@@ -342,7 +351,12 @@ class Cluster {
   }
 
   private isWhole(): boolean {
-    return this.all.every(isWhole)
+    return this.all.every((node) => this.isIn(node))
+  }
+
+  /** It knows all others, and misses nothing of them. */
+  private isIn({ instance }: Node): boolean {
+    return instance.isCoherent && instance.memberCount === this.all.length - 1
   }
 
   /** So much virtual time, with a turn for whoever else is in this thread now and then. */
@@ -354,14 +368,9 @@ class Cluster {
   }
 }
 
-const hearsOfAll = ({ instance }: Node): boolean => instance.members.live.size === size - 1
-
-/** Knows all others, and has been told into how many groups they are split. */
-const knowsAll = ({ instance }: Node): boolean => instance.members.live.size === size - 1 && instance.cells.groups > 1
-
-const isWhole = (node: Node): boolean => node.instance.isCoherent && knowsAll(node)
-
 const settleMs = 60
 const restMs = 1_500 // until what came of the last change is over
-const growTries = 20
+const growTries = 50
+const waveSize = 50 // instances that start at once
+const seedLinks = 2
 const eventsMax = 50_000_000

@@ -9,8 +9,9 @@
  * Nobody assigns cells and relays: each instance computes them from the members that it knows, by rendezvous hashing
  * [1], so that a member that comes or goes moves no other (between two cells), and a relay is followed by the one that
  * was second. Only the number of groups needs a word: it has to stay while members come and go, so it depends on the
- * past, and two instances may have different pasts. So each says in its heartbeats into how many groups it takes its
- * region to be split, and in each region all follow the one that rendezvous hashing names, its coordinator.
+ * past, and two instances may have different pasts. So it is a register, the split: a count of changes above a number
+ * of groups, which each says in its heartbeats. The highest that anybody has said holds, and only the region's
+ * coordinator, the one that rendezvous hashing names, writes a higher one.
  *
  * While views differ, a frame may come twice or not at all: sequences and pulls settle that end to end. What must hold
  * with any views is that nothing runs in circles: a frame that was passed on twice is passed on no more, and one for a
@@ -29,8 +30,10 @@ import type { Parameters } from "./Parameters.ts"
 export interface CellMember {
   readonly origin: number
   readonly region: number
-  /** Into how many groups it takes its region to be split, of its heartbeat or HELLO; 0: it has not said, or joins. */
-  readonly groups: number
+  /** How it takes its region to be split, of its heartbeat or HELLO; 0: it has not said, or joins. */
+  readonly split: number
+  /** It is not heard of: in no cell, but one of those for whom groups are made. */
+  readonly isSuspect: boolean
 }
 
 /** A frame for one peer is passed on so often at most. While all views are equal, two relays are enough. */
@@ -46,8 +49,8 @@ export class Cells {
   /** The relays of all other cells. */
   otherRelays: readonly number[] = []
 
-  /** Region → groups, as its coordinator has them. */
-  private readonly groupsOf = new Map<number, number>()
+  /** Region → the highest split that was said. */
+  private readonly splitOf = new Map<number, number>()
   private cellOfOrigin = new Map<number, number>()
   private readonly relaysOfCell = new Map<number, readonly number[]>()
 
@@ -58,9 +61,14 @@ export class Cells {
     this.update([], false)
   }
 
-  /** Into how many groups the own region is split: what to say in HELLO and heartbeats once joined, and 0 before. */
+  /** How the own region is split: what to say in HELLO and heartbeats once joined, and 0 before. */
+  get split(): number {
+    return this.splitOf.get(this.self.region) ?? unsplit
+  }
+
+  /** Into how many groups. */
   get groups(): number {
-    return this.groupsOf.get(this.self.region) ?? 1
+    return groupsIn(this.split)
   }
 
   /**
@@ -68,7 +76,8 @@ export class Cells {
    * self knows all members, so it may be a coordinator. True when the links that self wants have changed.
    */
   update(members: Iterable<CellMember>, isJoined: boolean): boolean {
-    const regions = new Map<number, CellMember[]>([[this.self.region, [{ ...this.self, groups: 0 }]]])
+    const self = { ...this.self, split: isJoined ? this.split : 0, isSuspect: false }
+    const regions = new Map<number, CellMember[]>([[self.region, [self]]])
     for (const member of members) {
       const region = regions.get(member.region)
       if (region === undefined) regions.set(member.region, [member])
@@ -76,10 +85,12 @@ export class Cells {
     }
     const [cellOfOrigin, membersOfCell] = [new Map<number, number>(), new Map<number, number[]>()]
     for (const [region, all] of regions) {
-      const before = this.groupsOf.get(region)
-      const groups = this.agreedGroups(region, all, isJoined)
-      this.groupsOf.set(region, groups)
-      for (const { origin } of all) {
+      const before = groupsIn(this.splitOf.get(region) ?? unsplit)
+      const split = this.agreedSplit(region, all)
+      const groups = groupsIn(split)
+      this.splitOf.set(region, split)
+      for (const { origin, isSuspect } of all) {
+        if (isSuspect) continue
         const known = groups === before ? this.cellOfOrigin.get(origin) : undefined
         const cell = known ?? cellAmong(origin, region, groups)
         cellOfOrigin.set(origin, cell)
@@ -88,7 +99,7 @@ export class Cells {
         else inCell.push(origin)
       }
     }
-    for (const region of this.groupsOf.keys()) if (!regions.has(region)) this.groupsOf.delete(region)
+    for (const region of this.splitOf.keys()) if (!regions.has(region)) this.splitOf.delete(region)
     this.cellOfOrigin = cellOfOrigin
     this.relaysOfCell.clear()
     for (const [cell, all] of membersOfCell) this.relaysOfCell.set(cell, topTwo(all, cell))
@@ -113,21 +124,18 @@ export class Cells {
     return isChanged
   }
 
-  private agreedGroups(region: number, all: readonly CellMember[], isJoined: boolean): number {
-    const known = this.groupsOf.get(region) ?? 1
-    let coordinator: CellMember | undefined
-    for (const member of all) {
-      const maySay = member.origin === this.self.origin ? isJoined : member.groups > 0
-      if (
-        maySay &&
-        (coordinator === undefined || isAbove(member.origin, coordinator.origin, region, coordinatorSalt))
-      ) {
-        coordinator = member
-      }
+  private agreedSplit(region: number, all: readonly CellMember[]): number {
+    let highest = this.splitOf.get(region) ?? unsplit
+    let coordinator = 0
+    for (const { origin, split, isSuspect } of all) {
+      highest = Math.max(highest, split)
+      if (isSuspect || split === 0) continue
+      if (coordinator === 0 || isAbove(origin, coordinator, region, coordinatorSalt)) coordinator = origin
     }
-    if (coordinator === undefined) return known
-    if (coordinator.origin !== this.self.origin) return Math.min(coordinator.groups, groupsMax)
-    return groupsFor(known, all.length, this.parameters)
+    if (coordinator !== this.self.origin) return highest
+    const groups = groupsFor(groupsIn(highest), all.length, this.parameters)
+    const changes = Math.floor(highest / splitUnit)
+    return groups === groupsIn(highest) || changes === changesMax ? highest : (changes + 1) * splitUnit + groups
   }
 
   /** A number that stands for the member's cell; undefined of whom is no member. Self is one. */
@@ -207,7 +215,12 @@ const groupsFor = (current: number, members: number, { cellMax, cellMin }: Pick<
 }
 
 const groupsSlack = 1.5 // times more or fewer than is best: the members have then doubled or halved
-const groupsMax = 1_024 // groups of a region: for a million instances
+const groupsMax = 1_023 // groups of a region: for a million instances
+const splitUnit = groupsMax + 1
+const changesMax = 2 ** 22 - 1
+const unsplit = 1 // no change, one group
+
+const groupsIn = (split: number): number => Math.max(1, split % splitUnit)
 const coordinatorSalt = 0xc001
 const relaySalt = 0x5e1a
 const groupSalt = 0x6109
@@ -216,11 +229,11 @@ const groupSalt = 0x6109
 const cellAmong = (origin: number, region: number, groups: number): number => {
   let best = 0
   for (let group = 1; group < groups; group++) {
-    if (score(origin, region * groupsMax + group, groupSalt) > score(origin, region * groupsMax + best, groupSalt)) {
+    if (score(origin, region * splitUnit + group, groupSalt) > score(origin, region * splitUnit + best, groupSalt)) {
       best = group
     }
   }
-  return region * groupsMax + best
+  return region * splitUnit + best
 }
 
 const topTwo = (origins: readonly number[], cell: number): readonly number[] => {

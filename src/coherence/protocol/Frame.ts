@@ -71,8 +71,8 @@ export interface Heartbeat extends Header {
 export interface HeartbeatEntry {
   readonly origin: number
   readonly region: number
-  /** Into how many groups it takes its region to be split, 1 when not (Cells.ts). */
-  readonly groups: number
+  /** How it takes its region to be split (Cells.ts); 0 before it has joined. */
+  readonly split: number
   readonly last: number
   readonly oldest: number
   readonly lamport: number
@@ -145,7 +145,8 @@ export interface Hello extends Header {
   readonly isJoining: boolean
   /** It answers a HELLO: none is expected back. */
   readonly isAnswer: boolean
-  readonly groups: number
+  /** As in heartbeats. */
+  readonly split: number
   readonly last: number
   readonly oldest: number
   readonly lamport: number

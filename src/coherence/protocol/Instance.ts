@@ -524,12 +524,7 @@ export class Instance implements Host, MembersListener {
         if (member === undefined) continue
       }
       this.heardVersion(entry.lamport)
-      member.region = entry.region
-      if (member.groups !== entry.groups) {
-        member.groups = entry.groups
-        member.isJoining = entry.groups === 0
-        this.areCellsStale = true
-      }
+      this.heardPlace(member, entry.region, entry.split)
       member.oldest = Math.max(member.oldest, entry.oldest)
       member.marks.advertise(entry.last)
       this.reconciler.heard(member, entry.last)
@@ -540,6 +535,15 @@ export class Instance implements Host, MembersListener {
     }
   }
 
+  /** What it says, or is said to have said, about where it belongs. */
+  private heardPlace(member: Member, region: number, split: number): void {
+    if (member.region !== region) this.areCellsStale = true
+    member.region = region
+    if (split <= member.split) return
+    member.split = split
+    this.areCellsStale = true
+  }
+
   protected onHello(frame: Hello): void {
     const member = this.members.greet(frame.author, frame.region, this.nowMs)
     if (member === undefined || !member.isLive) {
@@ -547,10 +551,7 @@ export class Instance implements Host, MembersListener {
       return
     }
     this.heardVersion(frame.lamport)
-    member.region = frame.region
-    member.groups = frame.groups
-    this.areCellsStale = true
-    member.isJoining = frame.isJoining
+    this.heardPlace(member, frame.region, frame.split)
     member.oldest = Math.max(member.oldest, frame.oldest)
     member.marks.advertise(frame.last)
     this.members.heard(member, this.nowMs, this.nowMs)
@@ -633,7 +634,7 @@ export class Instance implements Host, MembersListener {
       type: "hello",
       isJoining: !this.isJoined,
       isAnswer,
-      groups: this.isJoined ? this.cells.groups : 0,
+      split: this.isJoined ? this.cells.split : 0,
       last: this.sealedLast,
       oldest: this.own.oldest,
       lamport: this.lamport,
@@ -656,7 +657,7 @@ export class Instance implements Host, MembersListener {
     const own = {
       origin: this.origin,
       region: this.region,
-      groups: this.isJoined ? this.cells.groups : 0,
+      split: this.isJoined ? this.cells.split : 0,
       last: this.sealedLast,
       oldest: this.own.oldest,
       lamport: this.lamport,
@@ -809,9 +810,9 @@ export class Instance implements Host, MembersListener {
 
   private placeCells(): void {
     this.areCellsStale = false
-    const fresh: Member[] = []
-    for (const member of this.members.live.values()) if (!member.isSuspect) fresh.push(member)
-    if (this.cells.update(fresh, this.isJoined)) this.network.reconsider()
+    const { split } = this.cells
+    if (this.cells.update(this.members.live.values(), this.isJoined)) this.network.reconsider()
+    if (this.isJoined && this.cells.split !== split) this.nextHeartbeatMs = this.nowMs // nobody is to place others otherwise
   }
 
   private join(): void {

@@ -20,16 +20,14 @@ export type MemberState = "live" | "left" | "gone" | "forgotten"
 export class Member {
   state: MemberState = "live"
   readonly marks: Marks
-  /** Into how many groups it takes its region to be split; 0: not heard yet. */
-  groups = 0
+  /** How it takes its region to be split (Cells.ts); 0: not heard yet. */
+  split = 0
   /** When it was last known to live, as far as anybody says. */
   heardAtMs: number
   /** It has not been heard of in time. */
   isSuspect = false
   /** Others say that it has ended: true as soon as it is suspect here too. */
   isSaidToHaveEnded = false
-  /** It is starting, and holds nothing of others yet. */
-  isJoining = false
   /** It has said HELLO since it came, or came back: what it has heard of others is known here. */
   hasGreeted = false
   /** The lowest sequence that it can still send. */
@@ -56,6 +54,10 @@ export class Member {
 
   get isLive(): boolean {
     return this.state === "live"
+  }
+  /** It has not said that it has joined: it holds nothing of others yet. */
+  get isJoining(): boolean {
+    return this.split === 0
   }
   /** Live, and heard of in time. */
   get isFresh(): boolean {

@@ -167,7 +167,7 @@ export class Relays {
       entries.push({
         origin: member.origin,
         region: member.region,
-        groups: member.groups,
+        split: member.split,
         last: member.marks.advertised,
         oldest: member.oldest,
         lamport: this.host.lamport,

@@ -161,7 +161,11 @@ describe("Cells", () => {
   it("run nothing in circles, however the views differ", { timeout: propertyTimeoutMs }, async () => {
     await forAllSeeds(150, (random) => {
       const town = randomTown(random)
-      const all = [...town.views.values()].map(({ self }) => ({ ...self, groups: random.between(0, 4) }))
+      const all = [...town.views.values()].map(({ self }) => ({
+        ...self,
+        split: random.between(0, 4),
+        isSuspect: random.oneIn(8)
+      }))
       for (const view of town.views.values()) {
         const known = all.filter(({ origin }) => origin !== view.self.origin && !random.oneIn(4))
         view.update(known, random.oneIn(2))
@@ -239,7 +243,12 @@ describe("a region", () => {
 
   it("whose newest member would be its coordinator stays as it is until that one has joined", () => {
     const random = new Random(3)
-    const members = Array.from({ length: 44 }, () => ({ origin: randomOrigin(random), region: 0, groups: 7 }))
+    const members = Array.from({ length: 44 }, () => ({
+      origin: randomOrigin(random),
+      region: 0,
+      split: 7,
+      isSuspect: false
+    }))
     for (let i = 0; i < 50; i++) {
       const view = new Cells({ origin: randomOrigin(random), region: 0 }, parametersDefault)
       view.update(members.slice(0, 3), false)
@@ -251,12 +260,61 @@ describe("a region", () => {
   })
 })
 
+describe("the split", () => {
+  it("stays as it was while members are not heard of", () => {
+    const random = new Random(7)
+    const view = new Cells({ origin: 1, region: 0 }, parametersDefault)
+    const members = Array.from({ length: 99 }, () => ({ origin: randomOrigin(random), region: 0 }))
+    const split = splitOf(3, 10)
+    view.update(
+      members.map((each, n) => ({ ...each, split, isSuspect: n > 30 })),
+      true
+    )
+    expect(view.split).toBe(split)
+    expect(new Set(members.map(({ origin }) => view.cellOf(origin) !== undefined)).size).toBe(2)
+  })
+
+  it("that was written last holds, whoever is coordinator by now", () => {
+    const random = new Random(8)
+    for (let i = 0; i < 50; i++) {
+      const view = new Cells({ origin: randomOrigin(random), region: 0 }, parametersDefault)
+      const members = Array.from({ length: 79 }, () => ({ origin: randomOrigin(random), region: 0, isSuspect: false }))
+      const last = random.below(79)
+      view.update(
+        members.map((each, n) => ({ ...each, split: n === last ? splitOf(6, 10) : splitOf(5, 7) })),
+        true
+      )
+      expect(view.split).toBe(splitOf(6, 10))
+    }
+  })
+
+  it("is written by the coordinator alone, above all that was said", () => {
+    const random = new Random(9)
+    const written = new Set<number>()
+    const members = Array.from({ length: 100 }, () => ({ origin: randomOrigin(random), region: 0 }))
+    const said = members.map((each) => ({ ...each, split: splitOf(5, 40), isSuspect: false }))
+    for (const self of members) {
+      const view = new Cells(self, parametersDefault)
+      const others = said.filter(({ origin }) => origin !== self.origin)
+      view.update(others, true)
+      view.update(others, true) // now it has said the same as all
+      written.add(view.split)
+    }
+    expect([...written].sort()).toEqual([splitOf(5, 40), splitOf(6, 10)])
+  })
+})
+
 describe("update", () => {
   it("says whether the links that are wanted have changed", () => {
     const random = new Random(4)
     const view = new Cells({ origin: 1, region: 0 }, tiny)
-    const near = { origin: 2, region: 0, groups: 1 }
-    const far = Array.from({ length: 4 }, () => ({ origin: randomOrigin(random), region: 1, groups: 1 }))
+    const near = { origin: 2, region: 0, split: 1, isSuspect: false }
+    const far = Array.from({ length: 4 }, () => ({
+      origin: randomOrigin(random),
+      region: 1,
+      split: 1,
+      isSuspect: false
+    }))
     expect(view.update([near], true)).toBe(true)
     expect(view.update([near], true)).toBe(false)
     expect(view.update([near, ...far], true)).toBe(true)
@@ -310,6 +368,8 @@ const placesOf = (view: Cells, town: Town) =>
       return [origin, { cell, relays: view.relaysOf(cell) }]
     })
   )
+
+const splitOf = (changes: number, groups: number): number => changes * 1_024 + groups
 
 const groupsOfAll = (town: Town): Record<number, number> =>
   Object.fromEntries([...town.views.values()].map(({ self, groups }) => [self.region, groups]))

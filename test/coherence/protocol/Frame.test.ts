@@ -74,7 +74,7 @@ describe("a frame", () => {
   })
 
   it("rounds an age up and a remaining life down to whole milliseconds", () => {
-    const entry = { origin: 1, region: 0, groups: 1, last: 0, oldest: 1, lamport: 0 }
+    const entry = { origin: 1, region: 0, split: 1, last: 0, oldest: 1, lamport: 0 }
     const heartbeat = decode(encode({ type: "heartbeat", ...header, entries: [{ ...entry, ageMs: 1.2 }] }))
     expect(heartbeat).toMatchObject({ entries: [{ ageMs: 2 }] })
     const answer = { status: 1, version: 1, writer: 1, source: 0, payload: new Uint8Array() }
@@ -98,11 +98,11 @@ const headerHex = "01020304 0001122334455667 0000000000000000 0002"
 const firstFrames: ReadonlyArray<[string, Frame]> = [
   ["10010200 H 0006 000000000102 000f00000002 41001fffffffffffffffffffffffff 020000000000000005000000000007", inv],
   [
-    "10020000 H 0000 002200000001 00000000000000030001000200000000000900000000000400000000000b00000014",
+    "10020000 H 0000 002400000001 000000000000000300010000000200000000000900000000000400000000000b00000014",
     {
       type: "heartbeat",
       ...header,
-      entries: [{ origin: 3, region: 1, groups: 2, last: 9, oldest: 4, lamport: 11, ageMs: 20 }]
+      entries: [{ origin: 3, region: 1, split: 2, last: 9, oldest: 4, lamport: 11, ageMs: 20 }]
     }
   ],
   ["10030000 H 0014 0000000000000003 000000000005 000000000008", { type: "pull", ...header, of: 3, first: 5, last: 8 }],
@@ -127,7 +127,7 @@ const firstFrames: ReadonlyArray<[string, Frame]> = [
     }
   ],
   [
-    "10080100 H 0014 000000000009 000000000004 00000000000b 0001 001100000001 0000000000000003000100000000000900",
+    "10080100 H 0016 000000000009 000000000004 00000000000b 00000001 001100000001 0000000000000003000100000000000900",
     {
       type: "hello",
       ...header,
@@ -136,7 +136,7 @@ const firstFrames: ReadonlyArray<[string, Frame]> = [
       last: 9,
       oldest: 4,
       lamport: 11,
-      groups: 1,
+      split: 1,
       vector: [{ origin: 3, region: 1, highest: 9, hasEnded: false }]
     }
   ],

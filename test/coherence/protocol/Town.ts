@@ -41,7 +41,7 @@ export class Town {
   }
 
   private get said() {
-    return [...this.views.values()].map(({ self, groups }) => ({ ...self, groups }))
+    return [...this.views.values()].map(({ self, split }) => ({ ...self, split, isSuspect: false }))
   }
 
   /** The links of each: both ends have to want one. `isCut` takes some of them away. */

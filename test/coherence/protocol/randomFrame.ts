@@ -43,7 +43,7 @@ export const randomFrame = (random: Random, type: Frame["type"] = random.pick(fr
       const entries = some(random, 4, () => ({
         origin: random.between(1, 2 ** 53 - 1),
         region: random.below(2 ** 16),
-        groups: random.below(2 ** 16),
+        split: random.below(2 ** 32),
         last: u48(),
         oldest: u48(),
         lamport: u48(),
@@ -70,7 +70,7 @@ export const randomFrame = (random: Random, type: Frame["type"] = random.pick(fr
     }
     case "hello": {
       const [isJoining, isAnswer] = [random.oneIn(2), random.oneIn(2)]
-      const state = { last: u48(), oldest: u48(), lamport: u48(), groups: random.below(2 ** 16) }
+      const state = { last: u48(), oldest: u48(), lamport: u48(), split: random.below(2 ** 32) }
       return { type, ...header, isJoining, isAnswer, ...state, vector: randomVector(random) }
     }
     case "leave":

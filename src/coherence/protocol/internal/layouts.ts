@@ -54,7 +54,7 @@ const inv: Layout<F.Inv> = {
 
 const sequenceEnd = 2 ** 48
 
-const heartbeatEntryBytes = 34
+const heartbeatEntryBytes = 36
 
 const heartbeat: Layout<F.Heartbeat> = {
   code: 2,
@@ -64,7 +64,7 @@ const heartbeat: Layout<F.Heartbeat> = {
     for (const entry of frame.entries) {
       out.u64(entry.origin)
       out.u16(entry.region)
-      out.u16(entry.groups)
+      out.u32(entry.split)
       out.u48(entry.last)
       out.u48(entry.oldest)
       out.u48(entry.lamport)
@@ -79,7 +79,7 @@ const heartbeat: Layout<F.Heartbeat> = {
       entries.push({
         origin: from.origin(),
         region: from.u16(),
-        groups: from.u16(),
+        split: from.u32(),
         last: from.u48(),
         oldest: from.u48(),
         lamport: from.u48(),
@@ -205,13 +205,13 @@ const isAnswer = 2
 
 const hello: Layout<F.Hello> = {
   code: 8,
-  fieldBytes: 20,
+  fieldBytes: 22,
   flags: (frame) => (frame.isJoining ? isJoining : 0) | (frame.isAnswer ? isAnswer : 0),
   write(frame, out) {
     out.u48(frame.last)
     out.u48(frame.oldest)
     out.u48(frame.lamport)
-    out.u16(frame.groups)
+    out.u32(frame.split)
     writeVector(frame.vector, out)
   },
   read: (header, flags, from) => ({
@@ -222,7 +222,7 @@ const hello: Layout<F.Hello> = {
     last: from.u48(),
     oldest: from.u48(),
     lamport: from.u48(),
-    groups: from.u16(),
+    split: from.u32(),
     vector: readVector(from)
   })
 }
