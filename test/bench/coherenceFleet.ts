@@ -143,12 +143,23 @@ export class Fleet {
           return member.ask({ what: "mimosa", namespace, place: carrier.places?.[n] ?? {} })
         })
       )
-      if (carrier.name === "mesh") await fleet.all({ what: "members", count: size - 1 })
+      if (carrier.name === "mesh") await fleet.untilCoherent()
       return fleet
     } catch (error) {
       await fleet.end()
       throw error
     }
+  }
+
+  /** Each knows all others; what it holds before that lives for the time of a partition at most. */
+  private async untilCoherent(): Promise<void> {
+    await this.all({ what: "members", count: this.members.length - 1 })
+    for (let tries = 0; tries < arrivalTries; tries++) {
+      const figures = await this.all<Figures>({ what: "figures" })
+      if (figures.every(({ counts }) => counts[coherentMetric] === 1)) return
+      await pause(quietMs)
+    }
+    throw new Error("the processes of the fleet do not become coherent")
   }
 
   all<A = void>(question: Question): Promise<A[]> {
@@ -245,5 +256,6 @@ const judge = (
 
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
+const coherentMetric = "mimosa_coherence_coherent"
 const quietMs = 100
 const arrivalTries = 50

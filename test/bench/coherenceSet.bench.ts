@@ -7,9 +7,11 @@
 import { randomBytes } from "node:crypto"
 import { Effect } from "effect"
 import { Directory, directoryMaxDefault } from "../../dist/coherence/Directory.js"
+import { EntryIndex } from "../../dist/coherence/EntryIndex.js"
 import { OwnLog } from "../../dist/coherence/protocol/OwnLog.js"
 import { parametersDefault } from "../../dist/coherence/protocol/Parameters.js"
 import { ReceivedLog } from "../../dist/coherence/protocol/ReceivedLog.js"
+import type { Entry, Keyspace } from "../../dist/kernel/index.js"
 import { Member, pause } from "./coherenceFleet.ts"
 import { openProgram, type Program } from "./coherenceProgram.ts"
 import { type BlockTimes, beside, heapBytes, medians, type Suite } from "./Figure.ts"
@@ -105,33 +107,13 @@ export const suite: Suite = {
     }
     say("coherence.bytes")
     const bytes = { unit: "bytes", samples: 1 } as const
-    const [own, others] = [await entryBytesOf({}), await entryBytesOf({ namespace })]
-    report({
-      id: "coherence.set.bytes.entry",
-      ...bytes,
-      value: others - own,
-      peer: "all of an entry",
-      peerValue: others
-    })
+    report({ id: "coherence.set.bytes.entry", ...bytes, value: grownBy(() => filledIndex()) / indexedEntries })
     const { logSize, buckets, wideMax, receivedSize } = parametersDefault
     report({ id: "coherence.set.bytes.own", ...bytes, value: grownBy(() => new OwnLog(logSize, buckets, wideMax)) })
     report({ id: "coherence.set.bytes.received", ...bytes, value: grownBy(() => filledLog(receivedSize)) })
     report({ id: "coherence.set.bytes.directory", ...bytes, value: grownBy(() => filledDirectory()) })
   }
 }
-
-/** What the heap grows by for each of many entries. */
-const entryBytesOf = async (settings: { readonly namespace?: string }): Promise<number> => {
-  const program = await openProgram({ ...settings, maxEntries: entries })
-  const before = heapBytes()
-  for (let i = 0; i < entries; i++) program.cache.unsafeSet(`session:${i}`, "v")
-  await pause(50)
-  const bytes = (heapBytes() - before) / entries
-  await program.close()
-  return bytes
-}
-
-const entries = 2 ** 17 - 1 // the tables are as full as they get
 
 /** What the heap grows by, tables included that the system gives when they are touched first. */
 const grownBy = (make: () => object): number => {
@@ -142,6 +124,19 @@ const grownBy = (make: () => object): number => {
   return bytes
 }
 const kept = new Set<object>()
+
+/** As full as it gets, with entries that are there anyway. */
+const filledIndex = (): EntryIndex => {
+  const index = new EntryIndex()
+  const owner = index.addOwner({} as Keyspace)
+  for (const entry of indexed) index.add(entry, owner, entry.hash, 1, 7, 1, 0)
+  return index
+}
+const indexedEntries = 2 ** 17 - 1
+const indexed = Array.from(
+  { length: indexedEntries },
+  (_, n) => ({ handle: 0, hash: n * 7_919 }) as unknown as Entry & { hash: number }
+)
 
 const filledLog = (size: number): ReceivedLog => {
   const log = new ReceivedLog(size)

@@ -48,9 +48,16 @@ export const run = (
 
 /** Ends the child with this process at the latest, whatever way a test took out. */
 export const endWithUs = (child: ChildProcess): void => {
-  const kill = () => void child.kill("SIGKILL")
-  process.once("exit", kill)
-  child.once("exit", () => void process.off("exit", kill))
+  if (ours.size === 0) process.once("exit", killAll)
+  ours.add(child)
+  child.once("exit", () => {
+    ours.delete(child)
+    if (ours.size === 0) process.off("exit", killAll)
+  })
+}
+const ours = new Set<ChildProcess>()
+const killAll = () => {
+  for (const child of ours) child.kill("SIGKILL")
 }
 
 const cache = fileURLToPath(new URL("../../.cache/servers/bin", import.meta.url))
