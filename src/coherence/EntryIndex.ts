@@ -6,7 +6,7 @@
  * wrote), the writer, and the record of the own log that told of the last write here, so that a second write before that
  * record has left amends it. Entries of one keyspace are a list, through which a flush lets all of them go.
  *
- * Memory: 68 bytes an entry where it is full, twice that just after it has grown; docs/decisions.md.
+ * Memory: 64 bytes an entry where it is full, twice that just after it has grown; docs/decisions.md.
  * Invariants: those of `HashedRows`; each row's entry has the row for its handle; each row is in its owner's list once.
  */
 import type { Entry, Keyspace } from "../kernel/index.ts"
@@ -29,10 +29,11 @@ export class EntryIndex {
   readonly rows = new HashedRows()
   /** By row. */
   private entries: Array<Entry | undefined> = [undefined]
-  /** For row n from 4n on: its owner, the rows behind and before it in the owner's list, flags of its last record. */
+  /**
+   * For row n from 4n on: its owner, the rows behind and before it in the owner's list, and when it was filled, ms modulo
+   * 2^32, or 0 for what was not.
+   */
   private links = new Uint32Array(4 * this.rows.capacity)
-  /** By row: when it was filled, ms modulo 2^32; 0 for what was not. */
-  private began = new Uint32Array(this.rows.capacity)
   private readonly owners: Array<Owner | undefined> = []
   private readonly freeOwners: number[] = []
 
@@ -63,15 +64,14 @@ export class EntryIndex {
     const at = row << 2
     cells[at + 1] = stamp
     cells[at + 2] = writer
-    cells[at + 3] = sequence
+    cells[at + 3] = told(sequence, flags)
     links[at] = owner.id
     links[at + 1] = owner.first
     links[at + 2] = 0
-    links[at + 3] = flags
+    links[at + 3] = 0
     if (owner.first !== 0) links[(owner.first << 2) + 2] = row
     owner.first = row
     owner.size++
-    this.began[row] = 0
     this.entries[row] = entry
     entry.handle = row
   }
@@ -135,31 +135,30 @@ export class EntryIndex {
 
   /** The sequence of the record that told of the last write here, 0 for none; it may have left the log. */
   sequenceAt(row: number): number {
-    return this.rows.cells[(row << 2) + 3] as number
+    return Math.floor((this.rows.cells[(row << 2) + 3] as number) / flagSets)
   }
 
   flagsAt(row: number): number {
-    return this.links[(row << 2) + 3] as number
+    return ((this.rows.cells[(row << 2) + 3] as number) % flagSets) * flagUnit
   }
 
-  /** Another write of the same entry. */
+  /** Another write of the same entry: of all that is kept here, one cache line. */
   write(row: number, stamp: number, writer: number, sequence: number, flags: number): void {
     const { cells } = this.rows
     const at = row << 2
     cells[at + 1] = stamp
     cells[at + 2] = writer
-    cells[at + 3] = sequence
-    this.links[at + 3] = flags
+    cells[at + 3] = told(sequence, flags)
   }
 
   /** A fill has stored it at this time. */
   begin(row: number, nowMs: number): void {
-    this.began[row] = nowMs >>> 0 || 1
+    this.links[(row << 2) + 3] = nowMs >>> 0 || 1
   }
 
   /** How long ago a fill has stored it; -1 where none has. */
   ageMsAt(row: number, nowMs: number): number {
-    const began = this.began[row] as number
+    const began = this.links[(row << 2) + 3] as number
     return began === 0 ? -1 : (nowMs - began) >>> 0
   }
 
@@ -217,17 +216,18 @@ export class EntryIndex {
     const links = new Uint32Array(this.rows.cells.length)
     links.set(this.links)
     this.links = links
-    const began = new Uint32Array(this.rows.capacity)
-    began.set(this.began)
-    this.began = began
   }
 
   private clear(): void {
     this.rows.clear()
     this.entries = [undefined]
     this.links = new Uint32Array(4 * this.rows.capacity)
-    this.began = new Uint32Array(this.rows.capacity)
   }
 }
+
+/** A record's sequence and its flags, which are multiples of `flagUnit`, in one number: 2^48 sequences fit. */
+const told = (sequence: number, flags: number): number => sequence * flagSets + flags / flagUnit
+const flagUnit = 0x40
+const flagSets = 4
 
 const sampleTries = 16 // for each row that is wanted: enough where one in five is in use

@@ -34,6 +34,10 @@ const key = (i: number): string => keys[i % keys.length] as string
 const value = (i: number): string => `value-${i & 7}`
 
 const overwrite: Operation = ({ cache }, i) => void cache.unsafeSet(key(i), value(i))
+/** Where a kind before this one has deleted it. Written again each time, gets would be of what is on its way. */
+const bringBack: Operation = ({ cache }, i) => {
+  if (cache.peek(key(i)) === undefined) cache.unsafeSet(key(i), value(i))
+}
 const kinds: readonly Kind[] = [
   { id: "coherence.set", operation: ({ cache }, i) => Effect.runSync(cache.set(key(i), value(i))) },
   { id: "coherence.set.call", operation: overwrite, turnSize: 96, isCallAlone: true },
@@ -43,7 +47,7 @@ const kinds: readonly Kind[] = [
   { id: "coherence.set.kernel", operation: ({ keyspace }, i) => keyspace.set(key(i), value(i)) },
   { id: "coherence.set.new", operation: ({ cache }, i) => void cache.unsafeSet(`new:${i}`, value(i)) },
   { id: "coherence.set.delete", before: overwrite, operation: ({ cache }, i) => cache.unsafeDelete(key(i)) },
-  { id: "coherence.set.get", before: overwrite, operation: ({ cache }, i) => cache.unsafeGet(key(i)) }
+  { id: "coherence.set.get", before: bringBack, operation: ({ cache }, i) => cache.unsafeGet(key(i)) }
 ]
 
 /** Nanoseconds an operation of one block, what leaves in its turns included. */

@@ -10,8 +10,9 @@
  * Sequences count from 1 without a gap. Invariants: `oldest` to `last` can be read, nothing else; a bucket's sequence is
  * the highest of the records of its keys; the wide table holds each operation after its floor with its last sequence.
  *
- * Cost: `append` of a key is four stores into typed arrays, of another operation also a step in the wide table; 17 bytes
- * a record and 8 a bucket, taken from the system when first touched. `movedSince` walks all buckets.
+ * Cost: `append` of a key is three stores into typed arrays, one behind the other, of another operation also a step in the
+ * wide table. Buckets lie anywhere, so they are noted for many records at once, whose waiting for memory overlaps. 17
+ * bytes a record and 8 a bucket, taken from the system when first touched. `movedSince` walks all buckets.
  */
 import { bucketOf } from "../../kernel/index.ts"
 import { type LogRecord, Op, type RecordLog, type WideRecord } from "./Frame.ts"
@@ -26,8 +27,10 @@ export class OwnLog implements RecordLog {
   private readonly hashes: Float64Array
   private readonly versions: Float64Array
   private readonly mask: number
-  /** Bucket → the sequence that touched it last. */
+  /** Bucket → the sequence that touched it last, of those up to `noted`. */
   private readonly touched: Float64Array
+  private noted = 0
+  private readonly notedBehind: number
   private readonly wide: WideTable
 
   constructor(
@@ -44,6 +47,7 @@ export class OwnLog implements RecordLog {
     this.versions = new Float64Array(size)
     this.mask = size - 1
     this.touched = new Float64Array(bucketCount)
+    this.notedBehind = Math.min(notedBehindMax, size)
     this.wide = new WideTable(wideMax)
   }
 
@@ -55,8 +59,8 @@ export class OwnLog implements RecordLog {
   /** Adds a record and answers its sequence. `op` is an `Op`, `flags` are `RecordFlag`s. */
   append(op: number, hash: number, version: number, flags: number): number {
     const sequence = this.last + 1
-    if (op === Op.key) this.touched[bucketOf(hash, this.bucketCount)] = sequence
-    else this.wide.note(op, hash, sequence)
+    if (op !== Op.key) this.wide.note(op, hash, sequence)
+    if (sequence - this.noted > this.notedBehind) this.noteBuckets()
     const at = sequence & this.mask
     this.ops[at] = op | flags
     this.hashes[at] = hash
@@ -104,8 +108,18 @@ export class OwnLog implements RecordLog {
     }
   }
 
+  private noteBuckets(): void {
+    const { touched, ops, hashes, mask, bucketCount } = this
+    for (let sequence = this.noted + 1; sequence <= this.last; sequence++) {
+      const at = sequence & mask
+      if (opOf(ops[at] as number) === Op.key) touched[bucketOf(hashes[at] as number, bucketCount)] = sequence
+    }
+    this.noted = this.last
+  }
+
   /** What the records after `since` have touched, also where the ring has forgotten them. */
   movedSince(since: number): Moved {
+    this.noteBuckets()
     const { touched, bucketCount } = this
     const bitmap = new Uint8Array(Math.ceil(bucketCount / 8))
     for (let bucket = 0; bucket < bucketCount; bucket++) {
@@ -115,6 +129,8 @@ export class OwnLog implements RecordLog {
     return { since, upTo: this.last, bucketCount, bitmap, wide: this.wide.since(since) }
   }
 }
+
+const notedBehindMax = 128 // records
 
 /** What a BUCKETS frame says of its author. */
 export interface Moved {
