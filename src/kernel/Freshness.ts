@@ -10,11 +10,15 @@
  * All keyspaces of one process share one of these: what peers say names tags by hashes, not keyspaces. Those in which
  * entries may have gone stale are told to sweep, once for all that comes while they do.
  *
- * What a peer invalidates leaves local entries alone. Tables are bounded: past `wideMax` tags the older half is
- * forgotten, and whatever has any tag and is older than the forgotten ones is stale. (Prefixes: likewise.)
+ * What a peer invalidates leaves local entries alone.
+ *
+ * Tables are bounded, and what a full one forgets is on whoever filled it (law 14). Each hash says whose it is (KeyHash).
+ * Past `wideMax` tags the older half of those of the owner that has most is forgotten, and whatever has any tag of that
+ * owner's and is older than the forgotten ones is stale; no one else's is. Who has no more than `wideMax`, divided by the
+ * number of owners, loses none. (Prefixes: likewise.)
  */
 import { type EventOrigin, isPeers } from "./KeyEvent.ts"
-import { bucketOf, type KeyHash } from "./KeyHash.ts"
+import { bucketOf, type KeyHash, ownerCount, ownerOf } from "./KeyHash.ts"
 import type { Meta } from "./Value.ts"
 
 /** Tags, and prefixes, of which the last invalidation is known: some 100 bytes each. */
@@ -170,41 +174,74 @@ export class Freshness {
   }
 }
 
-/** Hash → its last invalidation, for the last `max` of them; the floor stands for all others. */
+/** Hash → its last invalidation, for `max` of them; the floors of their owners stand for all others. */
 class WideTable {
   /** The generation of the last invalidation of any. */
   newest = 0
-  private readonly floor = new Wide()
-  private known: Map<number, Wide> | null = null
+  private size = 0
+  private owners: Array<OwnedWides | undefined> | null = null
 
   constructor(private readonly max: number) {}
 
   /** True where others have been forgotten, so that more has gone stale than this concerns. */
   note(hash: number, generation: number, origin: EventOrigin | null): boolean {
-    this.known ??= new Map()
-    const wide = this.known.get(hash) ?? new Wide()
-    this.known.delete(hash) // and back, as the last one
-    this.known.set(hash, wide)
-    wide.note(generation, origin)
+    this.owners ??= new Array<OwnedWides | undefined>(ownerCount) // 16 KB, and none where nothing is invalidated
+    const at = ownerOf(hash)
+    const owned = this.owners[at] ?? new OwnedWides()
+    this.owners[at] = owned
+    this.size -= owned.size
+    owned.note(hash, generation, origin)
+    this.size += owned.size
     this.newest = generation
-    if (this.known.size <= this.max) return false
-    this.forgetOlder(this.known)
+    if (this.size <= this.max) return false
+    this.size -= this.largest(this.owners, owned).forgetOlderHalf()
     return true
   }
 
   newerThan(generation: number, isLocal: boolean, hash: number): Wide | null {
-    const wide = this.known?.get(hash)
+    return this.owners?.[ownerOf(hash)]?.newerThan(generation, isLocal, hash) ?? null
+  }
+
+  /** It has more than `max / ownerCount`; half of these are free before the next look at all owners: O(1) a note. */
+  private largest(owners: ReadonlyArray<OwnedWides | undefined>, some: OwnedWides): OwnedWides {
+    let largest = some
+    for (const owned of owners) if (owned !== undefined && owned.size > largest.size) largest = owned
+    return largest
+  }
+}
+
+/** Those of one owner. */
+class OwnedWides {
+  private readonly floor = new Wide()
+  private readonly known = new Map<number, Wide>()
+
+  get size(): number {
+    return this.known.size
+  }
+
+  note(hash: number, generation: number, origin: EventOrigin | null): void {
+    const wide = this.known.get(hash) ?? new Wide()
+    this.known.delete(hash) // and back, as the last one
+    this.known.set(hash, wide)
+    wide.note(generation, origin)
+  }
+
+  newerThan(generation: number, isLocal: boolean, hash: number): Wide | null {
+    const wide = this.known.get(hash)
     if (wide?.isNewerThan(generation, isLocal)) return wide
     return this.floor.isNewerThan(generation, isLocal) ? this.floor : null
   }
 
-  private forgetOlder(known: Map<number, Wide>): void {
-    const { floor } = this
+  /** How many: of a single one that one. */
+  forgetOlderHalf(): number {
+    const { floor, known } = this
+    const [before, kept] = [known.size, known.size >> 1]
     for (const [hash, wide] of known) {
-      if (known.size <= this.max / 2) return
+      if (known.size <= kept) break
       known.delete(hash)
       floor.noteOf(wide)
     }
+    return before - known.size
   }
 }
 

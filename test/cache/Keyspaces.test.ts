@@ -163,6 +163,34 @@ describe("the replication of keyspaces", () => {
     expect(keyspaces.main.peek("a:1")).toBe(undefined)
   })
 
+  it("lets no tenant make entries of others stale, however much it invalidates (law 14)", () => {
+    const hashOf = (head: string) => new KeyHash("secret", head) // two heads in 2,048 are one owner: not these
+    const replication = { replica: null, freshness: new Freshness(), hashOf, onOpen() {}, onClose() {} }
+    const keyspaces = Effect.runSync(
+      Effect.provide(
+        Keyspaces,
+        Layer.provide(Keyspaces.layer(), Layer.merge(ground, Layer.succeed(Replication, replication)))
+      )
+    )
+    const [flooding, other] = [keyspaces.open(limits, "tenant_123:"), keyspaces.open(limits, "tenant_456:")]
+    const meta = { metadata: null, tags: ["red"], cost: 0 }
+    const all = [keyspaces.main, flooding, other]
+    const held = () => all.map((keyspace) => keyspace.get("page:1"))
+    for (const invalidate of [
+      (i: number) => flooding.invalidateTags([`tag${i}`]),
+      (i: number) => flooding.invalidatePrefix(`p${i}:`)
+    ]) {
+      for (const keyspace of all) keyspace.set("page:1", "v", 0, meta)
+      for (let i = 0; i < 70_000; i++) invalidate(i)
+      expect(held()).toEqual(["v", undefined, "v"])
+    }
+    keyspaces.advance(Date.now() + 1_000, () => false)
+    expect(all.map(({ size }) => size)).toEqual([1, 0, 1])
+    other.invalidateTags(["red"])
+    keyspaces.main.invalidatePrefix("page:")
+    expect(held()).toEqual([undefined, undefined, undefined])
+  })
+
   it("is none where nobody gives one: tags and prefixes work within the process, and apart in two of them", () => {
     const [[one], [other]] = [opened(), opened()]
     const tenant = one.open(limits, "t:")

@@ -4,12 +4,14 @@
  *
  * The plain stores here look at all of their entries at once. Two keyspaces, everybody's and a tenant's, share one
  * freshness, as they do in a process; their sinks re-enter.
+ *
+ * The tables by themselves are looked at beside maps that forget nothing, with room for few and owners of many.
  */
 import { describe, expect, it } from "vitest"
 import { allInterests, Cause } from "../../src/kernel/Cause.ts"
 import { Freshness } from "../../src/kernel/Freshness.ts"
 import { type EventOrigin, isPeers, type KeyEvent } from "../../src/kernel/KeyEvent.ts"
-import { bucketOf, KeyHash } from "../../src/kernel/KeyHash.ts"
+import { bucketOf, KeyHash, ownerOf } from "../../src/kernel/KeyHash.ts"
 import { EntrySource, Keyspace, SetFlag } from "../../src/kernel/Keyspace.ts"
 import type { Lease } from "../../src/kernel/Lease.ts"
 import { parsePattern } from "../../src/kernel/Pattern.ts"
@@ -346,5 +348,84 @@ describe("wide invalidations", () => {
     timeout: propertyTimeoutMs
   }, async () => {
     await forAllSeeds(700, (random) => new Both(random, 2, false).run(60))
+  })
+})
+
+/** What the last invalidation of each tag and prefix was, forgetting nothing. */
+class PlainWides {
+  private readonly last = new Map<string, { any: number; own: number }>()
+  private readonly namesOf = new Map<number, Set<string>>()
+
+  note(owner: number, name: string, generation: number, isOwn: boolean): void {
+    const own = isOwn ? generation : (this.last.get(name)?.own ?? 0)
+    this.last.set(name, { any: generation, own })
+    this.namesOf.set(owner, (this.namesOf.get(owner) ?? new Set()).add(name))
+  }
+
+  isStale(generation: number, names: readonly string[], isLocal: boolean): boolean {
+    return names.some((name) => generation < (this.last.get(name)?.[isLocal ? "own" : "any"] ?? 0))
+  }
+
+  /** Whether whoever this is has never had more than its share of `max`. */
+  isModest(owner: number, max: number): boolean {
+    return (this.namesOf.get(owner)?.size ?? 0) <= max / this.namesOf.size
+  }
+}
+
+describe("the tables of what has been invalidated, however small", () => {
+  const heads = ["", "t:", "u:", "v:w:"]
+  const hashes = heads.map((head) => new KeyHash("secret", head))
+  const names = ["a", "b", "c", "d", "e", "f"]
+  const root = hashes[0] as KeyHash
+
+  it("never call fresh what is stale, nor stale what is fresh and of one who has named no more than a share", {
+    timeout: propertyTimeoutMs
+  }, async () => {
+    await forAllSeeds(2_000, (random) => {
+      const max = random.between(1, 12)
+      const freshness = new Freshness(max)
+      const [plainTags, plainPrefixes] = [new PlainWides(), new PlainWides()]
+      const floods = random.oneIn(2) ? hashes.slice(0, random.between(1, 2)) : hashes
+      const lookAtAll = (generation: number): void => {
+        for (const hash of hashes) {
+          const [name, other, isLocal] = [random.pick(names), random.pick(names), random.oneIn(2)]
+          const [key, meta] = [random.oneIn(2) ? `${name}:1` : name, random.oneIn(2) ? tagged([name, other]) : noMeta]
+          const displayed = hash.head + key
+          const prefixes = Array.from(displayed.matchAll(/:/g), ({ index }) => displayed.slice(0, index + 1))
+          const ownTags = meta.tags.map((tag) => `${hash.head} ${tag}`)
+          const byTag = plainTags.isStale(generation, ownTags, isLocal)
+          const byPrefix = plainPrefixes.isStale(generation, prefixes, isLocal)
+          const found = freshness.staleBy(generation, generation, key, meta, true, isLocal, hash) !== null
+          const what = `'${key}' of '${hash.head}' with tags ${meta.tags}, of ${generation}`
+          if (byTag || byPrefix) {
+            if (!found) throw new Error(`${what} is stale by ${byTag ? "a tag" : "a prefix"}, and was called fresh`)
+          } else if (found) {
+            const isModest =
+              (meta.tags.length === 0 || plainTags.isModest(ownerOf(hash.ofTag("")), max)) &&
+              prefixes.every((prefix) => plainPrefixes.isModest(ownerOf(root.ofPrefix(prefix)), max))
+            if (isModest) throw new Error(`${what} is fresh, and what its owner named is no more than its share`)
+          }
+        }
+      }
+      for (let step = 0; step < 60; step++) {
+        const [hash, name, by] = [
+          random.pick(random.oneIn(4) ? hashes : floods),
+          random.pick(names),
+          random.pick([peer, null])
+        ]
+        if (random.oneIn(2)) {
+          const tag = hash.ofTag(name)
+          freshness.invalidateTag(tag, by)
+          plainTags.note(ownerOf(tag), `${hash.head} ${name}`, freshness.generation, by === null)
+        } else {
+          const displayed = `${hash.head}${name}:`
+          const prefix = random.oneIn(2) ? hash.ofPrefix(`${name}:`) : root.ofPrefix(displayed)
+          freshness.invalidatePrefix(prefix, by)
+          plainPrefixes.note(ownerOf(prefix), displayed, freshness.generation, by === null)
+        }
+        lookAtAll(random.below(freshness.generation + 1))
+        lookAtAll(Math.max(0, freshness.generation - random.below(4)))
+      }
+    })
   })
 })

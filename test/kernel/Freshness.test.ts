@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
 import { Cause, causeNames } from "../../src/kernel/Cause.ts"
-import { Freshness } from "../../src/kernel/Freshness.ts"
+import { Freshness, wideMax } from "../../src/kernel/Freshness.ts"
 import type { EventOrigin, KeyEvent } from "../../src/kernel/KeyEvent.ts"
 import { KeyHash } from "../../src/kernel/KeyHash.ts"
 import { EntrySource, Keyspace, SetFlag } from "../../src/kernel/Keyspace.ts"
@@ -144,12 +144,45 @@ describe("the tables of what has been invalidated", () => {
     const { keyspace, freshness, hash, readable } = opened("", new Freshness(4))
     keyspace.set("tagged", "v", 0, tagged("never invalidated"))
     keyspace.set("plain", "v")
-    for (let i = 0; i < 4; i++) freshness.invalidateTag(hash.ofTag(`tag${i}`), peer)
-    expect(readable("tagged", "plain")).toEqual(["tagged", "plain"])
+    for (let i = 0; i < 4; i++) {
+      freshness.invalidateTag(hash.ofTag(`tag${i}`), peer)
+      keyspace.set(`after ${i}`, "v", 0, tagged("never invalidated"))
+    }
+    const all = ["plain", "tagged", "after 0", "after 1", "after 2", "after 3"]
+    expect(readable(...all)).toEqual(all)
     freshness.invalidateTag(hash.ofTag("one more"), peer)
-    expect(readable("tagged", "plain")).toEqual(["plain"])
+    expect(readable(...all)).toEqual(["plain", "after 2", "after 3"])
     keyspace.set("tagged", "v", 0, tagged("never invalidated"))
     expect(readable("tagged")).toEqual(["tagged"])
+  })
+
+  const floods = [
+    ["tags", (keyspace: Keyspace, i: number) => keyspace.invalidateTags([`tag${i}`])],
+    ["prefixes", (keyspace: Keyspace, i: number) => keyspace.invalidatePrefix(`p${i}:`)]
+  ] as const
+
+  it.each(floods)("forget what the one named who has named most %s, and nobody else's", (_, flood) => {
+    const main = opened()
+    const [tenant, other] = ["tenant_123:", "tenant_456:"].map((head) => opened(head, main.freshness)) as [
+      ReturnType<typeof opened>,
+      ReturnType<typeof opened>
+    ]
+    for (const { keyspace } of [main, tenant, other]) {
+      keyspace.set("a:1", "v", 0, tagged("red"))
+      flood(keyspace, -1)
+    }
+    for (let i = 0; i < wideMax - 3; i++) flood(tenant.keyspace, i)
+    expect([main, tenant, other].map(({ readable }) => readable("a:1"))).toEqual([["a:1"], ["a:1"], ["a:1"]])
+    for (let i = wideMax; i < 70_000; i++) flood(tenant.keyspace, i)
+    expect([main, tenant, other].map(({ readable }) => readable("a:1"))).toEqual([["a:1"], [], ["a:1"]])
+    tenant.keyspace.set("a:1", "v", 0, tagged("red"))
+    flood(tenant.keyspace, 70_000)
+    expect(tenant.readable("a:1")).toEqual(["a:1"])
+    for (const { keyspace } of [main, tenant, other]) {
+      keyspace.set("p-1:1", "v", 0, tagged("tag-1"))
+      flood(keyspace, -1)
+    }
+    expect([main, tenant, other].map(({ readable }) => readable("p-1:1"))).toEqual([[], [], []])
   })
 
   it("take copies in buckets that have moved, and all copies where the buckets are others than before", () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest"
-import { bucketOf, KeyHash, prefixBytesMax, prefixesMax } from "../../src/kernel/KeyHash.ts"
+import { bucketOf, KeyHash, ownerCount, ownerOf, prefixBytesMax, prefixesMax } from "../../src/kernel/KeyHash.ts"
+import { forAllSeeds, propertyTimeoutMs } from "../support/Random.ts"
 
 const secret = "a namespace's secret"
 const main = new KeyHash(secret)
@@ -80,6 +81,59 @@ describe("KeyHash", () => {
       let chiSquare = 0
       for (const filled of buckets) chiSquare += (filled - mean) ** 2 / mean
       expect(chiSquare / (buckets.length - 1)).toBeCloseTo(1, 0) // 1 ± 0.045 for random numbers
+    }
+  })
+
+  it("of a prefix is the same wherever the displayed key is cut into a head and the rest, its owner included", {
+    timeout: propertyTimeoutMs
+  }, async () => {
+    await forAllSeeds(2_000, (random) => {
+      const displayed = Array.from({ length: random.between(0, 12) }, () => random.pick(["a", "b", ":", ":"])).join("")
+      const colons = Array.from(displayed.matchAll(/:/g), ({ index }) => index + 1)
+      const prefixes = colons.map((end) => main.ofPrefix(displayed.slice(0, end)))
+      for (const end of [0, ...colons]) {
+        const cut = new KeyHash(secret, displayed.slice(0, end))
+        expect(cut.prefixesOf(displayed.slice(end))).toEqual(prefixes)
+        const own = colons.filter((at) => at >= end).map((at) => cut.ofPrefix(displayed.slice(end, at)))
+        expect(own).toEqual(prefixes.slice(prefixes.length - own.length))
+      }
+      expect(new Set(prefixes.map(ownerOf)).size).toBe(prefixes.length === 0 ? 0 : 1)
+    })
+  })
+
+  it("says of a tag whose keyspace it is of, and of a prefix which its first segment is", () => {
+    const heads = ["", "tenant_123:", "tenant_456:", "a:b:", "a:c:"]
+    const hashes = heads.map((head) => new KeyHash(secret, head))
+    const owners = hashes.map((hash) => ownerOf(hash.ofTag("red")))
+    expect(new Set(owners).size).toBe(heads.length)
+    for (const tag of ["", "blue", "a:b", "t".repeat(2_000)]) {
+      expect(hashes.map((hash) => ownerOf(hash.ofTag(tag)))).toEqual(owners)
+    }
+    const [, one, other, ab, ac] = hashes.map((hash) => ownerOf(hash.ofPrefix("user:")))
+    expect([one, other, ab]).toEqual(["tenant_123:", "tenant_456:", "a:"].map((head) => ownerOf(main.ofPrefix(head))))
+    expect([new Set([one, other, ab]).size, ab === ac]).toEqual([3, true])
+    expect(tenant.ofPrefix("user:")).not.toBe(tenant.ofPrefix("item:"))
+  })
+
+  it("of tags and prefixes is a whole number from 1 to 2^53 - 1 as well, spread over all owners and within each", () => {
+    const count = 100_000
+    const ofOwners = new Uint32Array(ownerCount)
+    const [low, high] = [new Uint32Array(1_024), new Uint32Array(1_024)]
+    const seen = new Set<number>()
+    for (let i = 0; i < count; i++) {
+      const [prefix, tag] = [main.ofPrefix(`user${i}:`), tenant.ofTag(`tag${i}`)]
+      seen.add(prefix).add(tag)
+      ;(ofOwners[ownerOf(prefix)] as number)++
+      ;(low[tag % 1_024] as number)++
+      ;(high[Math.floor(tag / 2 ** 32) % 1_024] as number)++
+    }
+    expect(seen.size).toBe(2 * count)
+    for (const hash of seen) if (!(Number.isSafeInteger(hash) && hash > 0)) throw new Error(`${hash} is no hash`)
+    for (const buckets of [ofOwners, low, high]) {
+      const mean = count / buckets.length
+      let chiSquare = 0
+      for (const filled of buckets) chiSquare += (filled - mean) ** 2 / mean
+      expect(chiSquare / (buckets.length - 1)).toBeCloseTo(1, 0)
     }
   })
 
