@@ -88,7 +88,7 @@ export interface Pull extends Header {
   readonly last: number
 }
 
-/** Answer to a pull: of `of`, nothing before `oldest` is here any more. */
+/** Answer to a pull: of what it asks for of `of` nothing is here that was not sent, nor of what follows up to `oldest`. */
 export interface Gone extends Header {
   readonly type: "gone"
   readonly of: number
@@ -317,12 +317,6 @@ export const decode = (bytes: Uint8Array): Frame | Unknown | FrameError => {
   if (!from.fields(layout.fieldBytes)) return from.error as FrameError
   const frame = layout.read(header, bytes[flagsAt] as number, from)
   return from.error ?? frame
-}
-
-/** The header alone, of a frame of any type; for who passes it on. Never throws. */
-export const decodeHeader = (bytes: Uint8Array): Header | FrameError => {
-  const from = new Reader(bytes)
-  return readHeader(bytes, from) ?? (from.error as FrameError)
 }
 
 const readHeader = (bytes: Uint8Array, from: Reader): Header | undefined => {

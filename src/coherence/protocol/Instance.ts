@@ -9,12 +9,8 @@
  * - OwnLog, ReceivedLog, Marks: what was written here, what was received, and what of it is whole.
  * - Members: who is there, and heard of in time. Joining: from where on others are watched.
  * - Reconciler: pulls, moved buckets, epochs. OwnEntries: what of the own writes was overwritten in what was lost.
+ * - Judgement: whether all that makes it *coherent*, and what becomes of copies while it is not.
  * - Acks, Fetches: writers and readers that wait for others. Cells, Relays: who is linked with whom, who passes on what.
- *
- * *Coherent* is an instance that has joined, has heard of all members in time, misses nothing for longer than
- * `gapLimitMs`, and has nothing of its own to compare. It stops being so by these; it becomes so again only when all that
- * was advertised when the last suspect was heard of again has been applied. In between, how long copies live is capped
- * (`degraded`, `copyMsMax`), and those that were there before are forgotten when that time has passed.
  *
  * Words. An *instance* is one start of a process, and its *origin* the number of that. A *member* is another instance, as
  * it is accounted for here; a *peer* is one as whoever speaks with it sees it. The *author* of a record, or of a frame, is
@@ -48,6 +44,7 @@ import { type Body, type Host, Stats } from "./Host.ts"
 import { type Inquired, Inquiries } from "./Inquiries.ts"
 import type { Degraded, InstanceStatus, MemberStatus } from "./InstanceStatus.ts"
 import { Joining } from "./Joining.ts"
+import { Judgement } from "./Judgement.ts"
 import { type Member, Members, type MembersListener } from "./Members.ts"
 import type { Clock, Network, Peer } from "./Network.ts"
 import { OwnEntries } from "./OwnEntries.ts"
@@ -106,13 +103,7 @@ export class Instance implements Host, MembersListener {
   readonly cells: Cells
   /** Highest version written or heard of. Whoever writes takes `++instance.lamport`. */
   lamport = 0
-  /** ms that a copy may live at most: Infinity; `partitionTtlMs` while degraded and capped; 0: is not to be stored. */
-  copyMsMax = 0
   isJoined = false
-  isCoherent = false
-  /** Since when it is not coherent, and why, as far as the first reason goes. */
-  degradedSinceMs: number
-  degradedWhy: Degraded | undefined = "joining"
   nowMs: number
 
   protected readonly reconciler: Reconciler
@@ -121,6 +112,7 @@ export class Instance implements Host, MembersListener {
   private readonly inquiries: Inquiries
   private readonly acks: Acks
   private readonly relays: Relays
+  private readonly judgement: Judgement
   private readonly joining: Joining
   private readonly namespace: number
   private readonly clock: Clock
@@ -141,9 +133,6 @@ export class Instance implements Host, MembersListener {
   private areCellsStale = true
   /** When `tick` was last asked for. */
   private wakeAtMs = Number.POSITIVE_INFINITY
-  /** What was stored before this mark goes at this time, if the instance is degraded until then. */
-  private degradedMark = 0
-  private forgetAtMs = Number.POSITIVE_INFINITY
   private wasVerified = true
   /** The first thing that the store has thrown in this call. */
   private failure: { readonly defect: unknown } | undefined
@@ -161,7 +150,6 @@ export class Instance implements Host, MembersListener {
     this.extensions = options.extensions ?? {}
     this.rooms = Object.values(this.extensions)
     this.nowMs = this.clock.nowMs()
-    this.degradedSinceMs = this.nowMs
     this.nextHeartbeatMs = this.nowMs
     const { logSize, buckets, wideMax, receivedSize } = this.parameters
     this.own = new OwnLog(logSize, buckets, wideMax)
@@ -170,6 +158,7 @@ export class Instance implements Host, MembersListener {
     this.members = new Members(this, this.parameters, (origin) => this.isNear(origin), this)
     this.ownEntries = new OwnEntries(this)
     this.reconciler = this.makeReconciler(this.ownEntries)
+    this.judgement = new Judgement(this, this.reconciler)
     this.relays = new Relays(this, this.cells, this.linked, this.network)
     this.acks = new Acks(this)
     this.fetches = this.makeFetches()
@@ -334,6 +323,9 @@ export class Instance implements Host, MembersListener {
     this.joining.settled()
     this.settle()
   }
+
+  /** Whether messages can reach anybody at all: false while the broker that carries them is away. */
+  onCarrier(_isUp: boolean): void {}
 
   /** Whether a direct link to this peer is of use. */
   wantsLink(peer: Peer): boolean {
@@ -557,9 +549,12 @@ export class Instance implements Host, MembersListener {
     this.members.heard(member, this.nowMs, this.nowMs)
     member.hasGreeted = true
     const isBaseline = !this.isJoined && !frame.isJoining
-    if (isBaseline) this.joining.baseline(member, frame.last)
+    if (isBaseline) {
+      this.joining.welcomed()
+      this.joining.baseline(member, frame.last)
+    }
     this.hearsay(frame.vector, isBaseline)
-    this.healTo(member)
+    this.judgement.healTo(member)
     this.reconciler.heard(member, frame.last)
     this.marksMoved(member)
     if (!frame.isAnswer) this.sendHello(frame.author, true)
@@ -682,7 +677,10 @@ export class Instance implements Host, MembersListener {
     this.areCellsStale = true
     this.isVectorDue = true
     // It was taken for dead, and perhaps what it wrote was given up: what was written here is compared with it.
-    if (isBack) this.ownEntries.ask(member.origin, this.store.ownHashes(null), true)
+    if (isBack) {
+      this.ownEntries.ask(member.origin, this.store.ownHashes(null), true)
+      this.reconciler.memberReturned(member)
+    }
     this.reconciler.memberChanged()
   }
 
@@ -694,7 +692,7 @@ export class Instance implements Host, MembersListener {
 
   onFresh(member: Member): void {
     this.areCellsStale = true
-    this.healTo(member)
+    this.judgement.healTo(member)
     // What it has heard of others, and the other way round; a relay tells the rest of its cell.
     if (this.linked.has(member.origin)) this.sendHello(member.origin, false)
     this.isVectorDue = true
@@ -720,11 +718,6 @@ export class Instance implements Host, MembersListener {
     this.reconciler.memberForgotten(member)
   }
 
-  /** An instance that is degraded now has to have applied everything that is known of this member, to be coherent. */
-  private healTo(member: Member): void {
-    if (!this.isCoherent) member.healAt = member.marks.advertised
-  }
-
   marksMoved(member: Member): void {
     this.reconciler.note(member)
     this.acks.answer(member)
@@ -732,7 +725,7 @@ export class Instance implements Host, MembersListener {
   }
 
   get hasVerified(): boolean {
-    return !this.ownEntries.isPending
+    return !this.ownEntries.isPending && !this.reconciler.isPending
   }
 
   isNear(origin: number): boolean {
@@ -754,7 +747,7 @@ export class Instance implements Host, MembersListener {
     this.relays.due()
     if (this.nowMs >= this.nextHeartbeatMs) this.beat()
     for (const extension of this.rooms) extension.onTick?.()
-    this.forgetIfDue()
+    this.judgement.due()
     this.wakeAtMs = Number.POSITIVE_INFINITY
     this.conclude()
     this.wakeAtMs = this.nextMs()
@@ -805,7 +798,7 @@ export class Instance implements Host, MembersListener {
     if (!this.isJoined && this.joining.isOver) this.join()
     if (this.hasVerified && !this.wasVerified) this.acks.answerAll()
     this.wasVerified = this.hasVerified
-    this.judge()
+    this.judgement.judge()
   }
 
   private placeCells(): void {
@@ -819,10 +812,11 @@ export class Instance implements Host, MembersListener {
     this.isJoined = true
     this.areCellsStale = true
     this.isVectorDue = true
-    // What was written before the baseline may have been overwritten before it, by anybody.
+    // What was written since the baseline may be lower than what is below it, of anybody.
     let hasBaseline = false
     for (const members of [this.members.live, this.members.dead]) {
       for (const member of members.values()) {
+        this.judgement.healTo(member) // what is known to exist and is not below a baseline
         if (!member.hasBaseline) continue
         hasBaseline = true
         this.reconciler.lost(member)
@@ -836,99 +830,22 @@ export class Instance implements Host, MembersListener {
 
   // Coherence
 
-  private judge(): void {
-    const why = this.whyDegraded()
-    if (why === undefined) {
-      if (!this.isCoherent) this.becomeCoherent()
-    } else if (this.isCoherent || this.degradedWhy === "joining") {
-      if (why !== "joining") this.becomeDegraded(why)
-    } else {
-      this.degradedWhy = why
-    }
+  get isCoherent(): boolean {
+    return this.judgement.isCoherent
   }
 
-  /** The first reason that holds. */
-  private whyDegraded(): Degraded | undefined {
-    return reasons.find((reason) => this.is(reason))
+  /** The first reason for which it is not coherent. */
+  get degradedWhy(): Degraded | undefined {
+    return this.judgement.degradedWhy
   }
 
-  private is(reason: Degraded): boolean {
-    switch (reason) {
-      case "joining":
-        return !this.isJoined
-      case "suspect":
-        return this.members.suspects > 0
-      case "comparing":
-        return this.ownEntries.isPending
-      case "gap":
-        return this.reconciler.oldestHoleMs() > this.parameters.gapLimitMs
-      case "crowded":
-        return this.members.refusedUntilMs > this.nowMs
-      case "healing":
-        return !this.isCoherent && !this.isHealed()
-    }
-  }
-
-  private isHealed(): boolean {
-    for (const { marks, healAt, origin, hasGreeted } of this.members.live.values()) {
-      // Of its own cell it wants a greeting: a frame that waited while this process stood still proves nothing.
-      const shallGreet = this.linked.has(origin) || this.isNear(origin)
-      if (marks.contiguous < healAt || (!hasGreeted && shallGreet)) return false
-    }
-    for (const { marks, healAt } of this.members.dead.values()) if (marks.contiguous < healAt) return false
-    return true
-  }
-
-  private becomeCoherent(): void {
-    this.isCoherent = true
-    this.degradedWhy = undefined
-    this.copyMsMax = Number.POSITIVE_INFINITY
-    this.forgetAtMs = Number.POSITIVE_INFINITY
-  }
-
-  private becomeDegraded(why: Degraded): void {
-    const { degraded, partitionTtlMs } = this.parameters
-    this.isCoherent = false
-    this.degradedWhy = why
-    this.degradedSinceMs = this.nowMs
-    this.stats.degradedTimes++
-    // What is missing now has to be here before it is coherent again, not what comes meanwhile.
-    for (const member of this.members.live.values()) this.healTo(member)
-    for (const member of this.members.dead.values()) this.healTo(member)
-    if (degraded === "serve") {
-      this.copyMsMax = Number.POSITIVE_INFINITY
-    } else if (degraded === "bypass") {
-      this.copyMsMax = 0
-      this.store.forgetCopies()
-    } else {
-      this.copyMsMax = partitionTtlMs
-      this.degradedMark = this.store.mark()
-      this.forgetAtMs = this.degradedFromMs() + partitionTtlMs
-      this.forgetIfDue()
-    }
-  }
-
-  /** When it should have been noticed: now, unless the process has stood still meanwhile. */
-  private degradedFromMs(): number {
-    const holeMs = this.reconciler.oldestHoleMs() - this.parameters.gapLimitMs
-    let fromMs = this.nowMs - Math.max(0, holeMs)
-    for (const member of this.members.live.values()) {
-      if (member.isSuspect) fromMs = Math.min(fromMs, member.heardAtMs + this.members.silenceMsMax(member))
-    }
-    return fromMs
-  }
-
-  private forgetIfDue(): void {
-    if (this.nowMs < this.forgetAtMs) return
-    this.forgetAtMs = Number.POSITIVE_INFINITY
-    this.stats.degradedForgets++
-    this.store.forgetCopies(this.degradedMark)
+  /** ms that a copy may live at most: Infinity; `partitionTtlMs` while degraded and capped; 0: is not to be stored. */
+  get copyMsMax(): number {
+    return this.judgement.copyMsMax
   }
 
   copyTtlMs(ttlMs: number): number {
-    if (this.forgetAtMs === Number.POSITIVE_INFINITY) return ttlMs
-    const leftMs = Math.max(0, Math.floor(this.forgetAtMs - this.nowMs))
-    return ttlMs < 0 ? leftMs : Math.min(ttlMs, leftMs)
+    return this.judgement.copyTtlMs(ttlMs)
   }
 
   // For people
@@ -942,8 +859,8 @@ export class Instance implements Host, MembersListener {
     return {
       isJoined: this.isJoined,
       isCoherent: this.isCoherent,
-      degradedWhy: reasons.filter((reason) => this.is(reason)),
-      degradedForMs: this.isCoherent ? 0 : this.nowMs - this.degradedSinceMs,
+      degradedWhy: this.judgement.reasons(),
+      degradedForMs: this.judgement.degradedForMs,
       copyMsMax: this.copyMsMax,
       written: this.own.last,
       sealed: this.sealedLast,
@@ -975,7 +892,7 @@ export class Instance implements Host, MembersListener {
   }
 
   private nextMs(): number {
-    let nextMs = Math.min(this.nextHeartbeatMs, this.forgetAtMs, this.members.nextMs)
+    let nextMs = Math.min(this.nextHeartbeatMs, this.judgement.nextMs(), this.members.nextMs)
     if (this.sealedLast < this.own.last) nextMs = Math.min(nextMs, this.lastFlushMs + this.parameters.batchMs)
     if (!this.isJoined) nextMs = Math.min(nextMs, this.joining.nextMs())
     for (const extension of this.rooms) {
@@ -1026,5 +943,3 @@ const isAbsurd = (frame: Frame): boolean => {
 const isVectorAbsurd = (entries: readonly VectorEntry[]): boolean => entries.some(({ highest }) => highest > numberMax)
 
 const numberMax = 2 ** 47
-
-const reasons: readonly Degraded[] = ["joining", "suspect", "comparing", "gap", "crowded", "healing"]

@@ -2,13 +2,16 @@
  * When an instance has joined: from then on it may hold what others wrote, so it has to know from where on to watch each.
  *
  * Whoever is established answers its HELLO with the sequences that it has heard of, which become the baseline: nothing
- * before them can matter to somebody who holds nothing of others. (What the joiner has written itself meanwhile is
- * compared with all members, OwnEntries.ts.) Of other joiners, and of those whom an established instance meets later,
- * the baseline is 0: two that have both been alone have to learn all that the other one wrote.
+ * before them can matter to somebody who holds nothing. (What the joiner writes from then on comes after all wide
+ * records below it, and is compared with the writes of all members, OwnEntries.ts.) A joiner that holds writes of its
+ * own by then takes no baseline: a tag, a prefix or a clear below it may be later than these, so it has to learn all that
+ * others wrote, and what is lost of it goes the way of all that is lost (Reconciler.ts). Nor is there one of other
+ * joiners, or of those whom an established instance meets later: two that have both been alone have to learn all that
+ * the other one wrote.
  *
- * It has joined with a baseline as soon as all links have greeted and the transport has found whoever there is, or
- * after `joinMs` without waiting for the rest; alone as soon as the transport has found nobody, or only joiners, or
- * nobody has answered for `joinMs`. Without a word from the transport it joins with a baseline only.
+ * It has joined as soon as all links have greeted and the transport has found whoever there is; where an established
+ * member has greeted, after `joinMs` without waiting for the rest; alone as soon as the transport has found nobody, or
+ * only joiners, or nobody has answered for `joinMs`. Without a word from the transport it does not join alone.
  */
 import type { Host } from "./Host.ts"
 import type { Member } from "./Members.ts"
@@ -16,7 +19,9 @@ import type { Member } from "./Members.ts"
 export class Joining {
   private readonly beganAtMs: number
   private settledAtMs = Number.POSITIVE_INFINITY
-  private hasBaseline = false
+  private isWelcome = false
+  /** What it was told when it was welcomed last is the baseline: it had written nothing. */
+  private isEmpty = false
 
   constructor(
     private readonly host: Host,
@@ -30,13 +35,18 @@ export class Joining {
     this.settledAtMs = Math.min(this.settledAtMs, this.host.nowMs)
   }
 
-  /** An established member has said up to where it has heard of this origin. */
+  /** An established member greets: what it says next of itself and of others is the baseline. O(entries). */
+  welcomed(): void {
+    const { own, store } = this.host
+    this.isWelcome = true
+    this.isEmpty = own.last === 0 || store.ownHashes(null).length === 0
+  }
+
+  /** The member that greets has heard of this origin up to here. */
   baseline(member: Member, upTo: number): void {
-    this.hasBaseline = true
-    if (upTo > member.marks.contiguous) {
-      member.marks.cover(upTo)
-      member.hasBaseline = true
-    }
+    if (!this.isEmpty || upTo <= member.marks.contiguous) return
+    member.marks.cover(upTo)
+    member.hasBaseline = true
   }
 
   get isOver(): boolean {
@@ -44,13 +54,13 @@ export class Joining {
     const { joinMs } = host.parameters
     const isSettled = this.settledAtMs <= host.nowMs
     if (isSettled && this.haveAllGreeted()) return true
-    if (this.hasBaseline) return host.nowMs >= this.beganAtMs + joinMs
+    if (this.isWelcome) return host.nowMs >= this.beganAtMs + joinMs
     return host.nowMs >= this.settledAtMs + joinMs
   }
 
   nextMs(): number {
     const { joinMs } = this.host.parameters
-    return (this.hasBaseline ? Math.min(this.beganAtMs, this.settledAtMs) : this.settledAtMs) + joinMs
+    return (this.isWelcome ? Math.min(this.beganAtMs, this.settledAtMs) : this.settledAtMs) + joinMs
   }
 
   private haveAllGreeted(): boolean {

@@ -34,6 +34,8 @@ export class Member {
   oldest = 1
   /** Records of it before this instance joined were never seen here. */
   hasBaseline = false
+  /** What it wrote above this sequence was given up, as nobody had it any more; Infinity: nothing was. */
+  givenUpAbove = Number.POSITIVE_INFINITY
   /** What must have been applied of it before a degraded instance is coherent again. */
   healAt = 0
   /** It waits to hear that its records up to this one were applied; up to which it was told so. */

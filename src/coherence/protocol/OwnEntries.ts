@@ -3,7 +3,7 @@
  * about such a key. So others are asked by hash (QUERY) what the highest write is that they know of (STAMPS), and an
  * entry of lower (version, writer) goes.
  *
- * Whom: of moved buckets their origin; after an epoch every member; a joiner that has written before it had a baseline
+ * Whom: of moved buckets their origin; after an epoch every member; a joiner that has written since it had a baseline
  * asks every member; and who was taken for dead by mistake is asked when it is back. Where the writes of the one who is
  * asked may be among the lost, its floor counts too: up to which version it may have forgotten what it wrote itself.
  * One chunk of hashes at a time is under way. Whom is not waited for any more, since it has ended, the others are asked

@@ -79,6 +79,17 @@ export class ReceivedLog {
     return records.length === 0 ? undefined : records
   }
 
+  /** The author's lowest sequence above this one that is kept; 0 when none is. O(size): where pulls are in vain. */
+  oldestAbove(author: number, sequence: number): number {
+    let oldest = Number.POSITIVE_INFINITY
+    for (let place = 0; place < this.size; place++) {
+      if (this.authors[place] !== author) continue
+      const kept = this.sequences[place] as number
+      if (kept > sequence && kept < oldest) oldest = kept
+    }
+    return oldest === Number.POSITIVE_INFINITY ? 0 : oldest
+  }
+
   /** The author's sequence of the record of this write, 0 where it is not kept. O(size), for people. */
   sequenceOf(author: number, hash: number, version: number): number {
     for (let place = 0; place < this.size; place++) {

@@ -7,6 +7,9 @@
  * - The origin has ended: its link if that still stands, then every member in turn. When all have said that they do not
  *   have the range, it is lost: after a random wait (all instances come here at about the same time) the namespace epoch
  *   moves, which forgets whatever was not written here, and the marks cover the range, so that this happens once for it.
+ *   They also say what they have above it. That is pulled: a tag in it may be about what was written here. For the same
+ *   reason an origin that was given up and comes back is asked which buckets have moved, and which tags it has
+ *   invalidated, since.
  *   While a member is suspect nothing is lost yet: it may have the range, and the instance is degraded anyway.
  *
  * In both cases what was written here stays, and `OwnEntries` asks others whether it has been overwritten. The marks
@@ -16,7 +19,8 @@
  * A hole is open from when it was first known of. `openSinceMs` never makes it younger than it is, nor more than an
  * eighth of the gap limit older.
  *
- * Bounds: one recovery an origin, one round of pulls a recovery, `pullRecordsMax` records a round.
+ * Bounds: one recovery and one question about what was given up an origin, one round of pulls a recovery,
+ * `pullRecordsMax` records a round.
  */
 import type { Buckets, BucketsAsk, Gone, LogRecord, Pull } from "./Frame.ts"
 import type { Host } from "./Host.ts"
@@ -28,6 +32,9 @@ export class Reconciler {
 
   /** Who has lost records up to a sequence, of which it was not heard yet how high their versions were. */
   private readonly unheard = new Map<Member, number>()
+
+  /** Whom to ask, and when, what has moved of what was given up of them before they came back. */
+  private readonly returned = new Map<Member, { dueMs: number }>()
 
   constructor(
     private readonly host: Host,
@@ -68,14 +75,34 @@ export class Reconciler {
     }
   }
 
-  /** All holes of all origins, from now on: the baseline is known. */
+  /**
+   * All holes of all origins, from now on: the instance has joined. It holds nothing but writes of its own, so where more
+   * than one pull is missing it wants to know what has moved, which is shorter than the records.
+   */
   begin(): void {
-    for (const member of this.host.members.live.values()) this.note(member)
+    for (const member of this.host.members.live.values()) {
+      this.note(member)
+      const { contiguous, advertised } = member.marks
+      const recovery = this.recoveries.get(member)
+      if (recovery === undefined || advertised - contiguous <= this.host.parameters.pullRecordsMax) continue
+      recovery.forgottenBelow = advertised + 1
+    }
     for (const member of this.host.members.dead.values()) this.note(member)
+  }
+
+  /** Something was given up of which tags and prefixes may be about what is here: its author, who is back, is asked. */
+  get isPending(): boolean {
+    return this.returned.size > 0
+  }
+
+  /** It was taken for dead, and is not. */
+  memberReturned(member: Member): void {
+    if (member.givenUpAbove !== Number.POSITIVE_INFINITY) this.returned.set(member, { dueMs: this.host.nowMs })
   }
 
   memberEnded(member: Member): void {
     this.unheard.delete(member)
+    this.returned.delete(member)
     this.memberChanged()
     this.note(member)
   }
@@ -89,16 +116,22 @@ export class Reconciler {
 
   /** Its marks are about to be forgotten. */
   memberForgotten(member: Member): void {
-    if (this.recoveries.delete(member)) this.moveEpoch([member])
+    if (this.recoveries.delete(member)) this.moveEpoch(new Map([[member, member.marks.advertised]]))
   }
 
   nextMs(): number {
     let nextMs = Number.POSITIVE_INFINITY
     for (const recovery of this.recoveries.values()) nextMs = Math.min(nextMs, recovery.dueMs)
+    for (const { dueMs } of this.returned.values()) nextMs = Math.min(nextMs, dueMs)
     return nextMs
   }
 
   due(): void {
+    for (const [member, asked] of this.returned) {
+      if (asked.dueMs > this.host.nowMs) continue
+      asked.dueMs = this.host.nowMs + this.host.parameters.pullRetryMs
+      this.sendBucketsAsk(member, member.givenUpAbove)
+    }
     for (const recovery of [...this.recoveries.values()]) {
       if (this.recoveries.has(recovery.member) && recovery.dueMs <= this.host.nowMs) this.goOn(recovery)
     }
@@ -202,6 +235,7 @@ export class Reconciler {
     if (frame.oldest <= recovery.member.marks.contiguous + 1) return // of a hole that is closed by now
     if (frame.author === frame.of) recovery.forgottenBelow = Math.max(recovery.forgottenBelow, frame.oldest)
     recovery.answered.add(frame.author)
+    recovery.heldFrom = Math.min(recovery.heldFrom, frame.oldest)
     if (recovery.asked === frame.author || frame.author === frame.of) recovery.dueMs = this.host.nowMs
   }
 
@@ -214,14 +248,23 @@ export class Reconciler {
     for (let first = frame.first; first <= last; ) {
       const records = this.read(frame.of, first, Math.min(last, first + host.parameters.batchRecordsMax - 1))
       if (records === undefined) {
-        unserved = first++
+        if (unserved === 0) unserved = first
+        first++
         continue
       }
       host.stats.replayedOut += records.length
       this.replay(frame.author, frame.of, first, records)
       first += records.length
     }
-    if (unserved > 0) host.post(frame.author, { type: "gone", of: frame.of, oldest: unserved + 1 })
+    if (unserved > 0)
+      host.post(frame.author, { type: "gone", of: frame.of, oldest: this.oldestAbove(frame.of, unserved) })
+  }
+
+  /** From where on this instance has records of an origin, above one that it does not have. */
+  private oldestAbove(of: number, unserved: number): number {
+    const { host } = this
+    if (of === host.origin) return Math.max(host.own.oldest, unserved + 1)
+    return host.received.oldestAbove(of, unserved) || nothingHeld
   }
 
   protected replay(to: number, of: number, first: number, records: readonly LogRecord[]): void {
@@ -238,14 +281,14 @@ export class Reconciler {
 
   private askForBuckets(recovery: Recovery): void {
     const { host } = this
-    host.stats.bucketsAsked++
     recovery.asked = recovery.member.origin
     recovery.dueMs = host.nowMs + host.parameters.pullRetryMs * ++recovery.bucketAttempts
-    host.post(recovery.member.origin, {
-      type: "bucketsAsk",
-      of: recovery.member.origin,
-      since: recovery.member.marks.contiguous
-    })
+    this.sendBucketsAsk(recovery.member, recovery.member.marks.contiguous)
+  }
+
+  private sendBucketsAsk({ origin }: Member, since: number): void {
+    this.host.stats.bucketsAsked++
+    this.host.post(origin, { type: "bucketsAsk", of: origin, since })
   }
 
   onBucketsAsk({ author, of, since }: BucketsAsk): void {
@@ -257,14 +300,7 @@ export class Reconciler {
   onBuckets(frame: Buckets): void {
     const { host } = this
     const member = host.members.find(frame.of)
-    const recovery = member === undefined ? undefined : this.recoveries.get(member)
-    // An answer to an older question is complete for less than its gap; one that begins above the gap is not for it.
-    if (
-      member === undefined ||
-      recovery === undefined ||
-      frame.since > member.marks.contiguous ||
-      frame.upTo <= member.marks.contiguous
-    ) {
+    if (member === undefined || !this.isWanted(frame, member)) {
       host.stats.late++
       return
     }
@@ -273,10 +309,22 @@ export class Reconciler {
     const bitmap = new Uint8Array(frame.bitmap) // a copy: the frame's bytes are shared
     host.store.moveBuckets(member.origin, bitmap, frame.bucketCount, frame.wide)
     member.marks.cover(frame.upTo)
-    recovery.bucketAttempts = 0
+    if (frame.since <= member.givenUpAbove) {
+      member.givenUpAbove = Number.POSITIVE_INFINITY
+      this.returned.delete(member)
+    }
+    const recovery = this.recoveries.get(member)
+    if (recovery !== undefined) recovery.bucketAttempts = 0
     this.ownEntries.ask(member.origin, host.store.ownHashes(bitmap, frame.bucketCount), true)
     this.lost(member)
     host.marksMoved(member)
+  }
+
+  /** It closes the gap, of which an answer to an older question may tell less, or tells of what was given up. */
+  private isWanted({ since, upTo }: Buckets, member: Member): boolean {
+    if (this.returned.has(member) && since <= member.givenUpAbove) return true
+    const { contiguous } = member.marks
+    return this.recoveries.has(member) && since <= contiguous && upTo > contiguous
   }
 
   // Epochs
@@ -291,24 +339,30 @@ export class Reconciler {
       recovery.isLost = true
       recovery.dueMs = host.nowMs + host.random() * host.parameters.gapLimitMs
     } else {
-      const lost = [...this.recoveries.values()].filter(({ isLost }) => isLost)
-      for (const { member } of lost) this.recoveries.delete(member)
-      this.moveEpoch(lost.map(({ member }) => member))
+      const lost = new Map<Member, number>()
+      for (const each of this.recoveries.values()) {
+        if (!each.isLost) continue
+        each.isLost = false
+        each.dueMs = host.nowMs // for what somebody has above it
+        lost.set(each.member, Math.min(each.member.marks.advertised, each.heldFrom - 1))
+      }
+      this.moveEpoch(lost)
     }
   }
 
-  /** Whatever these have written, and is not here, is taken to have been about any key. */
-  private moveEpoch(members: readonly Member[]): void {
+  /** Whatever these have written up to a sequence, and is not here, is taken to have been about any key. */
+  private moveEpoch(lost: ReadonlyMap<Member, number>): void {
     const { host } = this
     host.stats.epochs++
     host.store.forgetCopies()
-    for (const member of members) {
-      member.marks.cover(member.marks.advertised)
+    for (const [member, upTo] of lost) {
+      member.givenUpAbove = Math.min(member.givenUpAbove, member.marks.contiguous)
+      member.marks.cover(upTo)
       this.lost(member)
     }
     const hashes = host.store.ownHashes(null)
     for (const { origin } of host.members.live.values()) this.ownEntries.ask(origin, hashes, false)
-    for (const member of members) host.marksMoved(member)
+    for (const member of lost.keys()) host.marksMoved(member)
   }
 
   // Doubt
@@ -353,10 +407,12 @@ class Recovery {
   /** How often an origin that has left was asked while its link still stood. */
   lastWords = 0
   lastOther = 0
-  /** The origin's own log begins here. */
+  /** The origin's own log begins here, or is not asked for anything below. */
   forgottenBelow = 0
   /** Who does not have what is missing first. */
   readonly answered = new Set<number>()
+  /** The lowest sequence above it that one of these has. */
+  heldFrom = nothingHeld
   private answeredFor = 0
   /** Nobody can be asked now. */
   isStuck = false
@@ -389,9 +445,11 @@ class Recovery {
     if (this.answeredFor === this.member.marks.contiguous) return
     this.answeredFor = this.member.marks.contiguous
     this.answered.clear()
+    this.heldFrom = nothingHeld
   }
 }
 
+const nothingHeld = 2 ** 48 - 1 // as much as a frame holds, above all sequences
 const holesPerRound = 16 // pulls to one peer in a row; more holes than this are rare, and the next round has them
 const lastWordsMax = 3 // pulls to an origin that has said good-bye; it may have closed already
 const stepsPerLimit = 8

@@ -157,13 +157,19 @@ export class Relays {
     }
   }
 
-  /** Whom a relay has heard: of its own cell (for others), or of the others (for its own cell). */
+  /**
+   * Whom a relay has heard: of its own cell (for others), or of the others (for its own cell). Of its peers only who has
+   * greeted since it is there, or back: before that its last record may be one of before, and whoever is told that it
+   * lives would take that for all there is.
+   */
   digest(ofOwnCell: boolean): HeartbeatEntry[] {
     const entries: HeartbeatEntry[] = []
     if (!this.cells.isRelay) return entries
     const own = this.cells.cellOf(this.host.origin)
     for (const member of this.host.members.live.values()) {
-      if (member.isSuspect || (this.cells.cellOf(member.origin) === own) !== ofOwnCell) continue
+      const isNear = this.cells.cellOf(member.origin) === own
+      if (member.isSuspect || isNear !== ofOwnCell) continue
+      if (!member.hasGreeted && (isNear || this.linked.has(member.origin))) continue
       entries.push({
         origin: member.origin,
         region: member.region,

@@ -1,13 +1,6 @@
 /** Whatever bytes come: `decode` answers a frame or why it is none, and makes no more of them than they are. */
 import { describe, expect, it } from "vitest"
-import {
-  decode,
-  decodeHeader,
-  encode,
-  type Frame,
-  FrameError,
-  passedOn
-} from "../../../src/coherence/protocol/Frame.ts"
+import { decode, encode, type Frame, type FrameError, passedOn } from "../../../src/coherence/protocol/Frame.ts"
 import { forAllSeeds, propertyTimeoutMs, type Random } from "../../support/Random.ts"
 import { frameTypes, randomBytes, randomFrame } from "./randomFrame.ts"
 
@@ -16,12 +9,10 @@ describe("decode", () => {
     await forAllSeeds(50_000, (random) => {
       const bytes = placed(random, hostileBytes(random))
       const answer = decode(bytes)
-      const header = decodeHeader(bytes)
       if (answer.type === "error") {
         checkReason(answer)
         return
       }
-      if (header instanceof FrameError) throw new Error(`has no header: ${header.reason}`)
       if (answer.type === "unknown") {
         if (answer.code === 0 || answer.code > frameTypes.length) return
         throw new Error(`type ${answer.code} is known`)

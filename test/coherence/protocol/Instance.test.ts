@@ -302,6 +302,47 @@ describe("what is missing", () => {
     expect(b.instance.isCoherent).toBe(true)
   })
 
+  it("of a dead origin is given up below what somebody has, and pulled from there", () => {
+    const [room, a, b] = Room.of(3, { logSize: 64, pullRecordsMax: 2 }) as [Room, Guest, Guest, Guest]
+    room.cut(a, b)
+    for (let hash = 1; hash <= 20; hash++) a.set(hash) // c keeps 16, of a and of b
+    b.set(9, "own")
+    a.wide(Op.tag, 70)
+    room.run(105)
+    room.kill(a)
+    room.run(400)
+    expect(b.told.filter((what) => what === "epoch")).toHaveLength(1)
+    expect(b.told.filter((what) => what.startsWith("1:"))[0]).toBe("1:7")
+    expect(b.told).toContain("1:70")
+    expect(b.get(9)).toBeUndefined()
+    expect(b.member(a)).toMatchObject({ contiguous: 21, advertised: 21, state: "gone" })
+    expect(b.instance.isCoherent).toBe(true)
+  })
+
+  it("and given up is told of by its author, who was taken for dead and is not", () => {
+    const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
+    b.set(9, "own")
+    room.run(5)
+    a.wide(Op.tag, 70)
+    room.run(105, lost("inv", "pull")) // a heartbeat tells of it
+    for (const each of [b, c]) {
+      room.cut(a, each)
+      room.cut(each, a)
+    }
+    room.run(400)
+    for (const each of [b, c]) each.instance.forget(a.origin)
+    room.run(400)
+    expect(b.told).toContain("epoch")
+    expect(b.get(9)).toBe("own")
+    room.mend()
+    room.run(200, lost("buckets"))
+    expect(b.instance.status()).toMatchObject({ isCoherent: false, degradedWhy: ["comparing"] })
+    room.run(200)
+    expect(b.get(9)).toBeUndefined()
+    expect(b.told.filter((what) => what === "buckets of 1")).toHaveLength(1)
+    expect(b.instance.isCoherent).toBe(true)
+  })
+
   it("of a dead origin is not given up while somebody who may have it is not heard of", () => {
     const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
     a.set(1)
@@ -364,6 +405,77 @@ describe("joining", () => {
     room.run(50)
     expect([late.get(7), late.get(8)]).toEqual([undefined, "only here"])
     expect(a.get(7)).toBe("higher")
+  })
+
+  it("loses own writes to tags, prefixes and clears that may be later, and learns of all of them", () => {
+    for (const op of [Op.tag, Op.prefix, Op.clear]) {
+      const [room, a, b] = Room.of(2) as [Room, Guest, Guest]
+      const late = room.add(3)
+      late.set(7, "of the first moment")
+      a.wide(op, 70)
+      room.run(1)
+      for (const each of [a, b]) room.link(each, late)
+      late.instance.settled()
+      room.run(50)
+      expect(late.get(7)).toBeUndefined()
+      expect(late.told).toContain("1:70")
+      expect(late.instance.isCoherent).toBe(true)
+    }
+  })
+
+  it("loses them also where the records are many: it asks what has moved at once, and not for each", () => {
+    for (const [tags, told] of [
+      [[70, 71], "buckets of 1"],
+      [[70, 71, 72], "buckets of 1, all wide"] // one more than is known: any of them may be about anything
+    ] as const) {
+      const [room, a, b] = Room.of(2, { logSize: 64 }) as [Room, Guest, Guest]
+      const late = room.add(3)
+      late.set(7, "of the first moment")
+      for (const tag of tags) a.wide(Op.tag, tag)
+      for (let hash = 20; hash <= 40; hash++) a.set(hash)
+      room.run(1)
+      for (const each of [a, b]) room.link(each, late)
+      late.instance.settled()
+      room.run(50)
+      expect(late.get(7)).toBeUndefined()
+      expect(late.told).toContain(told)
+      expect(late.instance.stats.pullsOut).toBe(0)
+      expect(late.member(a)).toMatchObject({ contiguous: 21 + tags.length, advertised: 21 + tags.length })
+      expect(late.instance.isCoherent).toBe(true)
+    }
+  })
+
+  it("loses them to a tag of one who is dead by then, which another one has heard of", () => {
+    const [room, a, b] = Room.of(2) as [Room, Guest, Guest]
+    const late = room.add(3)
+    late.set(7, "of the first moment")
+    a.wide(Op.tag, 70)
+    room.run(1)
+    room.kill(a)
+    room.link(b, late)
+    late.instance.settled()
+    room.run(2)
+    expect(late.instance.status()).toMatchObject({ isJoined: true, isCoherent: false, degradedWhy: ["healing"] })
+    room.run(50)
+    expect(late.get(7)).toBeUndefined()
+    expect(late.instance.isCoherent).toBe(true)
+    expect(late.told).not.toContain("epoch")
+  })
+
+  it("keeps what it writes after it was greeted, and does not learn what is older", () => {
+    const [room, a, b] = Room.of(2) as [Room, Guest, Guest]
+    a.wide(Op.tag, 70)
+    room.run(1)
+    const late = room.add(3)
+    for (const each of [a, b]) room.link(each, late)
+    room.deliver()
+    expect(late.instance.isJoined).toBe(false)
+    late.set(7, "later")
+    late.instance.settled()
+    room.run(50)
+    expect(late.instance.status()).toMatchObject({ isJoined: true, isCoherent: true })
+    expect(late.get(7)).toBe("later")
+    expect(late.told).not.toContain("1:70")
   })
 
   it("of two that have both been alone makes each learn all that the other wrote", () => {
@@ -829,6 +941,24 @@ describe("between regions", () => {
     writer.set(8)
     room.run(20)
     for (const each of far) expect(each.told).toContain(`${writer.origin}:8`)
+  })
+
+  it("nobody is told that a member is back before it has said how much it has written meanwhile", () => {
+    const [room, near, far] = regions()
+    const writer = near.find(({ instance }) => !instance.status().isRelay) as Guest
+    const others = near.filter((each) => each !== writer)
+    for (const other of others) room.unlink(writer, other)
+    room.run(2_000)
+    expect(far.map(({ instance }) => instance.isCoherent)).toEqual([false, false, false])
+    writer.set(7)
+    for (const other of others) room.link(writer, other)
+    room.run(150, (frame) => frame.author === writer.origin) // the links stand, its greetings are under way
+    expect(far.map(({ instance }) => instance.isCoherent)).toEqual([false, false, false])
+    room.run(800)
+    for (const each of far) {
+      expect(each.told).toContain(`${writer.origin}:7`)
+      expect(each.instance.isCoherent).toBe(true)
+    }
   })
 
   it("values are fetched, acknowledgements given and good-byes heard across", () => {

@@ -32,6 +32,8 @@ describe("ReceivedLog", () => {
         const [of, first] = [random.pick(authors), random.between(1, 40)]
         const last = first + random.between(-1, 8)
         expect(log.range(of, first, last)).toEqual(rangeOf(kept, of, first, last))
+        const above = kept.filter((each) => each.author === of && each.sequence > first).map(({ sequence }) => sequence)
+        expect(log.oldestAbove(of, first)).toBe(above.length === 0 ? 0 : Math.min(...above))
       }
       for (const { author, sequence } of kept) expect(log.range(author, sequence, sequence)).toHaveLength(1)
     })

@@ -167,6 +167,10 @@ export class Guest implements Store, Network {
     this.known.set(hash, { version, author: this.origin, isGone: false })
     return this.instance.append(Op.key, hash, version, 0)
   }
+  /** Invalidates by a tag, a prefix or a clear; answers the sequence. */
+  wide(op: number, hash: number): number {
+    return this.instance.append(op, hash, ++this.instance.lamport, 0)
+  }
   /** What it reads without asking anybody. */
   get(hash: number): string | undefined {
     return this.entries.get(hash)?.value
@@ -216,6 +220,7 @@ export class Guest implements Store, Network {
       const isMoved = ((bitmap[bucket >> 3] as number) & (1 << (bucket & 7))) !== 0
       if (wide === null || (isMoved && writer !== this.origin)) this.entries.delete(hash)
     }
+    for (const { op, hash } of wide ?? []) this.apply(op, hash, 0, author, 0)
   }
   mark(): number {
     return ++this.marks

@@ -52,8 +52,6 @@ export const isHigher = (a: Stamp, b: Stamp): boolean =>
 export class History {
   readonly changes: Change[] = []
   readonly values = new Map<string, ValueFacts>()
-  /** At which turn each instance had joined. */
-  readonly joinedTurns = new Map<number, number>()
   private readonly byKey = new Map<string, Change[]>()
   private readonly wide: Change[] = []
   /** Author → version → the changes that this record stands for. */
@@ -95,19 +93,9 @@ export class History {
       if (isOlderThan(facts, change) && counts(change)) return change
     }
     for (const change of this.wide) {
-      if (!touches(change, facts) || !isOlderThan(facts, change) || this.isBeforeJoin(facts, change)) continue
-      if (counts(change)) return change
+      if (touches(change, facts) && isOlderThan(facts, change) && counts(change)) return change
     }
     return undefined
-  }
-
-  /**
-   * What an instance writes before it has joined is compared with the writes of others, not with the tags, prefixes and
-   * clears of that time: a limit of the protocol.
-   */
-  private isBeforeJoin(facts: ValueFacts, change: Change): boolean {
-    const joined = this.joinedTurns.get(facts.writer) ?? Number.POSITIVE_INFINITY
-    return facts.writer !== 0 && facts.turn < joined && change.turn <= joined
   }
 
   /** Some wide change of this value's key, tags or prefixes that `counts` lets count. */

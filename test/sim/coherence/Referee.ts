@@ -19,11 +19,16 @@ import { type SimInstance, toldOf } from "./SimInstance.ts"
 import type { World } from "./World.ts"
 
 export class Referee {
-  /** How often each record was sent when it was new: author → first sequence → times. */
-  private readonly sent = new Map<number, Map<number, number>>()
+  /** How often each record was sent when it was new, and may be: author → first sequence → times. */
+  private readonly sent = new Map<number, Map<number, { times: number; readonly most: number }>>()
   private frames = 0
 
-  constructor(private readonly world: World) {}
+  private readonly relaysMax: number
+
+  constructor(private readonly world: World) {
+    const { hosts, parameters } = world.schedule
+    this.relaysMax = relaysOf(hosts, parameters.cellMax)
+  }
 
   /** Something has happened at this instance. */
   afterTurn(node: SimInstance): void {
@@ -134,20 +139,37 @@ export class Referee {
     carry(encode(strange))
   }
 
-  /** I7: a new record is sent at most once to each member, and once more by each relay on its way. */
+  /**
+   * I7: a new record is sent at most once to each member, and once more by each relay on its way; twice as often where it
+   * begins while not all take the same for cells and relays, and nothing else is promised then.
+   */
   countInv(bytes: Uint8Array): void {
     if (bytes[1] !== invCode) return
     const frame = decode(bytes)
     if (frame.type !== "inv" || frame.isReplay || frame.records.length === 0 || frame.namespace !== 7) return
-    const firsts = this.sent.get(frame.author) ?? new Map<number, number>()
+    const firsts = this.sent.get(frame.author) ?? new Map<number, { times: number; readonly most: number }>()
     this.sent.set(frame.author, firsts)
-    const times = (firsts.get(frame.first) ?? 0) + 1
-    firsts.set(frame.first, times)
-    const most = this.world.schedule.hosts.length + relaysMax
-    if (times > most) {
-      const name = this.world.nameOf(frame.author)
-      this.world.break("I7", -1, "", `record ${name}${frame.first} was sent ${times} times, ${most} are allowed`)
+    const once = this.world.schedule.hosts.length + this.relaysMax
+    const record = firsts.get(frame.first) ?? { times: 0, most: this.areViewsEqual() ? once : 2 * once }
+    firsts.set(frame.first, record)
+    record.times++
+    if (record.times > record.most) {
+      const what = `record ${this.world.nameOf(frame.author)}${frame.first}`
+      this.world.break("I7", -1, "", `${what} was sent ${record.times} times, ${record.most} are allowed`)
     }
+  }
+
+  /** All have joined, know each other, and split their regions alike. */
+  private areViewsEqual(): boolean {
+    const living = this.world.living()
+    const splits = new Map<number, number>()
+    for (const { instance, hasLeft } of living) {
+      const split = splits.get(instance.region) ?? instance.cells.split
+      splits.set(instance.region, split)
+      if (hasLeft || !instance.isJoined || split !== instance.cells.split) return false
+      if (instance.memberCount !== living.length - 1 || instance.members.suspects > 0) return false
+    }
+    return true
   }
 
   membersOf(node: SimInstance): number[] {
@@ -352,4 +374,13 @@ export class Referee {
 }
 
 const invCode = 1
-const relaysMax = 8 // two of each region, or of each group of three
+
+/** Two of each cell: as many groups a region as are made of so many, or half as many again, which they were before. */
+const relaysOf = (hosts: readonly { readonly region: number }[], cellMax: number): number => {
+  let cells = 0
+  for (const region of new Set(hosts.map((host) => host.region))) {
+    const members = hosts.filter((host) => host.region === region).length
+    cells += members > cellMax ? Math.floor(1.5 * Math.max(2, Math.round(Math.sqrt(members)))) : 1
+  }
+  return 2 * cells
+}

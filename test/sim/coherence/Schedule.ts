@@ -200,6 +200,7 @@ class Steps {
       if (!isCalm && random.oneIn(6)) this.fault()
       else this.work()
     }
+    if (random.oneIn(4)) this.early()
     return this.steps.sort((a, b) => a.atMs - b.atMs)
   }
 
@@ -289,6 +290,39 @@ class Steps {
             ack: "async"
           })
         }
+    }
+  }
+
+  /** One host starts late and writes before it has joined, while others invalidate by tags and prefixes, and may end. */
+  private early(): void {
+    const { random, heartbeatMs } = this
+    const host = random.below(this.hosts)
+    const startMs = this.nowMs + random.below(heartbeatMs * 4)
+    this.steps.push({ atMs: startMs - 1, what: "crash", host, againAfterMs: 1 })
+    const isSlow = random.oneIn(2) // its greetings are lost, so that it takes longer to join
+    if (isSlow) {
+      const weather = { loss: random.pick([0.6, 0.9]), duplicates: 0, jitterMs: 1 }
+      this.steps.push({ atMs: startMs, what: "weather", weather, forMs: heartbeatMs * 2 })
+    }
+    const forMs = isSlow ? heartbeatMs * 2 : 4
+    const space = random.below(this.spaces.length)
+    for (let left = random.between(1, 4); left > 0; left--) {
+      const key = random.pick(this.keys)
+      const atMs = startMs + random.next() * forMs
+      const written = random.oneIn(2) ? [random.pick(tags)] : []
+      this.steps.push({ atMs, what: "set", host, space, key, ttlMs: 0, tags: written, isLocal: false, ack: "async" })
+    }
+    const other = (host + random.between(1, this.hosts - 1)) % this.hosts
+    for (let left = random.between(1, 4); left > 0; left--) {
+      const atMs = startMs + random.next() * forMs
+      if (random.oneIn(3)) this.steps.push({ atMs, what: "tag", host: other, space, tag: random.pick(tags) })
+      else if (random.oneIn(2))
+        this.steps.push({ atMs, what: "prefix", host: other, space, prefix: random.pick(prefixes) })
+      else this.steps.push({ atMs, what: "clear", host: other, space })
+    }
+    if (random.oneIn(4)) {
+      const atMs = startMs + random.next() * forMs * 2
+      this.steps.push({ atMs, what: random.pick(["crash", "leave", "vanish"]), host: other, againAfterMs: -1 })
     }
   }
 

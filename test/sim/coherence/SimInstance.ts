@@ -199,9 +199,7 @@ export class SimInstance implements Process, TransportListener {
     } catch (error) {
       this.world.report(error)
     }
-    const { history, referee, time } = this.world
-    if (this.instance.isJoined && !history.joinedTurns.has(this.origin)) history.joinedTurns.set(this.origin, time.turn)
-    referee.afterTurn(this)
+    this.world.referee.afterTurn(this)
   }
 
   private tick(): void {

@@ -109,6 +109,22 @@ export const moreMutations: Readonly<Record<string, Parts>> = {
     }
   })),
 
+  "a joiner takes the baseline though it has written before": {
+    store: (store, node) =>
+      Object.assign(Object.create(store) as Store, {
+        ownHashes: (bitmap: Uint8Array | null, bucketCount?: number) =>
+          node.instance.isJoined ? store.ownHashes(bitmap, bucketCount) : []
+      })
+  },
+
+  "nobody says what is left of a dead member's records": {
+    frame: (bytes) => {
+      const frame = decode(bytes)
+      if (frame.type !== "gone" || frame.author === frame.of) return bytes
+      return encode({ ...frame, oldest: 2 ** 48 - 1 })
+    }
+  },
+
   "copies live on while not coherent": storeWith((store) => ({
     forgetCopies: (before) => {
       if (before === undefined) store.forgetCopies()
