@@ -23,6 +23,8 @@ export interface Host {
   /** Read once when the instance is entered. */
   readonly nowMs: number
   readonly isJoined: boolean
+  /** Until then nobody is sure to be heard, as a broker is away or has just come back. */
+  readonly cutOffUntilMs: number
   readonly isCoherent: boolean
   /** Nothing that was written here has to be compared with others any more. */
   readonly hasVerified: boolean

@@ -104,6 +104,7 @@ export class Instance implements Host, MembersListener {
   /** Highest version written or heard of. Whoever writes takes `++instance.lamport`. */
   lamport = 0
   isJoined = false
+  cutOffUntilMs = Number.NEGATIVE_INFINITY
   nowMs: number
 
   protected readonly reconciler: Reconciler
@@ -325,7 +326,13 @@ export class Instance implements Host, MembersListener {
   }
 
   /** Whether messages can reach anybody at all: false while the broker that carries them is away. */
-  onCarrier(_isUp: boolean): void {}
+  onCarrier(isUp: boolean): void {
+    this.enter()
+    if (!isUp) this.cutOffUntilMs = Number.POSITIVE_INFINITY
+    // Whoever has come meanwhile, and is not known here, has to be met before this instance can speak for anything.
+    else if (this.cutOffUntilMs === Number.POSITIVE_INFINITY) this.cutOffUntilMs = this.nowMs + this.parameters.joinMs
+    this.settle()
+  }
 
   /** Whether a direct link to this peer is of use. */
   wantsLink(peer: Peer): boolean {

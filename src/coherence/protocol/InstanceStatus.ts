@@ -5,6 +5,8 @@ import type { MemberState } from "./Members.ts"
 export type Degraded =
   /** It knows no baseline yet. */
   | "joining"
+  /** The broker that carries all messages is away, or was a moment ago. */
+  | "cutOff"
   /** A member was not heard of in time. */
   | "suspect"
   /** Records have been missing for longer than the gap limit. */

@@ -1,7 +1,7 @@
 /**
  * Whether an instance is coherent, and what becomes of its copies while it is not.
  *
- * *Coherent* is one that has joined, has heard of all members in time, had room for each, misses nothing for longer than
+ * *Coherent* is one that has joined, can be reached, has heard of all members in time, had room for each, misses nothing for longer than
  * `gapLimitMs`, and has nothing of its own to compare. It stops being so by these alone. It becomes so again only when
  * it is also healed: all that was known to exist of each member when it became degraded, or was heard of again later,
  * has been applied, and each of its cell has greeted since. What is written meanwhile does not count, or a busy member
@@ -60,6 +60,8 @@ export class Judgement {
     switch (reason) {
       case "joining":
         return !host.isJoined
+      case "cutOff":
+        return host.cutOffUntilMs > host.nowMs
       case "suspect":
         return host.members.suspects > 0
       case "comparing":
@@ -131,7 +133,8 @@ export class Judgement {
   }
 
   nextMs(): number {
-    return this.forgetAtMs
+    const { cutOffUntilMs, nowMs } = this.host
+    return cutOffUntilMs > nowMs ? Math.min(this.forgetAtMs, cutOffUntilMs) : this.forgetAtMs
   }
 
   /** Forgets the copies of before, once their time has passed. */
@@ -150,4 +153,4 @@ export class Judgement {
   }
 }
 
-const reasons: readonly Degraded[] = ["joining", "suspect", "comparing", "gap", "crowded", "healing"]
+const reasons: readonly Degraded[] = ["joining", "cutOff", "suspect", "comparing", "gap", "crowded", "healing"]

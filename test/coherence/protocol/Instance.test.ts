@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest"
 import { encode, type Frame, Op } from "../../../src/coherence/protocol/Frame.ts"
 import type { Acknowledged } from "../../../src/coherence/protocol/Instance.ts"
-import { type Guest, Room } from "./Room.ts"
+import { type Guest, Room, tiny } from "./Room.ts"
 
 const lost =
   (...types: Frame["type"][]) =>
@@ -535,6 +535,37 @@ describe("not heard of", () => {
     room.run(100)
     expect(b.told.filter((what) => what.includes(":"))).toEqual(["1:1", "1:2", "1:3"])
     expect(b.instance.isCoherent).toBe(true)
+  })
+
+  it("by anybody, an instance is not coherent, though it knows of none: its broker is away, or has just come back", () => {
+    const room = new Room()
+    const guest = room.add(1, { isAlone: true })
+    room.run(400)
+    expect(guest.instance.isCoherent).toBe(true)
+    guest.entries.set(5, { version: 1, writer: 2, value: "copy" })
+    guest.instance.onCarrier(false)
+    expect(guest.instance.status()).toMatchObject({ isCoherent: false, copyMsMax: 500, degradedWhy: ["cutOff"] })
+    room.run(600)
+    expect(guest.get(5)).toBeUndefined()
+    guest.instance.onCarrier(true)
+    room.run(tiny.joinMs - 1)
+    expect(guest.instance.status().degradedWhy).toEqual(["cutOff"])
+    room.run(2)
+    expect(guest.instance.isCoherent).toBe(true)
+    guest.instance.onCarrier(true) // said again, it changes nothing
+    expect(guest.instance.isCoherent).toBe(true)
+  })
+
+  it("by anybody, an instance stays degraded also when it is told to forget the others", () => {
+    const [room, a, b] = Room.of(2) as [Room, Guest, Guest]
+    a.instance.onCarrier(false)
+    room.cut(a, b)
+    room.cut(b, a)
+    room.run(400)
+    expect(a.instance.status().degradedWhy).toEqual(["cutOff", "suspect"])
+    expect(a.instance.forget(b.origin)).toBe(true)
+    room.run(400)
+    expect(a.instance.status().degradedWhy).toEqual(["cutOff"])
   })
 
   it("is suspect who is only spoken of, until it is heard itself", () => {
