@@ -38,6 +38,7 @@ import {
   layerRunner,
   layerTenants,
   type RegistrationError,
+  type RunnerSettings,
   TriggerStore,
   Triggers,
   layer as triggersLayer
@@ -158,7 +159,7 @@ const assembled = (
     Layer.provideMerge(layerScriptEngine(httpAllow, scripts)),
     Layer.provideMerge(Layer.mergeAll(Cache.layer, triggersLayer, Tenants.layer(tenants))),
     Layer.provideMerge(Keyspaces.layer(settings, eventLog, tenantBytesMax)),
-    Layer.provideMerge(layerRunner({ origin, cascade, intensity })),
+    Layer.provideMerge(layerReactions({ origin, cascade, intensity })),
     Layer.provideMerge(ground)
   )
   return Layer.provideMerge(layerTree(mounted), Layer.provideMerge(layerMetrics, state))
@@ -172,11 +173,18 @@ const layerCoherence = (
   transport: Layer.Layer<CoherenceTransport, TransportError> = transportOf(coherence)
 ) => {
   if (namespace === undefined) return Coherence.layerNone
-  const { secret, region, ackMode } = coherence
+  const { secret, region, ackMode, logsMembers } = coherence
   const parameters = parametersOf(coherence)
   const warming = warmingOf(coherence)
-  return Layer.provide(Coherence.layer({ namespace, secret, region, ackMode, parameters, warming }), transport)
+  const options = { namespace, secret, region, ackMode, parameters, warming, logsMembers }
+  return Layer.provide(Coherence.layer(options), transport)
 }
+
+/** Triggers know this instance by the name by which the others do. */
+const layerReactions = (settings: RunnerSettings) =>
+  Layer.unwrapEffect(
+    Effect.map(Coherence.Coherence, (coherence) => layerRunner({ ...settings, instance: coherence?.name }))
+  )
 
 /** Misses are filled from other instances as long as this scope is open. */
 const layerPeers = Layer.scopedDiscard(

@@ -1,7 +1,13 @@
 /** The instances that share a namespace, for programs without Effect. */
 import { Effect } from "effect"
 import type { AckMode } from "./cache/index.ts"
-import { Coherence, type CoherenceService, type CoherenceStatus, type Diagnosis } from "./coherence/index.ts"
+import {
+  Coherence,
+  type CoherenceService,
+  type CoherenceStatus,
+  type Diagnosis,
+  type MembersWait
+} from "./coherence/index.ts"
 import type { MimosaProgram } from "./MimosaProgram.ts"
 
 /** What `mimosa.coherence` is. Each method rejects where the program has no `namespace`. */
@@ -31,15 +37,18 @@ export class MimosaCoherence {
 
   /**
    * Waits until all that was written here so far has been applied by one other instance, or by all that live. Answers the
-   * names of those who have not, after two seconds.
+   * names of those who have not, after two seconds. Rejects with `InvalidAckMode` for a word that is none.
    */
   acknowledged(mode: Exclude<AckMode, "async">): Promise<{ readonly missing: readonly string[] }> {
     return this.ask((coherence) => Effect.promise(() => coherence.acknowledged(mode)))
   }
 
-  /** Waits until at least so many other instances are there. */
-  untilMembers(count: number): Promise<void> {
-    return this.ask((coherence) => coherence.untilMembers(count))
+  /**
+   * Waits until at least so many other instances are there: without end, or for `timeoutMs`, and then rejects with
+   * `NotEnoughMembers`. `close` does not wait for it: it rejects at once, because the cache is closed.
+   */
+  untilMembers(count: number, options?: MembersWait): Promise<void> {
+    return this.ask((coherence) => coherence.untilMembers(count, options), this.program.closes)
   }
 
   /** Stops waiting for an instance that will not come back. False where there is none of that name. */
@@ -47,11 +56,14 @@ export class MimosaCoherence {
     return this.ask((coherence) => Effect.sync(() => coherence.forget(name)))
   }
 
-  private ask<A>(question: (coherence: CoherenceService) => Effect.Effect<A>): Promise<A> {
+  private ask<A, E>(question: (coherence: CoherenceService) => Effect.Effect<A, E>, signal?: AbortSignal): Promise<A> {
     return this.program.run(
-      Effect.flatMap(Coherence.Coherence, (coherence) =>
-        coherence === null ? Effect.fail(new Error("nothing is shared: give a namespace")) : question(coherence)
-      )
+      Effect.flatMap(
+        Coherence.Coherence,
+        (coherence): Effect.Effect<A, E | Error> =>
+          coherence === null ? Effect.fail(new Error("nothing is shared: give a namespace")) : question(coherence)
+      ),
+      signal
     )
   }
 }

@@ -2,6 +2,7 @@
  * One start of a Mimosa, for callers of promises: everything waits for the start, rejects with plain errors, and is
  * waited for by the close.
  */
+import { setMaxListeners } from "node:events"
 import { Cause, type Context, Effect, Exit, ManagedRuntime } from "effect"
 import { layer, type Services, type StartError } from "./App.ts"
 import type { Settings } from "./Settings.ts"
@@ -12,11 +13,16 @@ export class MimosaProgram {
   private closing: Promise<void> | null = null
   /** Calls that have no answer yet: `close` waits for theirs. */
   private readonly calls = new Set<Promise<unknown>>()
+  private readonly end = new AbortController()
 
   /** Is fulfilled when everything runs; rejected with what kept it from starting. */
   readonly ready: Promise<void>
 
+  /** Is aborted as soon as the close is asked for: ends those calls for which there is no use in waiting. */
+  readonly closes: AbortSignal = this.end.signal
+
   constructor(settings: Settings) {
+    setMaxListeners(0, this.closes) // as many calls as there are: each takes its listener back
     this.runtime = ManagedRuntime.make(layer(settings))
     this.ready = this.settle(Effect.context<Services>()).then((services) => {
       this.started = services
@@ -53,10 +59,12 @@ export class MimosaProgram {
    * does not answer is cut off.
    */
   close(): Promise<void> {
-    this.closing ??= this.ready
+    if (this.closing !== null) return this.closing
+    this.closing = this.ready
       .catch(() => {})
       .then(() => within(closeWaitMs, Promise.allSettled(this.calls)))
       .then(() => this.runtime.dispose())
+    this.end.abort(isClosed())
     return this.closing
   }
 

@@ -5,7 +5,7 @@
  * has its name, its value and what would be right. What needs more than a look at the value is refused where it is used,
  * by a typed error (`EgressAllowInvalid`, `HttpAllowInvalid`).
  */
-import { type KeyspaceLimits, type TenantsSettings, type Tier, tenantLimitRanges } from "./cache/index.ts"
+import { ackModes, type KeyspaceLimits, type TenantsSettings, type Tier, tenantLimitRanges } from "./cache/index.ts"
 import type { CoherenceSettings } from "./coherence/index.ts"
 import type { ScriptSettings } from "./scripting/index.ts"
 import type { CascadeLimits, Intensity } from "./triggers/index.ts"
@@ -49,7 +49,19 @@ export interface Settings extends Partial<KeyspaceLimits> {
 }
 
 /** The settings without those that are undefined, which are as good as left out; or what is wrong with one. */
-export const checkedSettings = (settings: Settings): Settings | RangeError => checked(settings, "", kinds)
+export const checkedSettings = (settings: Settings): Settings | RangeError => {
+  const taken: Settings | RangeError = checked(settings, "", kinds)
+  return taken instanceof RangeError ? taken : (sharedByNobody(taken) ?? taken)
+}
+
+/** Whoever says how keys are shared, and not with whom, is not to go on alone without knowing. */
+const sharedByNobody = ({ namespace, coherence = {} }: Settings): RangeError | undefined => {
+  const [given] = Object.keys(coherence)
+  if (namespace !== undefined || given === undefined) return undefined
+  return new RangeError(
+    `coherence.${given} is given and namespace is not, without which nothing is shared: give it, too`
+  )
+}
 
 /** What is wrong where there is a setting by a name that is none, a misspelt one perhaps. */
 export const unknownSetting = (settings: Settings): RangeError | undefined => unknownIn(settings, "", kinds)
@@ -105,6 +117,8 @@ const oneOf =
   (value) =>
     typeof value === "string" && words.includes(value) ? undefined : `one of ${words.join(", ")}`
 
+const flag: Kind = (value) => (typeof value === "boolean" ? undefined : "true or false")
+
 const tier: Kind = (value) =>
   isGroup(value) && typeof (value as Partial<Tier>).get === "function" ? undefined : "an object with a name and a get"
 
@@ -151,11 +165,12 @@ const kinds = {
     transport: transportText,
     secret: secretText,
     region: nameText,
-    ackMode: oneOf("async", "one", "live"),
+    ackMode: oneOf(...ackModes),
     whenDegraded: oneOf("cap", "bypass", "serve"),
     partitionTtlMs: numberFrom(0, 86_400_000),
     warming: oneOf("never", "likely", "always"),
     warmingBytesPerSecond: numberFrom(1),
+    logsMembers: flag,
     mesh: {
       host: text,
       port: whole(0, 65_535),

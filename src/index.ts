@@ -5,6 +5,8 @@
  */
 export * as Mimosa from "./App.ts"
 export {
+  type AckMode,
+  type AcknowledgementError,
   type AnyLoad,
   Bus,
   Cache,
@@ -19,6 +21,7 @@ export {
   fromJson,
   fromValue,
   type Input,
+  InvalidAckMode,
   InvalidBytes,
   InvalidExpiryOwner,
   InvalidJson,
@@ -68,6 +71,8 @@ export {
   type CoherenceStatus,
   CoherenceTransport,
   type MemberStatus,
+  type MembersWait,
+  NotEnoughMembers,
   TransportError
 } from "./coherence/index.ts"
 export { toFloat, type Value, type ValueObject, type WholeFloat } from "./kernel/index.ts"

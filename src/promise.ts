@@ -15,6 +15,7 @@ import { MimosaTenants } from "./MimosaTenants.ts"
 
 export type { Settings } from "./App.ts"
 export type {
+  AckMode,
   CacheStats,
   EntryView,
   Input,
@@ -38,6 +39,7 @@ export {
   encodeValue,
   fromJson,
   fromValue,
+  InvalidAckMode,
   InvalidBytes,
   InvalidExpiryOwner,
   InvalidJson,
@@ -65,6 +67,8 @@ export {
   type CoherenceStatus,
   type Diagnosis,
   type MemberStatus,
+  type MembersWait,
+  NotEnoughMembers,
   TransportError
 } from "./coherence/index.ts"
 export { toFloat, type Value, type WholeFloat } from "./kernel/index.ts"

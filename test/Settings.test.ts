@@ -68,6 +68,14 @@ describe("settings", () => {
     expect(unknownSetting(settings(given))?.message).toContain(why)
   })
 
+  it("say with whom keys are shared, where they say how", () => {
+    const alone = "coherence.region is given and namespace is not, without which nothing is shared: give it, too"
+    expect(wrong({ coherence: { region: "eu-west", ackMode: "live" } })).toBe(alone)
+    expect(wrong({ coherence: { mesh: {} } })).toContain("coherence.mesh is given and namespace is not")
+    for (const coherence of [undefined, {}, { secret: undefined }]) expect(wrong({ coherence })).toBe("none")
+    expect(wrong({ namespace: "shop", coherence: { region: "eu-west" } })).toBe("none")
+  })
+
   it("are looked at by the layers: a wrong one is a defect, an unknown one where nobody else's are among them", async () => {
     const whyNot = async (layer: Layer.Layer<Mimosa.Services, Mimosa.StartError>) => {
       const exit = await Effect.runPromiseExit(Effect.scoped(Layer.build(layer)))

@@ -412,7 +412,7 @@ describe("docs/features/coherence.md", () => {
   })
 
   it("has the settings by their names, with the options of mimosa serve that set them", () => {
-    const rows = [...text.matchAll(/^\| `(\w+(?:\.\w+)*)` \| (?:`--([\w-]+)`)? ?\|/gm)]
+    const rows = [...text.matchAll(/^\| `(\w+(?:\.\w+)*)` \| (?:`--([\w-]+)`|library only) \|/gm)]
     const options = Object.values(commands.find(({ path }) => path.join(" ") === "serve")?.options ?? {})
     const known = options.map(({ name }) => name)
     expect(rows.length).toBeGreaterThan(10)

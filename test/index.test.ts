@@ -19,6 +19,7 @@ type RefusalOf<Answer> = Extract<Answer, { readonly _tag: string }>
 
 type Tag =
   | ErrorOf<effects.CacheService>["_tag"]
+  | ErrorOf<effects.CoherenceService>["_tag"]
   | ErrorOf<effects.TriggersService>["_tag"]
   | ErrorOf<effects.TenantsService>["_tag"]
   | ErrorOf<effects.ScriptEngineService>["_tag"]
@@ -37,7 +38,9 @@ const doorOf: Record<Tag, "." | "./actor"> = {
   InvalidExpiryOwner: ".",
   InvalidLoader: ".",
   InvalidPrefix: ".",
+  InvalidAckMode: ".",
   NotAcknowledged: ".",
+  NotEnoughMembers: ".",
   TransportError: ".",
   LoadFailed: ".",
   LoadTimedOut: ".",

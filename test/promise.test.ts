@@ -12,6 +12,7 @@ import {
   FunctionNotFound,
   HistoryOff,
   HttpAllowInvalid,
+  InvalidAckMode,
   InvalidArgument,
   InvalidLoader,
   InvalidScriptName,
@@ -23,6 +24,7 @@ import {
   Mimosa,
   type MimosaKeyspace,
   NoShadow,
+  NotEnoughMembers,
   PrefixTaken,
   Rejected,
   ScriptInterrupted,
@@ -741,6 +743,60 @@ describe("on", () => {
   })
 })
 
+describe("other instances", () => {
+  const alone = () => open({ namespace: `alone_${process.pid}`, coherence: { mesh: { beacon: false } } })
+
+  it("are waited for until the time is over, and then it is said how many are there", async () => {
+    const { coherence } = alone()
+    await coherence.untilMembers(0, { timeoutMs: 0 })
+    const error = await rejection(coherence.untilMembers(2, { timeoutMs: 1 }))
+    expect(error).toBeInstanceOf(NotEnoughMembers)
+    expect(error).toMatchObject({ awaited: 2, present: 0, timeoutMs: 1 })
+    expect((error as Error).message).toBe("0 other instances are there after 1 ms; 2 were awaited")
+  })
+
+  it.each([
+    [[Number.NaN], "other instances are waited for by a whole number from 0; not NaN"],
+    [["1"], "other instances are waited for by a whole number from 0; not 1"],
+    [[1, { timeoutMs: Number.NaN }], "timeoutMs is a number from 0; not NaN"],
+    [[1, { timeoutMs: -1 }], "timeoutMs is a number from 0; not -1"]
+  ])("are not waited for by %j", async (given, message) => {
+    const { coherence } = alone()
+    expect(await rejection(coherence.untilMembers(...(given as [number])))).toEqual(new RangeError(message))
+  })
+
+  it.each([
+    ["in a namespace", alone],
+    ["alone", () => open()]
+  ])("are waited for by no misspelt ackMode, and nothing happens (%s)", async (_name, make) => {
+    const cache = make()
+    await cache.set("a", 1, { tags: ["t"] })
+    const wrong = { ackMode: "lve" as never }
+    const calls = [
+      () => cache.set("a", 2, wrong),
+      () => cache.set("a", 2, { ...wrong, local: true }),
+      () => cache.del("a", wrong),
+      () => cache.invalidate("a", wrong),
+      () => cache.invalidateTags(["t"], wrong),
+      () => cache.invalidatePrefix("a:", wrong)
+    ]
+    for (const call of calls) {
+      const error = await rejection(call())
+      expect(error).toBeInstanceOf(InvalidAckMode)
+      expect((error as Error).message).toBe(`ackMode 'lve' is none: give "async", "one" or "live"`)
+    }
+    expect(cache.peek("a")?.value).toBe(1)
+    await cache.set("a", 2, { ackMode: undefined } as never)
+    expect(await cache.get("a")).toBe(2)
+  })
+
+  it("are asked whether they have applied writes by a mode that there is", async () => {
+    const { coherence } = alone()
+    expect(await rejection(coherence.acknowledged("livee" as never))).toEqual(new InvalidAckMode({ ackMode: "livee" }))
+    expect(await coherence.acknowledged("live")).toMatchObject({ missing: [] })
+  })
+})
+
 describe("close", () => {
   it("can be called twice, and both wait for the same end", async () => {
     const cache = open()
@@ -759,6 +815,28 @@ describe("close", () => {
     const load = cache.getOrSet("k", () => new Promise<never>(() => {})).catch((error: unknown) => error)
     await cache.close()
     expect(await load).toBeInstanceOf(LoadFailed)
+  })
+
+  it("ends waits for other instances at once, with what every method says afterwards", async () => {
+    const namespace = `alone_${process.pid}`
+    const cache = open({ namespace, coherence: { mesh: { beacon: false } } })
+    await cache.ready
+    const warnings: unknown[] = []
+    const onWarning = (warning: Error) => void warnings.push(warning.message)
+    process.on("warning", onWarning)
+    const ends: string[] = []
+    const waits = Array.from({ length: 20 }, async (_, at) => {
+      const options = at % 2 === 0 ? {} : { timeoutMs: 60_000 }
+      const error = await rejection(cache.coherence.untilMembers(1, options))
+      ends.push((error as Error).message)
+    })
+    const isOver = Promise.all(waits).then(() => "waits")
+    // Long before the five seconds in which a close waits for loads and writes.
+    expect(await Promise.race([cache.close().then(() => "close"), isOver])).toBe("waits")
+    expect(new Set(ends)).toEqual(new Set(["the cache is closed; make a new one"]))
+    await cache.close()
+    process.off("warning", onWarning)
+    expect(warnings).toEqual([]) // of too many listeners, say
   })
 
   it("makes every method reject and every door throw, and says why", async () => {

@@ -5,7 +5,12 @@
 import { Context } from "effect"
 
 /** `async`: for nobody. `one`: one other instance. `live`: all that are heard of. */
-export type AckMode = "async" | "one" | "live"
+export type AckMode = (typeof ackModes)[number]
+
+export const ackModes = ["async", "one", "live"] as const
+
+/** Whether it is one of them: programs without types may give anything, and a misspelt `live` must not wait for nobody. */
+export const isAckMode = (mode: unknown): mode is AckMode => mode === "async" || mode === "one" || mode === "live"
 
 export interface AcknowledgementService {
   /** For writes that do not say. */

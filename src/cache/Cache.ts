@@ -7,11 +7,13 @@
  */
 import { Cause, Context, Duration, Effect, Exit, Layer, Option, Runtime, type Scope } from "effect"
 import { type Entry, type Keyspace, noMeta, type Value } from "../kernel/index.ts"
-import { Acknowledgement, type AcknowledgementService, type WriteOptions } from "./Acknowledgement.ts"
+import { Acknowledgement, type AcknowledgementService, isAckMode, type WriteOptions } from "./Acknowledgement.ts"
 import { CacheClock } from "./CacheClock.ts"
 import {
+  type AcknowledgementError,
   type CacheError,
   EntryTooLarge,
+  InvalidAckMode,
   InvalidLoader,
   InvalidPrefix,
   InvalidTtl,
@@ -23,6 +25,7 @@ import {
 import { CacheFills, Fills, type WarmReport } from "./Fills.ts"
 import { Keyspaces } from "./Keyspaces.ts"
 import { type Load, type Loader, type LoadOptions, type LoadRequest, loaderOf } from "./Loaders.ts"
+import { Loans } from "./Loans.ts"
 import { flagsOf, lifeOf, metaOf, type SetOptions, toMillis } from "./SetOptions.ts"
 import type { Tenant } from "./Tenant.ts"
 import { asText, fromValue, type Input, type Output, toBytes, toValue } from "./Values.ts"
@@ -115,16 +118,21 @@ export interface CacheService {
    * Stores a value; its triggers have run when this returns. Replaces deadline, metadata, tags and cost.
    * Fails with `InvalidValue` for what is no plain data, `InvalidTtl`, `InvalidExpiryOwner`, `EntryTooLarge`, or `Rejected` by a BEFORE
    * trigger; the old entry then stays. With an `ackMode` other than "async" it returns when other instances have applied
-   * it, and fails with `NotAcknowledged` where some do not say so in time: then it has happened all the same.
+   * it, and fails with `NotAcknowledged` where some do not say so in time: then it has happened all the same. With one that
+   * is none it fails with `InvalidAckMode`, and nothing has happened.
    */
-  readonly set: (key: string, value: Input, options?: SetOptions) => Effect.Effect<void, CacheError | NotAcknowledged>
+  readonly set: (
+    key: string,
+    value: Input,
+    options?: SetOptions
+  ) => Effect.Effect<void, CacheError | AcknowledgementError>
   /** `set` without Effect, which waits for nobody: returns the error instead of failing. */
   readonly unsafeSet: (key: string, value: Input, options?: SetOptions) => CacheError | undefined
   /**
    * Whether there was such an entry, here or on another instance. Fires ON_DELETE. Fails when a BEFORE trigger refuses:
    * the entry then stays.
    */
-  readonly delete: (key: string, options?: WriteOptions) => Effect.Effect<boolean, Rejected | NotAcknowledged>
+  readonly delete: (key: string, options?: WriteOptions) => Effect.Effect<boolean, Rejected | AcknowledgementError>
   /** `delete` without Effect: whether an entry went. False, too, when a BEFORE trigger refused; `delete` says why. */
   readonly unsafeDelete: (key: string) => boolean
   /**
@@ -154,14 +162,14 @@ export interface CacheService {
    * What is under the key is known to be stale: it goes, here and on every other instance, with cause "invalidate".
    * Whether it was here.
    */
-  readonly invalidate: (key: string, options?: WriteOptions) => Effect.Effect<boolean, NotAcknowledged>
+  readonly invalidate: (key: string, options?: WriteOptions) => Effect.Effect<boolean, AcknowledgementError>
   /** The same for all entries that have one of the tags. What is loaded meanwhile is not stored. O(tags). */
-  readonly invalidateTags: (tags: Iterable<string>, options?: WriteOptions) => Effect.Effect<void, NotAcknowledged>
+  readonly invalidateTags: (tags: Iterable<string>, options?: WriteOptions) => Effect.Effect<void, AcknowledgementError>
   /** The same for all keys that begin with the prefix, which ends with a colon: fails with `InvalidPrefix` otherwise. O(1). */
   readonly invalidatePrefix: (
     prefix: string,
     options?: WriteOptions
-  ) => Effect.Effect<void, InvalidPrefix | NotAcknowledged>
+  ) => Effect.Effect<void, InvalidPrefix | AcknowledgementError>
   /** Removes everything, on every instance, as one flush; returns how many there were here. */
   readonly clear: Effect.Effect<number>
   readonly stats: Effect.Effect<CacheStats>
@@ -208,6 +216,11 @@ export const make = (
   fills = new Fills({ nowMs }),
   acknowledgement?: AcknowledgementService
 ): CacheService => {
+  /** What is wrong with the mode of a write, before it happens. */
+  const wrongMode = (options: WriteOptions | undefined): InvalidAckMode | undefined => {
+    const ackMode = options?.ackMode
+    return ackMode === undefined || isAckMode(ackMode) ? undefined : new InvalidAckMode({ ackMode })
+  }
   /** Waits until others have applied what was written here, where that is wanted. */
   const applied = ({ ackMode }: WriteOptions = {}): Effect.Effect<void, NotAcknowledged> => {
     const mode = ackMode ?? acknowledgement?.ackMode ?? "async"
@@ -222,8 +235,15 @@ export const make = (
     Effect.suspend(() => {
       const bytes = toBytes(key)
       if (!fills.isWanted(keyspace, bytes, "peers")) return then()
-      const brought = Effect.promise((signal) => fills.bring(keyspace, bytes, "peers", signal).catch(() => undefined))
-      return Effect.flatMap(brought, then) // who cannot be asked now has nothing, as for any miss
+      return Effect.flatten(
+        Effect.promise(async (signal) => {
+          const loans = new Loans()
+          await fills.borrow(loans, keyspace, bytes, "peers", signal).catch(() => {}) // as for any miss: it is nowhere
+          if (!signal.aborted) return loans.use(then)
+          loans.drop()
+          return Effect.interrupt
+        })
+      )
     })
   const unsafeGet = (key: string): Output | undefined => {
     const value = keyspace.get(toBytes(key))
@@ -291,28 +311,32 @@ export const make = (
       ),
     warm: (keys) => Effect.promise(() => fills.warm(keyspace, Array.from(keys, toBytes))),
     set: (key, value, options) =>
-      Effect.suspend((): Effect.Effect<void, CacheError | NotAcknowledged> => {
-        const error = unsafeSet(key, value, options)
+      Effect.suspend((): Effect.Effect<void, CacheError | AcknowledgementError> => {
+        const error = wrongMode(options) ?? unsafeSet(key, value, options)
         if (error !== undefined) return Effect.fail(error)
         return options?.local === true ? Effect.void : applied(options)
       }),
     delete: (key, options) =>
+      wrongMode(options) ??
       onceHere(key, (): Effect.Effect<boolean, Rejected | NotAcknowledged> => {
         const wasThere = unsafeDelete(key)
         const refused = wasThere ? undefined : rejection(keyspace, key)
         return refused ?? Effect.as(applied(options), wasThere)
       }),
     invalidate: (key, options) =>
+      wrongMode(options) ??
       Effect.suspend(() => {
         const wasHere = keyspace.invalidate(toBytes(key))
         return Effect.as(applied(options), wasHere)
       }),
     invalidateTags: (tags, options) =>
+      wrongMode(options) ??
       Effect.suspend(() => {
         keyspace.invalidateTags(Array.from(tags, toBytes))
         return applied(options)
       }),
     invalidatePrefix: (prefix, options) =>
+      wrongMode(options) ??
       Effect.suspend(
         (): Effect.Effect<void, InvalidPrefix | NotAcknowledged> =>
           keyspace.invalidatePrefix(toBytes(prefix)) ? applied(options) : Effect.fail(new InvalidPrefix({ prefix }))

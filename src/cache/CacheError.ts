@@ -58,6 +58,16 @@ export class NotAcknowledged extends Data.TaggedError("NotAcknowledged")<{
   }
 }
 
+/** How long a write is to wait for others is said by a word that there is not. Nothing has happened. */
+export class InvalidAckMode extends Data.TaggedError("InvalidAckMode")<{ readonly ackMode: unknown }> {
+  override get message(): string {
+    return `ackMode ${shown(this.ackMode)} is none: give "async", "one" or "live"`
+  }
+}
+
+/** Why others are not known to have applied a write. */
+export type AcknowledgementError = InvalidAckMode | NotAcknowledged
+
 /** What was to be invalidated is no prefix that can be. */
 export class InvalidPrefix extends Data.TaggedError("InvalidPrefix")<{
   readonly prefix: string

@@ -22,7 +22,8 @@ import { type MetricReader, metric } from "../telemetry/index.ts"
 import { CacheClock } from "./CacheClock.ts"
 import { type InvalidLoader, InvalidValue, LoadFailed, LoadTimedOut, TooManyLoads } from "./CacheError.ts"
 import { type Loader, Loaders } from "./Loaders.ts"
-import type { Peers } from "./Peers.ts"
+import type { Loans } from "./Loans.ts"
+import type { Fetched, Peers } from "./Peers.ts"
 import type { Tier } from "./Tier.ts"
 import { asText, toBytes, toValue } from "./Values.ts"
 
@@ -151,6 +152,39 @@ export class Fills {
     const isAll = scope === "all"
     const loader = isAll ? (this.stateOf(keyspace).loaders.find(key) ?? null) : null
     return this.join(keyspace, key, loader, signal, true, isAll)
+  }
+
+  /**
+   * `bring` for who looks for the key in the keyspace afterwards, by `Loans.use`: a value that may not be kept now is
+   * lent. One that was changed on its way is asked for again, a few times.
+   */
+  async borrow(
+    loans: Loans,
+    keyspace: Keyspace,
+    key: string,
+    scope: FillScope = "all",
+    signal?: AbortSignal
+  ): Promise<Value | undefined> {
+    let value: Value | undefined
+    for (let tries = 0; tries < borrowTriesMax; tries++) {
+      const lease = keyspace.lease(key)
+      let isHandedOver = false
+      try {
+        const answer = this.bring(keyspace, key, scope, signal)
+        const flight = this.stateOf(keyspace).flights.get(key)
+        value = await answer
+        if (value === undefined || keyspace.peek(key) !== undefined || !flight?.brought) return value
+        if (!keyspace.isLeaseCurrent(lease, flight.brought.meta)) continue
+        if (this.peers === null) return value // it was too large, or over already
+        lease.stamp = flight.lease.stamp
+        lease.writer = flight.lease.writer
+        isHandedOver = loans.add(this.peers, lease, flight.brought)
+        return value
+      } finally {
+        if (!isHandedOver) keyspace.endLease(lease)
+      }
+    }
+    return value
   }
 
   /**
@@ -457,6 +491,7 @@ export class Fills {
     const { isRevoked } = lease
     if (source === EntrySource.loaded) [lease.stamp, lease.writer] = [0, 0] // a peer may have been late
     flight.hasLease = false // `fill` ends it
+    flight.brought = { value, expiresAtMs, meta }
     if (!keyspace.fill(lease, value, expiresAtMs, meta, source)) {
       this.stats.notStored++
       if (isRevoked) this.stats.revoked++
@@ -564,6 +599,8 @@ class Flight {
   hasLease = true
   /** What the value will have beside it; null while somebody is asked who may know of other tags. */
   meta: Meta | null = null
+  /** What it has come back with; null while it has not, and where it is nowhere. */
+  brought: Fetched | null = null
   /** Of what is being asked at the moment. */
   source = new AbortController()
   stopTimer: () => void = () => {}
@@ -592,6 +629,8 @@ interface QueuedWarm {
   readonly key: string
   readonly onFailed: (error: unknown) => void
 }
+
+const borrowTriesMax = 3 // one more than a single write can spoil; what is written all the time cannot be had
 
 /** What a signal is aborted with when its time is over. */
 const tooLate = new Error("it has taken too long")

@@ -20,8 +20,8 @@ export interface LoadRequest {
 /** Gets the value of a key from where it comes from. `undefined` means that there is none; `null` is a value. */
 export type Load = (request: LoadRequest) => Input | undefined | PromiseLike<Input | undefined>
 
-/** How a loaded value is stored, and how long the load may take. */
-export interface LoadOptions extends Omit<SetOptions, "expiryOwner"> {
+/** How a loaded value is stored, and how long the load may take. Others are not told of it, so nobody waits for them. */
+export interface LoadOptions extends Omit<SetOptions, "expiryOwner" | "ackMode"> {
   /** How long one load may take. Default 30,000. */
   readonly timeoutMs?: number
 }

@@ -12,6 +12,12 @@ export interface Peers {
    * of the lease, so that the copy can be compared with what others write. `signal` is aborted when nobody waits.
    */
   fetch(keyspace: Keyspace, key: string, lease: Lease, signal: AbortSignal): Promise<Fetched | undefined>
+  /**
+   * Stores a value although copies may not be kept now, and ends the lease; the answer takes it out again, silently,
+   * unless somebody has made it this instance's own meanwhile. Undefined, and nothing is stored, where `Keyspace.fill`
+   * would not have stored a copy at any time. For `Loans`.
+   */
+  lend(lease: Lease, fetched: Fetched): (() => void) | undefined
 }
 
 /** A peer's value, as it is to be stored. */

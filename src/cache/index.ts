@@ -1,4 +1,11 @@
-export { type AckMode, Acknowledgement, type AcknowledgementService, type WriteOptions } from "./Acknowledgement.ts"
+export {
+  type AckMode,
+  Acknowledgement,
+  type AcknowledgementService,
+  ackModes,
+  isAckMode,
+  type WriteOptions
+} from "./Acknowledgement.ts"
 export { Bus } from "./Bus.ts"
 export {
   type AnyLoad,
@@ -12,8 +19,10 @@ export {
 } from "./Cache.ts"
 export { CacheClock } from "./CacheClock.ts"
 export {
+  type AcknowledgementError,
   type CacheError,
   EntryTooLarge,
+  InvalidAckMode,
   InvalidBytes,
   InvalidExpiryOwner,
   InvalidJson,
@@ -66,6 +75,7 @@ export {
   loaderOf,
   loadTimeoutMsDefault
 } from "./Loaders.ts"
+export { Loans } from "./Loans.ts"
 export type { Fetched, Peers } from "./Peers.ts"
 export { Scheduler } from "./Scheduler.ts"
 export type { SetOptions } from "./SetOptions.ts"

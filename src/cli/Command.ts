@@ -113,6 +113,9 @@ export const run = async (row: CommandRow, { options, args }: Parsed): Promise<v
     if (value instanceof CliError) throw value
     values[field] = value
   }
+  for (const option of Object.values(row.options)) {
+    if (options.has(option.name)) refuseUseless(option, row.options, values, options)
+  }
   await row.run(values as never, args)
 }
 
@@ -120,6 +123,25 @@ const readOption = (option: OptionRow<unknown>, given: readonly string[]): unkno
   if (given.length > 0 || option.variable === null) return option.read(given, `--${option.name}`)
   const text = process.env[option.variable] || undefined // set, but empty: as good as not set
   return option.read(text === undefined ? [] : [text], option.variable)
+}
+
+/** Throws where an option would be ignored, which nobody who gives it can want. */
+const refuseUseless = (
+  { name, needs }: OptionRow<unknown>,
+  rows: OptionRows,
+  values: Readonly<Record<string, unknown>>,
+  given: Parsed["options"]
+): void => {
+  for (const [field, need] of Object.entries(needs)) {
+    const other = rows[field] as OptionRow<unknown>
+    if (need === "any") {
+      if (values[field] !== undefined) continue
+      throw new CliError(`--${name} does nothing without --${other.name} ${other.placeholder}, which is missing`)
+    }
+    if (values[field] === need.only) continue
+    const source = given.has(other.name) ? `--${other.name}` : other.variable
+    throw new CliError(`--${name} is for --${other.name} ${need.only} alone, and ${source} says something else`)
+  }
 }
 
 const namesOf = (row: CommandRow): string => row.arguments.map(({ name }) => name).join(" ")

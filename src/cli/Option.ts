@@ -15,13 +15,21 @@ export interface OptionRow<A> {
   /** The environment variable that is asked when the option is not given. */
   readonly variable: string | null
   readonly isRepeatable: boolean
+  /**
+   * Without which it would say nothing: fields of other options that have to have a value, any or this one. Looked at
+   * where it is on the command line; a variable may be there for other programs.
+   */
+  readonly needs: Needs
   /** Its value out of the texts that were given. `source` names where they are from: `--port`, or `MIMOSA_PORT`. */
   readonly read: (texts: readonly string[], source: string) => A | CliError
 }
 
+export type Needs = Readonly<Record<string, "any" | { readonly only: string }>>
+
 interface Described {
   readonly meaning: string
   readonly variable?: string
+  readonly needs?: Needs
 }
 
 export const flag = (name: string, { meaning }: Described): OptionRow<boolean> => ({
@@ -101,13 +109,14 @@ export const choice = <const A extends string>(
   }
 })
 
-const row = (name: string, placeholder: string | null, byDefault: string, { meaning, variable }: Described) => ({
+const row = (name: string, placeholder: string | null, byDefault: string, described: Described) => ({
   name,
   placeholder,
-  meaning,
+  meaning: described.meaning,
   byDefault,
-  variable: variable ?? null,
-  isRepeatable: false
+  variable: described.variable ?? null,
+  isRepeatable: false,
+  needs: described.needs ?? {}
 })
 
 const refuse = (message: string): CliError => new CliError(message)

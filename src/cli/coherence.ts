@@ -11,11 +11,19 @@ export const status = (options: ServersOptions) =>
     async (client) => recordOf(await client.send("COHERENCE", "STATUS")),
     (stands) => {
       const [only] = stands
-      if (stands.length === 1) return factsOf(only?.answer as Fields)
+      if (stands.length === 1) return factsOf(withoutNothing(only?.answer as Fields))
       const columns = ["server", "name", "state", "members", "region", "transport", "written", "degradedWhy"]
       return tableOf(columns, beside(stands))
     }
   )
+
+/** How it stands, without why it does not, and with what has been counted at all. */
+const withoutNothing = (stands: Fields): Fields =>
+  Object.fromEntries(
+    Object.entries(stands).filter(([name, value]) => (value !== 0 && value !== "") || alwaysShown.has(name))
+  )
+
+const alwaysShown: ReadonlySet<string> = new Set(["members", "written", "sent"])
 
 export const peers = (options: ServersOptions) =>
   ofMembers(options, "PEERS", ["name", "state", "address", "region", "heardMsAgo", "advertised", "contiguous", "lag"])

@@ -9,16 +9,18 @@ export interface DoctorOptions extends ServersOptions {
   readonly samples: number
 }
 
-/** Ends with 1 where something is stale. */
+/** Ends with 1 where something is stale, and with 2 where nothing could be compared at all. */
 export const doctor = async (options: DoctorOptions): Promise<void> => {
-  let stale = 0
+  let [stale, samples] = [0, 0]
   const examine = async (client: RespClient): Promise<Fields> => {
     const diagnosis = recordOf(await client.send("COHERENCE", "DOCTOR", "SAMPLES", `${options.samples}`))
     stale += Number(diagnosis.stale)
+    samples += Number(diagnosis.samples)
     return diagnosis
   }
   await askServers(options, examine, diagnosesOf, examinationMsMax)
   if (stale > 0) throw new CliError(`${stale} of the sampled entries ${stale === 1 ? "is" : "are"} stale`)
+  if (samples === 0) throw new CliError("nothing was compared, so nothing is known of stale reads", nothingCompared)
 }
 
 const diagnosesOf = (examined: ReadonlyArray<Answered<Fields>>): string => {
@@ -30,7 +32,7 @@ const diagnosesOf = (examined: ReadonlyArray<Answered<Fields>>): string => {
     "100 ms": answer.lowerAfter100ms,
     "1 s": answer.lowerAfter1000ms,
     "10 s": answer.lowerAfter10000ms,
-    "at most in 10^9": answer.perBillionMax10000ms
+    "at most in 10^9": Number(answer.perBillionMax10000ms) > billionthsMax ? "-" : answer.perBillionMax10000ms
   }))
   const lines = examined.flatMap(({ server, answer }) => [
     "",
@@ -41,6 +43,10 @@ const diagnosesOf = (examined: ReadonlyArray<Answered<Fields>>): string => {
   return [tableOf(Object.keys(rows[0] ?? {}), rows), ...lines.map(visible)].join("\n")
 }
 
+const billionthsMax = 1e8 // more are too few samples to say anything, as the verdict says
+
 const textsOf = (reply: Reply | undefined): readonly string[] => (reply ?? []) as readonly string[]
+
+const nothingCompared = 2 // exit code: neither a finding nor its absence
 
 const examinationMsMax = 60_000 // 11 seconds, and the time in which so many samples are asked about

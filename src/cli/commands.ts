@@ -5,7 +5,7 @@
  */
 import { CliError } from "./CliError.ts"
 import { type CommandRow, command } from "./Command.ts"
-import { bytes, choice, flag, integer, text, texts } from "./Option.ts"
+import { bytes, choice, flag, integer, type Needs, text, texts } from "./Option.ts"
 
 const portMax = 65_535
 const password = text("password", "<text>", {
@@ -116,6 +116,11 @@ const httpAllow = texts("http-allow", "<list>", {
   variable: "MIMOSA_HTTP_ALLOW"
 })
 
+/** Of options that say how keys are shared: with whom is another one. */
+const ofSharing: Needs = { namespace: "any" }
+/** A server of one's own is reached by its URL alone. */
+const ofMesh: Needs = { ...ofSharing, coherence: { only: "mesh" } }
+
 export const commands: readonly CommandRow[] = [
   command({
     path: "serve",
@@ -182,38 +187,46 @@ export const commands: readonly CommandRow[] = [
       coherence: text("coherence", "mesh|<url>", {
         meaning: "Their own mesh, or nats://host:4222, redis://host:6379.",
         variable: "MIMOSA_COHERENCE",
+        needs: ofSharing,
         byDefault: "mesh"
       }),
       meshHost: text("mesh-host", "<address>", {
         meaning: "Where the mesh listens: loopback without a secret, else everywhere.",
-        variable: "MIMOSA_MESH_HOST"
+        variable: "MIMOSA_MESH_HOST",
+        needs: ofMesh
       }),
       meshPort: integer("mesh-port", "<port>", {
         meaning: "Port of the mesh; 0 takes a free one.",
         variable: "MIMOSA_MESH_PORT",
+        needs: ofMesh,
         byDefault: 0,
         min: 0,
         max: portMax
       }),
       peers: texts("peers", "<host:port,...>", {
         meaning: "Instances to begin with, where no beacon reaches them; repeatable.",
-        variable: "MIMOSA_PEERS"
+        variable: "MIMOSA_PEERS",
+        needs: ofMesh
       }),
       meshDns: text("mesh-dns", "<name:port>", {
         meaning: "A name whose addresses are the instances': a headless service.",
-        variable: "MIMOSA_MESH_DNS"
+        variable: "MIMOSA_MESH_DNS",
+        needs: ofMesh
       }),
       meshSecret: text("mesh-secret", "<text>", {
         meaning: "What all instances know; ps shows it, and not the variable.",
-        variable: "MIMOSA_MESH_SECRET"
+        variable: "MIMOSA_MESH_SECRET",
+        needs: ofSharing
       }),
       region: text("region", "<name>", {
         meaning: "Where this instance is: regions are connected by two gateways each.",
-        variable: "MIMOSA_REGION"
+        variable: "MIMOSA_REGION",
+        needs: ofSharing
       }),
       partitionTtlMs: integer("partition-ttl", "<ms>", {
         meaning: "What copies live at most while others are not heard.",
         variable: "MIMOSA_PARTITION_TTL",
+        needs: ofSharing,
         byDefault: 5_000,
         min: 0,
         max: 86_400_000
@@ -457,7 +470,7 @@ export const commands: readonly CommandRow[] = [
   }),
   command({
     path: "coherence status",
-    summary: "Show how servers stand: coherent or degraded and why, members, counters.",
+    summary: "Show how servers stand: coherent or degraded and why, members, counters that are not 0.",
     options: serversOptions,
     run: async (options) => (await import("./coherence.ts")).status(options)
   }),
@@ -483,7 +496,7 @@ export const commands: readonly CommandRow[] = [
   }),
   command({
     path: "coherence doctor",
-    summary: "Look for stale entries by comparing servers' entries with each other; ends with 1 when there are some.",
+    summary: "Look for stale entries by comparing servers' entries with each other.",
     options: {
       samples: integer("samples", "<n>", {
         meaning: "How many entries, taken at random, of each server.",
@@ -496,6 +509,7 @@ export const commands: readonly CommandRow[] = [
     notes: [
       "An entry that is lower than elsewhere is looked at again after 100 ms, 1 s and 10 s. With nothing to suspect it",
       "answers at once. Each server looks at what it holds itself: name them all to have all looked at.",
+      "Ends with 0 when nothing is stale, 1 when something is, or not all have answered, 2 when nothing was compared.",
       "",
       "  mimosa coherence doctor --server 10.0.0.1:6380 --server 10.0.0.2:6380 --samples 10000"
     ],

@@ -6,7 +6,7 @@ import { Cause, Effect, Exit, Layer, Option } from "effect"
 import { layerWith, Metrics, ProcessTree, type Settings, type StartError } from "../App.ts"
 import { ExitReason, GenServer, type Pid, Process } from "../actor/index.ts"
 import { CacheClock, Tenants, TurnClock } from "../cache/index.ts"
-import { Coherence, type CoherenceStatus } from "../coherence/index.ts"
+import { brokerOf, Coherence, type CoherenceStatus } from "../coherence/index.ts"
 import { checkedSettings } from "../Settings.ts"
 import { Scripts } from "../scripting/index.ts"
 import { listenerName as httpName } from "../server/HttpListener.ts"
@@ -99,7 +99,7 @@ const settingsOf = (options: ServeOptions): Settings => {
   if (namespace === undefined) return settings
   const mesh = { seeds: peers.flatMap(split), ...given({ host: meshHost, port: meshPort, dns: meshDns }) }
   const said = given({ transport: coherence, secret: meshSecret, region, partitionTtlMs })
-  return { ...settings, namespace, coherence: { mesh, ...said } }
+  return { ...settings, namespace, coherence: { mesh, ...said, logsMembers: true } }
 }
 
 const split = (list: string): string[] => list.split(",").filter((part) => part !== "")
@@ -163,12 +163,14 @@ ${password === undefined ? "" : says}${coherence === undefined ? "" : sharingTex
 /** With whom it shares its keys. */
 const sharingText = (
   { namespace, transport, address, members }: CoherenceStatus,
-  { meshSecret }: ServeOptions
+  { coherence, meshSecret }: ServeOptions
 ): string => {
+  // Where others meet it: at the broker, or here.
+  const place = brokerOf(given({ transport: coherence })) ?? address
   const others = members.length === 1 ? "1 other" : `${members.length} others`
   const reach = transport === "mesh" && meshSecret === undefined ? ", this host alone: no secret is set" : ""
   return `
-  shares keys   in namespace ${namespace}, with ${others} so far, over ${transport} at ${address}${reach}`
+  shares keys   in namespace ${namespace}, with ${others} so far, over ${transport} at ${place}${reach}`
 }
 
 /** How many of each have come back from the data directory. */

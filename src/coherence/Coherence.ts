@@ -15,6 +15,8 @@ import {
   Acknowledgement,
   CacheClock,
   type Fills,
+  InvalidAckMode,
+  isAckMode,
   type Peers,
   Replication,
   type ReplicationService,
@@ -23,13 +25,15 @@ import {
 import { KeyHash } from "../kernel/index.ts"
 import type { MetricReader } from "../telemetry/index.ts"
 import { Backups, backupPeersOf } from "./Backups.ts"
-import { type CoherenceStatus, stateOf, statusOf, traceOf } from "./CoherenceStatus.ts"
+import { NotEnoughMembers } from "./CoherenceError.ts"
+import { type CoherenceStatus, regionNames, stateOf, statusOf, traceOf } from "./CoherenceStatus.ts"
 import { metricsOf } from "./coherenceMetrics.ts"
 import { Definitions, definitionPeersOf } from "./Definitions.ts"
 import { type Diagnosis, Doctor, samplesDefault } from "./Doctor.ts"
 import { DoctorView } from "./DoctorView.ts"
 import { Driver } from "./Driver.ts"
 import { FillsAhead } from "./FillsAhead.ts"
+import { MembershipLog } from "./MembershipLog.ts"
 import { PeerFills } from "./PeerFills.ts"
 import { originName } from "./PeerOrigin.ts"
 import { Instance } from "./protocol/Instance.ts"
@@ -48,6 +52,8 @@ export interface CoherenceOptions {
   readonly ackMode?: AckMode | undefined
   /** What is fetched before anybody asks for it, after a peer has written it. */
   readonly warming?: Partial<WarmingSettings>
+  /** Whether the log is told who comes and goes, and when this instance is not coherent. Default false. */
+  readonly logsMembers?: boolean | undefined
   /** Names this start of the process: 1 to 2^53 - 1. Default: random. */
   readonly origin?: number
   /** 0 to below 1. Default: `Math.random`. */
@@ -57,6 +63,8 @@ export interface CoherenceOptions {
 }
 
 export interface CoherenceService {
+  /** The name of this instance, that is of one start of one process, as the others show it. */
+  readonly name: string
   /** How it stands, as plain data. */
   readonly status: () => CoherenceStatus
   /** What is known of a displayed key, in sentences: the entry here, who wrote it last, who would be asked for it. */
@@ -70,11 +78,15 @@ export interface CoherenceService {
   readonly forget: (name: string) => boolean
   /**
    * Waits until what was written here so far has been applied by one other instance, or by all that live; answers the
-   * names of those who were waited for in vain. At once where there is none, and with "async".
+   * names of those who were waited for in vain. At once where there is none, and with "async". Rejects with
+   * `InvalidAckMode` for another word.
    */
   readonly acknowledged: (mode: AckMode) => Promise<AcknowledgedBy>
-  /** Is over when so many other instances are there. */
-  readonly untilMembers: (count: number) => Effect.Effect<void>
+  /**
+   * Is over when so many other instances are there. Fails with `NotEnoughMembers` where that takes longer than
+   * `timeoutMs`; interrupted when the service ends. A count or a time that is none is a defect, a `RangeError`.
+   */
+  readonly untilMembers: (count: number, options?: MembersWait) => Effect.Effect<void, NotEnoughMembers>
   /** Before entries are read for somebody outside: finds out whether this process was stopped. Costs a look at the clock. */
   readonly look: () => void
   /** Where keys that are not here may be. */
@@ -85,6 +97,12 @@ export interface CoherenceService {
   readonly definitions: Definitions
   readonly children: ReadonlyArray<Supervisor.ChildSpec<Process.Self>>
   readonly metrics: ReadonlyArray<MetricReader>
+}
+
+/** How long others are waited for. */
+export interface MembersWait {
+  /** Default: without end. */
+  readonly timeoutMs?: number
 }
 
 export interface AcknowledgedBy {
@@ -107,7 +125,7 @@ export const layer = (
   Layer.scopedContext(
     Effect.gen(function* () {
       const { namespace, secret, region = "default", random = Math.random, ackMode = "async" } = options
-      const { monotonicMs = () => performance.now(), origin = randomOrigin() } = options
+      const { monotonicMs = () => performance.now(), origin = randomOrigin(), logsMembers = false } = options
       const clock = yield* CacheClock
       const hashSecret = `${namespace}\0${secret ?? ""}`
       const hashOf = (head: string) => new KeyHash(hashSecret, head)
@@ -138,26 +156,47 @@ export const layer = (
       const { open } = yield* CoherenceTransport
       const transport = yield* open({ origin, region: regionNumber, namespace, secret }, driver)
       driver.bind(instance, transport)
+      yield* Effect.addFinalizer(() => Effect.sync(() => driver.end()))
       const peers = new PeerFills(entries, instance, clock)
       const ahead = new FillsAhead(clock, () => instance.copyMsMax > 0)
       const doctor = new Doctor(new DoctorView(entries, instance, random, runAfter))
       const warming = new Warming(ahead, options.warming)
       if (warming.settings.mode !== "never") entries.watch(warming)
       const acknowledged = (mode: AckMode): Promise<AcknowledgedBy> =>
-        new Promise((resolve) => {
+        new Promise((resolve, reject) => {
+          if (!isAckMode(mode)) return reject(new InvalidAckMode({ ackMode: mode }))
           if (mode === "async") return resolve({ acked: 0, missing: [] })
           instance.acknowledge(instance.written, mode, ({ acked, missing }) =>
             resolve({ acked, missing: missing.map(originName) })
           )
         })
+      const untilMembers = (
+        awaited: number,
+        { timeoutMs }: MembersWait = {}
+      ): Effect.Effect<void, NotEnoughMembers> => {
+        const wrong = wrongWait(awaited, timeoutMs)
+        if (wrong !== undefined) return Effect.die(wrong)
+        const there = driver.until(({ memberCount }) => memberCount >= awaited)
+        if (timeoutMs === undefined) return there
+        const onTimeout = () => new NotEnoughMembers({ awaited, present: instance.memberCount, timeoutMs })
+        return Effect.timeoutFail(there, { duration: timeoutMs, onTimeout })
+      }
+      const status = (): CoherenceStatus => ({
+        namespace,
+        region,
+        transport: transport.name,
+        address: transport.address() ?? "",
+        ...statusOf(instance, region, transport, warming, definitions)
+      })
+      const log = new MembershipLog(instance, {
+        nowMs: monotonicMs,
+        degradedForMs: () => instance.status().degradedForMs,
+        degradedWhy: () => status().degradedWhy,
+        regionOf: regionNames(instance, region)
+      })
       const service = Coherence.of({
-        status: () => ({
-          namespace,
-          region,
-          transport: transport.name,
-          address: transport.address() ?? "",
-          ...statusOf(instance, transport, warming, definitions)
-        }),
+        name: originName(origin),
+        status,
         trace: (displayedKey) => traceOf(entries, instance, warming, displayedKey),
         examine: (samples = samplesDefault) =>
           new Promise((resolve) => {
@@ -166,7 +205,7 @@ export const layer = (
         look: () => driver.lookAfter(parameters.suspectMs),
         forget: (name) => instance.forget(Number.parseInt(name, 16)),
         acknowledged,
-        untilMembers: (count) => driver.until(({ memberCount }) => memberCount >= count),
+        untilMembers,
         peers,
         fillAhead: (fills) => ahead.begin(fills),
         definitions,
@@ -188,7 +227,7 @@ export const layer = (
             strategy: "rest_for_one", // who runs the instance finds the links as they are
             children: [...transport.children, GenServer.childSpec(Replicator, { driver, instance })]
           }),
-          GenServer.childSpec(Membership, { driver, instance, definitions }) // stops before what it speaks through
+          GenServer.childSpec(Membership, { driver, instance, definitions, log: logsMembers ? log : null }) // stops before what it speaks through
         ]
       })
       const replication: ReplicationService = {
@@ -204,6 +243,13 @@ export const layer = (
       )
     })
   )
+
+const wrongWait = (count: number, timeoutMs = 0): RangeError | undefined => {
+  if (!(Number.isSafeInteger(count) && count >= 0)) {
+    return new RangeError(`other instances are waited for by a whole number from 0; not ${String(count)}`)
+  }
+  return timeoutMs >= 0 ? undefined : new RangeError(`timeoutMs is a number from 0; not ${String(timeoutMs)}`)
+}
 
 /** Keeps no program alive. */
 const runAfter = (ms: number, action: () => void): void => void setTimeout(action, ms).unref()
@@ -242,9 +288,9 @@ const Replicator = GenServer.define<{ readonly info: ReplicatorMessage }>()({
  * The instance's life among the others: it has joined when this process has started, or nobody could be reached for two
  * seconds, and says good-bye when it ends. Beside the others, which may be restarted when nobody comes or goes.
  */
-const Membership = GenServer.define()({
+const Membership = GenServer.define<{ readonly info: "look" }>()({
   name: "membership",
-  init: ({ driver, instance, definitions }: Life) =>
+  init: ({ driver, instance, definitions, log }: Life) =>
     Effect.gen(function* () {
       const self = yield* Process.self
       let isKilled = false
@@ -266,16 +312,30 @@ const Membership = GenServer.define()({
         driver.until(() => definitions.isSettled),
         definitionsWait
       )
-      return GenServer.Ok(instance)
+      if (log !== null) yield* Process.sendAfter(self, "look", 0)
+      return GenServer.Ok({ instance, log })
     }),
-  inspect: (instance) => ({ members: instance.memberCount })
+  handleInfo: (_message, state) =>
+    Effect.gen(function* () {
+      for (const { level, text } of state.log?.look() ?? []) {
+        yield* level === "warning" ? Effect.logWarning(`coherence: ${text}`) : Effect.logInfo(`coherence: ${text}`)
+      }
+      yield* Process.sendAfter(yield* Process.self, "look", lookTime)
+      return GenServer.NoReply(state)
+    }),
+  inspect: ({ instance }) => ({ members: instance.memberCount })
 })
 
 interface Life {
   readonly driver: Driver
   readonly instance: Instance
   readonly definitions: Definitions
+  /** Null where nobody wants to be told. */
+  readonly log: MembershipLog | null
 }
+
+/** Between looks at who has come and gone. */
+const lookTime = "250 millis"
 
 /** What is registered elsewhere comes meanwhile; what takes longer, or nobody can say, comes later. */
 const definitionsWait = "5 seconds"

@@ -2,6 +2,7 @@
 import type { Layer } from "effect"
 import type { AckMode } from "../cache/index.ts"
 import type { Parameters } from "./protocol/Parameters.ts"
+import { shownUrls } from "./transport/internal/address.ts"
 import * as Mesh from "./transport/Mesh.ts"
 import * as Nats from "./transport/Nats.ts"
 import * as Redis from "./transport/Redis.ts"
@@ -28,6 +29,11 @@ export interface CoherenceSettings {
   readonly warming?: WarmingMode
   /** What that may fetch at most. Default 1 MiB a second. */
   readonly warmingBytesPerSecond?: number
+  /**
+   * Whether the log is told who comes and goes, and when this instance is not coherent for longer than a moment. Default
+   * false; `mimosa serve` is always told.
+   */
+  readonly logsMembers?: boolean
   readonly mesh?: Mesh.MeshOptions
 }
 
@@ -37,6 +43,10 @@ export const transportOf = (settings: CoherenceSettings): Layer.Layer<CoherenceT
   if (transport === "mesh") return Mesh.layer(mesh)
   return /^rediss?:/.test(transport) ? Redis.layer(transport) : Nats.layer(transport)
 }
+
+/** The broker that the settings name, for people: its URL without credentials. Null with a mesh. */
+export const brokerOf = ({ transport = "mesh" }: CoherenceSettings): string | null =>
+  transport === "mesh" ? null : shownUrls(transport)
 
 /** The protocol's numbers that a program may set. */
 export const parametersOf = ({ whenDegraded, partitionTtlMs }: CoherenceSettings): Partial<Parameters> => ({

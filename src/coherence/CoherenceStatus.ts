@@ -10,6 +10,10 @@ import type { Transport } from "./transport/Transport.ts"
 import type { Warming } from "./Warming.ts"
 
 export interface CoherenceStatus {
+  readonly state: CoherenceState
+  /** Sentences. */
+  readonly degradedWhy: readonly string[]
+  readonly degradedForMs: number
   readonly namespace: string
   /** Names this start of this instance. */
   readonly name: string
@@ -18,10 +22,6 @@ export interface CoherenceStatus {
   readonly transport: string
   /** Where others reach it; "" where that is not known yet, or nothing listens. */
   readonly address: string
-  readonly state: CoherenceState
-  /** Sentences. */
-  readonly degradedWhy: readonly string[]
-  readonly degradedForMs: number
   /** The last sequence that was written here, and the last that has left. */
   readonly written: number
   readonly sent: number
@@ -35,8 +35,8 @@ export type CoherenceState = "joining" | "coherent" | "degraded"
 
 export interface MemberStatus {
   readonly name: string
-  /** Of its region's name; the same for all of one region. */
-  readonly region: number
+  /** The region's name where it is this instance's own; of others it knows the number alone that is on the wire. */
+  readonly region: string
   /** "" where there is no link of its own. */
   readonly address: string
   /** `left` with a good-bye; `gone`, its process has ended; `forgotten`, by COHERENCE FORGET. */
@@ -60,19 +60,25 @@ type Own = Pick<
 /** All of it that the instance and its transport know. */
 export const statusOf = (
   instance: Instance,
+  ownRegion: string,
   transport: Pick<Transport, "links">,
   warming: Warming,
   definitions: Definitions
 ): Own => {
+  const regionOf = regionNames(instance, ownRegion)
   const addresses = new Map(transport.links().map(({ origin, address }) => [origin, address]))
   const status = instance.status()
+  const isCutOff = status.degradedWhy.includes("cutOff")
   const members = status.members
     .filter(({ state, advertised, contiguous }) => state === "live" || advertised > contiguous)
-    .map((member) => memberStatusOf(member, addresses.get(member.origin) ?? ""))
+    .map((member) => memberStatusOf(member, regionOf(member.region), addresses.get(member.origin) ?? ""))
   return {
     name: originName(instance.origin),
     state: stateOf(instance),
-    degradedWhy: [...status.degradedWhy.map((why) => reasons[why]), ...members.flatMap(adviceOn)],
+    degradedWhy: [
+      ...status.degradedWhy.map((why) => reasons[why]),
+      ...members.flatMap((each) => adviceOn(each, isCutOff))
+    ],
     degradedForMs: Math.round(status.degradedForMs),
     written: status.written,
     sent: status.sealed,
@@ -86,13 +92,19 @@ export const statusOf = (
   }
 }
 
+/** What people call regions, given the name of the own one: the others' are known as numbers. */
+export const regionNames =
+  ({ region }: Pick<Instance, "region">, ownRegion: string) =>
+  (number: number): string =>
+    number === region ? ownRegion : String(number)
+
 export const stateOf = ({ isJoined, isCoherent }: Instance): CoherenceState => {
   if (!isJoined) return "joining"
   return isCoherent ? "coherent" : "degraded"
 }
 
-const memberStatusOf = (member: InstanceStatus["members"][number], address: string): MemberStatus => {
-  const { origin, region, advertised, contiguous, acknowledged, isSuspect, isJoining } = member
+const memberStatusOf = (member: InstanceStatus["members"][number], region: string, address: string): MemberStatus => {
+  const { origin, advertised, contiguous, acknowledged, isSuspect, isJoining } = member
   return {
     name: originName(origin),
     region,
@@ -107,8 +119,9 @@ const memberStatusOf = (member: InstanceStatus["members"][number], address: stri
   }
 }
 
-const adviceOn = ({ name, state, heardMsAgo, lag }: MemberStatus): string[] => {
+const adviceOn = ({ name, state, heardMsAgo, lag }: MemberStatus, isCutOff: boolean): string[] => {
   if (state === "suspect") {
+    if (isCutOff) return [] // nobody is heard of
     return [`${name} was not heard of for ${heardMsAgo} ms; if it will not come back: COHERENCE FORGET ${name}`]
   }
   return lag > 0 ? [`${lag} records of ${name} are missing`] : []
@@ -116,6 +129,7 @@ const adviceOn = ({ name, state, heardMsAgo, lag }: MemberStatus): string[] => {
 
 const reasons: Readonly<Record<Degraded, string>> = {
   joining: "it has not joined the others yet",
+  cutOff: "the broker that carries all messages does not answer, or has just come back",
   suspect: "an instance is not heard of",
   gap: "records of another instance are missing for too long",
   comparing: "what was written here is being compared with the others",

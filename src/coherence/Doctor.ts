@@ -8,7 +8,8 @@
  * frames say, and comes with what is known here of why.
  *
  * Of what was found a rate follows, with what the sample allows to say: of 0 stale among n one may conclude at most 3/n,
- * with 95 % confidence (the rule of three [2]); of k among n it is Wilson's upper bound.
+ * with 95 % confidence (the rule of three [2]); of k among n it is Wilson's upper bound. One of more than a tenth of all
+ * reads says nothing, and is not said.
  *
  * Not seen: what a loader brought (nobody's write: there is nothing to compare), and what a clear should have taken where
  * the author has forgotten its writes. Bounds: one examination at a time, `samplesMax` entries, `tracesMax` traces.
@@ -36,6 +37,8 @@ export interface KnownElsewhere {
 }
 
 export interface DoctorPort {
+  /** How many other instances there are. */
+  readonly others: number
   /** Entries that are here and not only here, at random, each once; all where there are no more. */
   sample(count: number): { readonly held: readonly HeldEntry[]; readonly loaded: number }
   /** What is here and can be read under a hash. */
@@ -196,6 +199,18 @@ export class Doctor {
     return this.port.heldAt(held.hash).some((now) => now.key === held.key && isOlder(now, known))
   }
 
+  /** Why nothing was compared. */
+  private whyNothing({ held, loaded, answered }: Examination): string {
+    const { others } = this.port
+    if (others === 0) return "no other instance is there: there was nothing to compare with"
+    const there = others === 1 ? "another instance is there" : `${others} others are there`
+    if (held.length === 0 && loaded === 0)
+      return `${there}, but nothing here could be compared: no shared entry is here`
+    if (held.length === 0) return `${there}, but nothing here could be compared: a loader brought all that is here`
+    if (answered.size === 0) return `${there}, but nothing was compared: none has answered`
+    return `${there}, but nothing here could be compared: what was here has gone meanwhile`
+  }
+
   private conclude(examination: Examination): void {
     this.current = null
     const { samples, loaded, answered, silent, confirmed, lower, done } = examination
@@ -209,7 +224,7 @@ export class Doctor {
     const { nameOf } = this.port
     done({
       ...{ samples, loaded, asked: answered.size, silent: [...silent].map(nameOf), windows, stale },
-      verdict: verdictOf(stale, samples, answered.size),
+      verdict: samples === 0 ? this.whyNothing(examination) : verdictOf(stale, samples),
       samplesEver: this.samplesEver,
       staleEver: this.staleEver,
       traces: confirmed.slice(0, tracesMax).map(({ held, forMs, lines }) => ({
@@ -243,15 +258,18 @@ export const upperBound = (count: number, samples: number): number => {
   return Math.min(1, (share + (z * z) / (2 * samples) + spread) / (1 + (z * z) / samples))
 }
 
-const verdictOf = (stale: number, samples: number, asked: number): string => {
-  if (asked === 0) return "no other instance has answered: there was nothing to compare with"
-  if (samples === 0) return "nothing is here that another instance might have written"
-  const most = Math.round(upperBound(stale, samples) * billion).toLocaleString("en")
+const verdictOf = (stale: number, samples: number): string => {
+  const share = upperBound(stale, samples)
+  const most = Math.round(share * billion).toLocaleString("en")
   const many = samples.toLocaleString("en")
-  if (stale === 0) return `0 of ${many} samples are stale: at most ${most} of 10^9 reads, by the rule of three`
+  const found = `${stale} of ${many} ${samples === 1 ? "sample is" : "samples are"} stale`
+  if (share > shareMax) return `${found}: too few samples to say how many of 10^9 reads (30,000 would do for 100,000)`
+  if (stale === 0) return `${found}: at most ${most} of 10^9 reads, by the rule of three`
   const rate = Math.round((stale / samples) * billion).toLocaleString("en")
-  return `${stale} of ${many} samples are stale: ${rate} of 10^9 reads, at most ${most} (95 %)`
+  return `${found}: ${rate} of 10^9 reads, at most ${most} (95 %)`
 }
+
+const shareMax = 0.1 // of all reads: 10^8 of 10^9
 
 const looksMs: readonly number[] = [100, 1_000, 10_000]
 const chunkSize = 1_000 // hashes in one question: 8 KB, and an answer of 23 KB from each member

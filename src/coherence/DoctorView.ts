@@ -14,6 +14,10 @@ export class DoctorView implements DoctorPort {
     readonly after: (ms: number, action: () => void) => void
   ) {}
 
+  get others(): number {
+    return this.instance.memberCount
+  }
+
   sample(count: number): { readonly held: readonly HeldEntry[]; readonly loaded: number } {
     const sampled = this.entries.sample(count, this.random)
     const held = sampled.filter(({ version }) => version > 0)

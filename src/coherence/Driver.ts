@@ -20,6 +20,8 @@ export class Driver implements Network, TransportListener {
     crashes: 0
   }
   readonly propagation = new Propagation()
+  /** The broker that carries all messages, without credentials, and whether it is there; null where there is none. */
+  carrier: { readonly isUp: boolean; readonly what: string } | null = null
   private instance: Instance | null = null
   private transport: Transport | null = null
   private onCrash: ((defect: unknown) => void) | null = null
@@ -34,6 +36,7 @@ export class Driver implements Network, TransportListener {
   private degradedFromMs: number | null = null
   /** Who waits for something to be so; each looks whether it is after whatever happens. */
   private readonly waiting = new Set<() => boolean>()
+  private isEnded = false
 
   constructor(private readonly monotonicMs: () => number) {}
 
@@ -42,18 +45,25 @@ export class Driver implements Network, TransportListener {
     this.transport = transport
   }
 
-  /** Is over once that is so. */
+  /** Is over once that is so; interrupted where it can no longer become so. */
   until(isSo: (instance: Instance) => boolean): Effect.Effect<void> {
     return Effect.async((resume) => {
       const look = (): boolean => {
-        if (this.instance === null || !isSo(this.instance)) return false
+        const isOver = this.instance !== null && isSo(this.instance)
+        if (!isOver && !this.isEnded) return false
         this.waiting.delete(look)
-        resume(Effect.void)
+        resume(isOver ? Effect.void : Effect.interrupt)
         return true
       }
       if (!look()) this.waiting.add(look)
       return Effect.sync(() => this.waiting.delete(look))
     })
+  }
+
+  /** Nothing comes any more: nobody waits for it. */
+  end(): void {
+    this.isEnded = true
+    for (const look of this.waiting) look()
   }
 
   /** Runs the instance from now on; `onCrash` is told what it throws. The returned function stops it. */
@@ -133,6 +143,11 @@ export class Driver implements Network, TransportListener {
 
   onSettled(): void {
     this.guarded((instance) => instance.settled())
+  }
+
+  onCarrier(isUp: boolean, what: string): void {
+    this.carrier = { isUp, what }
+    this.guarded((instance) => instance.onCarrier(isUp))
   }
 
   wantsLink(peer: PeerInfo): boolean {

@@ -52,6 +52,10 @@ export class PeerFills implements Peers {
       signal.addEventListener("abort", giveUp, { once: true })
     })
   }
+
+  lend(lease: Lease, fetched: Fetched): (() => void) | undefined {
+    return this.entries.lend(lease, fetched)
+  }
 }
 
 const notShared = 0

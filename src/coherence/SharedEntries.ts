@@ -20,10 +20,12 @@
  *
  * Cost: a write of an entry that is there touches its row, and the pending record or the log; docs/decisions.md.
  */
+import type { Fetched } from "../cache/index.ts"
 import {
   bucketOf,
   Cause,
   type Entry,
+  EntrySource,
   type EventOrigin,
   Freshness,
   isPeers,
@@ -114,6 +116,8 @@ export class SharedEntries implements Replica, Store {
   private readonly sharesByHash = new Map<number, Share>()
   /** Open leases by the hash of their key; one each, mostly. */
   private readonly leases = new Map<number, Lease[]>()
+  /** What is stored or taken out at this moment is lent. */
+  private isLending = false
 
   constructor(private readonly options: SharedEntriesOptions) {
     this.freshness = options.freshness ?? new Freshness()
@@ -212,10 +216,45 @@ export class SharedEntries implements Replica, Store {
     return { hash, entry: undefined, newest }
   }
 
+  /**
+   * Stores what was brought for one step, although copies may not be kept now; the answer takes it out again, unless it
+   * is this instance's own by then. Nobody is told of either; for the time between it is a copy like any other. Undefined
+   * where it could not be stored at any time.
+   */
+  lend(lease: Lease, { value, expiresAtMs, meta }: Fetched): (() => void) | undefined {
+    const { keyspace, key } = lease
+    const wasHeld = keyspace.hold() // what reacts to it is not lending
+    this.isLending = true
+    let entry: Entry | undefined
+    try {
+      if (keyspace.fill(lease, value, expiresAtMs, meta, EntrySource.copied)) entry = keyspace.peek(key)
+    } finally {
+      this.isLending = false
+      keyspace.release(wasHeld)
+    }
+    return entry === undefined ? undefined : () => this.takeBack(keyspace, entry)
+  }
+
+  /** As if its time had come: a copy whose life is over fires nothing. */
+  private takeBack(keyspace: Keyspace, entry: Entry): void {
+    const { key, source, handle: row } = entry
+    if (source !== EntrySource.copied || row === 0 || keyspace.peek(key) !== entry) return
+    // Others wait for their steps with the same value, which has not changed.
+    const open = (this.leases.get(this.index.hashAt(row)) ?? noLeases).filter(({ isRevoked }) => !isRevoked)
+    this.index.remove(row)
+    this.isLending = true
+    try {
+      keyspace.expireAt(key, this.options.nowMs())
+    } finally {
+      this.isLending = false
+    }
+    for (const other of open) other.isRevoked = false
+  }
+
   // Replica: what happens here
 
   get copyMsMax(): number {
-    return this.instance.copyMsMax
+    return this.isLending ? Number.POSITIVE_INFINITY : this.instance.copyMsMax
   }
 
   onWrite(entry: Entry, keyspace: Keyspace, flags: number): void {
@@ -260,8 +299,9 @@ export class SharedEntries implements Replica, Store {
       index.write(row, stamp, writer, 0, 0)
     }
     index.begin(entry.handle, this.options.nowMs())
-    if (stamp > 0) this.directory.note(hash, stamp, writer, false)
-    this.watcher?.onFilled(hash)
+    // What is lent is evicted at once, in a way: an own write that was evicted is not in the directory either.
+    if (stamp > 0 && !(this.isLending && writer === instance.origin)) this.directory.note(hash, stamp, writer, false)
+    if (!this.isLending) this.watcher?.onFilled(hash)
   }
 
   onRemove(entry: Entry, cause: Cause, keyspace: Keyspace): void {
@@ -294,7 +334,7 @@ export class SharedEntries implements Replica, Store {
 
   onAskedToRemove(key: string, keyspace: Keyspace): void {
     const hash = this.hashOf(keyspace, key)
-    if (hash !== 0 && !isPeers(keyspace.origin)) this.tellGone(hash, 0, keyspace.origin)
+    if (hash !== 0 && !this.isLending && !isPeers(keyspace.origin)) this.tellGone(hash, 0, keyspace.origin)
   }
 
   onFlush(keyspace: Keyspace): void {

@@ -20,7 +20,7 @@
  * Cost: get and put of a short string are one crossing each, without an allocation but for a new entry's.
  */
 import { addInt64, asInt64, type Int64 } from "../cache/Int64.ts"
-import { type FillScope, type Fills, lossyText, ttlMsOf, ttlSecondsMax } from "../cache/index.ts"
+import { type FillScope, type Fills, Loans, lossyText, ttlMsOf, ttlSecondsMax } from "../cache/index.ts"
 import { Cause, causeBit, entrySize, type Keyspace, noMeta, SetFlag, type Value } from "../kernel/index.ts"
 import { type HostCall, type HostFunction, type HostTable, type LuaValue, Refusal } from "../sandbox/index.ts"
 import { KeyWalk } from "./KeyWalk.ts"
@@ -56,7 +56,7 @@ export const makeCacheModule = (current: Current, fills?: Fills): HostTable => {
     const { run } = current
     const { keyspace } = run
     if (fills === undefined || keyspace === null || answer === null) return false
-    return waitForFill(call, run, name, (signal) => fills.bring(keyspace, key, scope, signal), answer)
+    return waitForFill(call, run, name, (loans, signal) => fills.borrow(loans, keyspace, key, scope, signal), answer)
   }
   return {
     get: keyed("get", 2, "a key and a default", (call, key, keyspace) => {
@@ -374,7 +374,7 @@ const waitForFill = (
   call: HostCall,
   run: RunningScript,
   name: string,
-  bring: (signal: AbortSignal) => Promise<Value | undefined>,
+  borrow: (loans: Loans, signal: AbortSignal) => Promise<Value | undefined>,
   answer: Answer
 ): boolean => {
   const leftMs = Math.floor(run.waitLeftMs()) - goOnMs
@@ -384,15 +384,17 @@ const waitForFill = (
     const stop = (): void => giveUp.abort(new Error("nobody waits for it any more"))
     const timer = setTimeout(() => giveUp.abort(new Error("the fill takes longer than the run may wait")), leftMs)
     signal.addEventListener("abort", stop, { once: true })
+    const loans = new Loans()
+    let value: Value | undefined
     try {
-      return answer(await bring(giveUp.signal))
+      value = await borrow(loans, giveUp.signal)
     } catch (error) {
       run.refuse(`cache.${name}: ${error instanceof Error ? error.message : String(error)}`)
-      return answer(undefined)
     } finally {
       clearTimeout(timer)
       signal.removeEventListener("abort", stop)
     }
+    return loans.use(() => answer(value))
   })
   return call.wait()
 }

@@ -7,6 +7,7 @@
  */
 import type { Subscriber } from "../cache/EventBus.ts"
 import type { FillScope } from "../cache/Fills.ts"
+import { Loans } from "../cache/Loans.ts"
 import type { Tenant } from "../cache/Tenants.ts"
 import type { Keyspace } from "../kernel/index.ts"
 import type { Command } from "./Command.ts"
@@ -132,9 +133,9 @@ export class Client implements Subscriber {
   private afterFills(wanted: WantedKeys, then: () => Promise<void> | undefined | void): Promise<void> | undefined {
     if (wanted.isEmpty) return then() as Promise<void> | undefined
     return wanted.bring().then((failure) => {
-      if (this.isGone) return
-      if (failure === undefined) return then()
-      this.fail(RespError.notBrought(failure))
+      if (failure === undefined && !this.isGone) return wanted.loans.use(then)
+      wanted.loans.drop()
+      if (failure !== undefined && !this.isGone) this.fail(RespError.notBrought(failure))
     })
   }
 
@@ -539,6 +540,8 @@ export class Client implements Subscriber {
 
 /** Keys that commands are about to look at, which are not here and may be elsewhere. */
 class WantedKeys {
+  /** What may not be kept here, for the step in which they are looked at. */
+  readonly loans = new Loans()
   private readonly keys: WantedKey[] = []
 
   constructor(
@@ -569,25 +572,19 @@ class WantedKeys {
    * command of very many keys neither takes all the places of those who wait nor keeps the others from their turns.
    */
   async bring(): Promise<string | undefined> {
-    const { client, keys } = this
+    const { client, fills, keys, loans } = this
     for (let from = 0; from < keys.length && !client.isGone; from += broughtAtOnce) {
       if (from > 0) await new Promise<void>((resolve) => setImmediate(resolve))
       const some = keys.slice(from, from + broughtAtOnce)
-      const outcomes = await Promise.allSettled(some.map((each) => this.bringOne(each)))
+      const outcomes = await Promise.allSettled(
+        some.map(({ keyspace, key, scope }) => fills.borrow(loans, keyspace, key, scope))
+      )
       for (const outcome of outcomes) {
         if (outcome.status === "rejected")
           return outcome.reason instanceof Error ? outcome.reason.message : String(outcome.reason)
       }
     }
     return undefined
-  }
-
-  /** A value whose key was written elsewhere while it travelled was not kept: the command would not find it. Asks again. */
-  private async bringOne({ keyspace, key, scope }: WantedKey): Promise<void> {
-    for (let tries = 0; tries < bringTriesMax; tries++) {
-      const found = await this.fills.bring(keyspace, key, scope)
-      if (found === undefined || keyspace.peek(key) !== undefined) return
-    }
   }
 }
 
@@ -603,7 +600,6 @@ export interface QueuedCommand {
 }
 
 const broughtAtOnce = 256 // keys of one client: a few questions to each peer, and some milliseconds of work
-const bringTriesMax = 3 // one more than a single write can spoil; a key that is written all the time has no moment to be had
 const argumentBytes = 16 // what a string's head and its place in the array cost at least
 const subscriptionBytes = 100 // what a subscription costs beside its name: places in a map and two sets
 

@@ -41,7 +41,9 @@ export class Run {
 
   constructor(
     /** Names this start of the process in ids. */
-    readonly origin: string
+    readonly origin: string,
+    /** What this instance is called, where other instances show names. */
+    readonly instance = origin
   ) {}
 
   /**

@@ -89,8 +89,8 @@ export class DryMachine {
   atMs = 0
   private machine: LuaVm | null = null
 
-  constructor(origin: string) {
-    this.run = new Run(origin)
+  constructor(origin: string, instance = origin) {
+    this.run = new Run(origin, instance)
   }
 
   get vm(): LuaVm {

@@ -32,6 +32,8 @@ import { refOf, type SavedHistory, type TenantRef, type TriggersToSave } from ".
 export interface EngineOptions {
   /** Names this start of the process in ids. */
   readonly origin: string
+  /** What events of here have as `event.origin`: the name by which other instances know this one. Default: `origin`. */
+  readonly instance?: string | undefined
   readonly cascade: CascadeLimits
   readonly intensity: Intensity
   readonly sandbox: SandboxService
@@ -68,9 +70,9 @@ export class Engine implements EventSink, Gate, GivenUpListener, TriggersToSave 
   private lastRunner: TriggerRunner | null = null
 
   constructor(readonly options: EngineOptions) {
-    const { origin, sandbox, nowMs, machinesLentMax } = options
-    this.run = new Run(origin)
-    this.dryMachine = new DryMachine(origin)
+    const { origin, instance, sandbox, nowMs, machinesLentMax } = options
+    this.run = new Run(origin, instance)
+    this.dryMachine = new DryMachine(origin, instance)
     const memory = new MachineMemory()
     const parts = { ...machineParts(this.run, nowMs), shared: memory }
     const pool = sandbox.pool(() => new LuaVm(parts))

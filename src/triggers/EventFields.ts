@@ -27,7 +27,7 @@ const writers: ReadonlyArray<readonly [name: string, write: FieldWriter]> = [
   ["cause", (frame, slot, event) => frame.string(slot, causeOf(event.cause))],
   ["version", (frame, slot, event) => frame.integer(slot, event.version)],
   ["changed", (frame, slot, event) => frame.boolean(slot, hasChanged(event))],
-  ["origin", (frame, slot, event, _step, run) => frame.string(slot, event.origin?.peer ?? run.origin)],
+  ["origin", (frame, slot, event, _step, run) => frame.string(slot, event.origin?.peer ?? run.instance)],
   ["depth", (frame, slot, _event, step) => frame.integer(slot, step === null ? 0 : step.depth)],
   ["cascade", (frame, slot, _event, step, run) => frame.string(slot, step?.cascade.id ?? run.eventId())],
   ["path", (frame, slot, _event, step) => frame.value(slot, step === null ? [] : step.path())],

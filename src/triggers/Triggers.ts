@@ -174,6 +174,8 @@ export class TriggerEngine extends Context.Tag("mimosa-cache/triggers/TriggerEng
 export interface RunnerSettings {
   /** Names this start of the process in the ids of webhooks and cascades; another one each time. */
   readonly origin: string
+  /** What events of here have as `event.origin`: the name by which other instances know this one. Default: `origin`. */
+  readonly instance?: string | undefined
   readonly cascade?: Partial<CascadeLimits>
   /** How many failures take a trigger out. */
   readonly intensity?: Partial<Intensity>
@@ -194,6 +196,7 @@ export const layerRunner = (
       const journal = yield* Journal
       const engine = new Engine({
         origin: settings.origin,
+        instance: settings.instance,
         cascade: { ...cascadeLimitsDefault, ...settings.cascade },
         intensity: { ...intensityDefault, ...settings.intensity },
         sandbox: yield* Sandbox,

@@ -312,8 +312,14 @@ describe("a change during a load (law 11)", () => {
   })
 })
 
-const peersWith = (values: Readonly<Record<string, string>>, asked: string[] = []): Peers => ({
+const nobody: Peers = {
   mayHave: () => true,
+  fetch: async () => undefined,
+  lend: (lease) => void lease.keyspace.endLease(lease)
+}
+
+const peersWith = (values: Readonly<Record<string, string>>, asked: string[] = []): Peers => ({
+  ...nobody,
   fetch: async (_keyspace, key, lease) => {
     asked.push(`peers ${key}`)
     const value = values[key]
@@ -359,7 +365,7 @@ describe("a key that is missed", () => {
     ]
     const tier: Tier = { name: "l2", get: () => (answers.shift() as () => Promise<never>)() }
     const { keyspace, fills, advance } = open({ tier })
-    fills.listen({ mayHave: () => true, fetch: () => Promise.reject(new Error("gone")) })
+    fills.listen({ ...nobody, fetch: () => Promise.reject(new Error("gone")) })
     fills.register(
       keyspace,
       "*",
@@ -409,7 +415,7 @@ describe("a key that is missed", () => {
   it("comes from peers alone for those who want no more; whoever joins them with more gets more", async () => {
     const { keyspace, fills, held, load } = open()
     let answer: (value: undefined) => void = () => {}
-    fills.listen({ mayHave: () => true, fetch: () => new Promise((resolve) => (answer = resolve)) })
+    fills.listen({ ...nobody, fetch: () => new Promise((resolve) => (answer = resolve)) })
     fills.register(keyspace, "*", loader(load))
     const alone = fills.bring(keyspace, "k", "peers")
     answer(undefined)
@@ -425,7 +431,7 @@ describe("a key that is missed", () => {
   it("has a late peer's stamp forgotten when it is loaded in the end", async () => {
     const { keyspace, fills } = open()
     fills.listen({
-      mayHave: () => true,
+      ...nobody,
       fetch: async (_keyspace, _key, lease) => {
         lease.stamp = 7
         return undefined

@@ -1,6 +1,7 @@
 /** `mimosa coherence …` against two served processes of one namespace, and one that shares nothing. */
 import { afterAll, beforeAll, expect, it } from "vitest"
 import { RespClient } from "../../src/cli/RespClient.ts"
+import { eventually } from "../support/eventually.ts"
 import { describeBuilt, mimosa, type Served, serve, temporaryFolder } from "./Mimosa.ts"
 
 describeBuilt("mimosa coherence", () => {
@@ -40,12 +41,23 @@ describeBuilt("mimosa coherence", () => {
   it("shows how a server stands, or several beside each other", async () => {
     const one = await coherence("status", ...at(a))
     expect(one.code).toBe(0)
-    expect(one.stdout).toMatch(/^state +coherent$/m)
+    expect(one.stdout.split("\n").map((line) => line.split(/ +/)[0])).toEqual(
+      expect.arrayContaining(["state", "members", "transport", "written", "framesIn"])
+    )
+    expect(one.stdout).toMatch(/^state +coherent\nmembers +1\ntransport +mesh\n/)
+    expect(one.stdout).not.toMatch(/^malformed|^degradedWhy|^epochs/m)
+    const { malformed, epochs } = JSON.parse((await coherence("status", ...at(a), "--json")).stdout)
+    expect([malformed, epochs]).toEqual([0, 0])
     const two = await coherence("status", ...both)
     expect(two.stdout.split("\n")[0]).toMatch(/^SERVER +NAME +STATE +MEMBERS/)
     expect(two.stdout).toMatch(new RegExp(`^127\\.0\\.0\\.1:${b?.port} +[0-9a-f]{14} +coherent +1 `, "m"))
     const { stdout } = await coherence("status", ...both, "--json")
     expect(JSON.parse(stdout)).toMatchObject({ [`127.0.0.1:${a?.port}`]: { state: "coherent", members: 1 } })
+  })
+
+  it("tells the log of a server who has come", async () => {
+    const { name } = JSON.parse((await coherence("status", ...at(b), "--json")).stdout)
+    await eventually(() => a?.stderr().includes(`coherence: instance ${name} (default) joined: 1 other now`) === true)
   })
 
   it("shows the others and how far they are behind", async () => {
@@ -67,13 +79,23 @@ describeBuilt("mimosa coherence", () => {
   it("looks for stale entries on each, and ends with 0 where there are none", async () => {
     const { code, stdout } = await coherence("doctor", ...both, "--samples", "500")
     expect(code).toBe(0)
-    expect(stdout).toMatch(new RegExp(`^127\\.0\\.0\\.1:${a?.port} +10 +1 +0 +0 +0 +0 +300000000$`, "m"))
+    expect(stdout).toMatch(new RegExp(`^127\\.0\\.0\\.1:${a?.port} +10 +1 +0 +0 +0 +0 +-$`, "m"))
     expect(stdout).toContain(
-      `127.0.0.1:${b?.port}: 0 of 10 samples are stale: at most 300,000,000 of 10^9 reads, by the rule of three`
+      `127.0.0.1:${b?.port}: 0 of 10 samples are stale: too few samples to say how many of 10^9 reads`
     )
     const json = JSON.parse((await coherence("doctor", ...at(a), "--json")).stdout)
-    expect(json).toMatchObject({ samples: 10, stale: 0, traces: [] })
+    expect(json).toMatchObject({ samples: 10, stale: 0, traces: [], perBillionMax10000ms: 300_000_000 })
   })
+
+  it("ends with 2 where nothing could be compared, and says why", async () => {
+    const alone = await start(["--namespace", `cli-alone-${process.pid}-${Date.now()}`])
+    const { code, stdout, stderr } = await coherence("doctor", ...at(alone))
+    expect(code).toBe(2)
+    expect(stdout).toContain("no other instance is there: there was nothing to compare with")
+    expect(stderr).toBe("mimosa: nothing was compared, so nothing is known of stale reads\n")
+    const besides = await coherence("doctor", ...at(a), "--server", `127.0.0.1:${alone.port}`, ...both)
+    expect(besides.code).toBe(0) // of the others something was
+  }, 30_000)
 
   it("serves the doctor over HTTP", async () => {
     const url = `http://127.0.0.1:${a?.httpPort}/v1/coherence/doctor`

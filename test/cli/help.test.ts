@@ -1,7 +1,8 @@
 /** What a person meets before any server runs: help, and mistakes on the command line. */
-import { describe, expect, it } from "vitest"
+import { afterEach, describe, expect, it, vi } from "vitest"
 import { keyspaceLimitsDefault } from "../../src/cache/index.ts"
-import { Mistake, parse } from "../../src/cli/Command.ts"
+import { CliError } from "../../src/cli/CliError.ts"
+import { Mistake, parse, run } from "../../src/cli/Command.ts"
 import { commands } from "../../src/cli/commands.ts"
 import { helpOf } from "../../src/cli/help.ts"
 import { version } from "../../src/version.ts"
@@ -74,6 +75,67 @@ describe("a command line", () => {
     ["serve", ["--egress-allow", "a", "--egress-allow=b=c"], { "egress-allow": ["a", "b=c"] }, []]
   ])("of %s is taken as it is meant: %j", (name, words, options, args) => {
     expect(parse(rowOf(name), words)).toEqual({ options: new Map(Object.entries(options)), args })
+  })
+
+  it("says what an option needs in terms of other options of the command", () => {
+    for (const { options } of commands) {
+      for (const { needs } of Object.values(options)) {
+        for (const field of Object.keys(needs)) expect(Object.keys(options)).toContain(field)
+      }
+    }
+  })
+
+  describe("of serve with an option that would be ignored", () => {
+    /** What serve is run with, or why it is not. */
+    const served = async (words: readonly string[], env: Readonly<Record<string, string>> = {}) => {
+      for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value)
+      const row = { ...rowOf("serve"), run: async () => {} }
+      const parsed = parse(row, words)
+      if (parsed instanceof Mistake) throw parsed
+      return run(row, parsed).then(
+        () => "runs",
+        (error: unknown) => (error instanceof CliError ? error.message : error)
+      )
+    }
+    afterEach(() => void vi.unstubAllEnvs())
+
+    it.each([
+      ["--coherence", "mesh"],
+      ["--peers", "10.0.0.1:7700"],
+      ["--mesh-host", "127.0.0.1"],
+      ["--mesh-port", "7700"],
+      ["--mesh-dns", "shop:7700"],
+      ["--mesh-secret", "what all of them know"],
+      ["--region", "eu-west"],
+      ["--partition-ttl", "1000"]
+    ])("is refused: %s without a namespace", async (option, value) => {
+      expect(await served([option, value])).toBe(`${option} does nothing without --namespace <name>, which is missing`)
+      expect(await served([option, value, "--namespace", "shop"])).toBe("runs")
+      expect(await served([option, value], { MIMOSA_NAMESPACE: "shop" })).toBe("runs")
+    })
+
+    it.each(["--peers", "--mesh-host", "--mesh-port", "--mesh-dns"])(
+      "is refused: %s beside a broker",
+      async (option) => {
+        const words = ["--namespace", "shop", option, "1"]
+        const url = "redis://user:secret@10.0.0.1"
+        const refused = `${option} is for --coherence mesh alone, and`
+        expect(await served([...words, "--coherence", url])).toBe(`${refused} --coherence says something else`)
+        expect(await served(words, { MIMOSA_COHERENCE: url })).toBe(`${refused} MIMOSA_COHERENCE says something else`)
+        expect(await served([...words, "--coherence", "mesh"])).toBe("runs")
+      }
+    )
+
+    it("is none where a variable says it, which may be there for others, nor a secret beside a broker", async () => {
+      const env = {
+        MIMOSA_MESH_SECRET: "what all of them know",
+        MIMOSA_PEERS: "10.0.0.1:7700",
+        MIMOSA_REGION: "eu-west"
+      }
+      expect(await served([], env)).toBe("runs")
+      const broker = ["--namespace", "shop", "--coherence", "nats://10.0.0.1"]
+      expect(await served([...broker, "--mesh-secret", "what all of them know", "--region", "eu"], env)).toBe("runs")
+    })
   })
 
   it("has every value within what its option allows", () => {

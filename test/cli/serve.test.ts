@@ -128,6 +128,29 @@ describeBuilt("mimosa serve", () => {
     })
   })
 
+  it("refuses a --mesh-port that is in use, in one line", async () => {
+    const taken = await new Promise<Server>((resolve) => {
+      const server = createServer().listen(0, "127.0.0.1", () => resolve(server))
+    })
+    const { port } = taken.address() as AddressInfo
+    const ports = ["--port", "0", "--http-port", "0", "--mesh-port", String(port)]
+    const outcome = await mimosa(["serve", ...ports, "--namespace", "taken", "--data-dir", folder.path])
+    taken.close()
+    expect(outcome).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: `mimosa: coherence over mesh: cannot listen on 127.0.0.1:${port}: the port is in use; stop what listens there, or choose another port\n`
+    })
+  })
+
+  it("says over which broker it shares its keys, and that it does not answer, without credentials", async () => {
+    const url = "redis://user:hidden@127.0.0.1:1/3"
+    const { welcome, stderr } = await started(["--namespace", "shop", "--coherence", url])
+    expect(welcome).toContain("in namespace shop, with 0 others so far, over redis at redis://127.0.0.1:1\n")
+    expect(stderr()).toContain('"WARN","msg":"redis://127.0.0.1:1 does not answer (ECONNREFUSED): trying again"}\n')
+    expect(stderr()).not.toContain("hidden")
+  })
+
   it("refuses an --egress-allow that it cannot read", async () => {
     const { code, stderr } = await mimosa(["serve", "--data-dir", folder.path, "--egress-allow", "http://x"])
     expect([code, stderr]).toEqual([

@@ -150,6 +150,18 @@ describe("two programs of one namespace", () => {
     ))
 })
 
+describe("the status of a program", () => {
+  it("names its own region, and has a number for others", () =>
+    run(
+      Effect.gen(function* () {
+        const settings = { coherence: { region: "eu-west" } }
+        const [a] = yield* programs(settings, settings, { coherence: { region: "us-east" } })
+        const regions = a.coherence.status().members.map(({ region }) => region)
+        expect(regions.sort()).toEqual([expect.stringMatching(/^\d{1,5}$/), "eu-west"])
+      })
+    ))
+})
+
 describe("two namespaces", () => {
   it("do not touch", () =>
     run(

@@ -220,9 +220,39 @@ describe("the doctor", () => {
     const [house] = alone.houses as [House]
     house.keyspace.set("k", "v")
     expect(diagnose(house)).toMatchObject({ samples: 0, asked: 0, stale: 0 })
-    expect(diagnose(house).verdict).toBe("no other instance has answered: there was nothing to compare with")
+    expect(diagnose(house).verdict).toBe("no other instance is there: there was nothing to compare with")
     const { c } = settled(3)
-    expect(diagnose(c)).toMatchObject({ samples: 0, stale: 0 })
+    const nothing = diagnose(c)
+    expect(nothing).toMatchObject({ samples: 0, asked: 0, stale: 0 })
+    expect(nothing.verdict).toBe("2 others are there, but nothing here could be compared: no shared entry is here")
+  })
+
+  it("tells of others that are there why nothing could be compared with them", () => {
+    const there = "2 others are there, but nothing"
+    const { b, c, village } = settled(3)
+    const lease = c.keyspace.lease("loaded")
+    c.keyspace.fill(lease, "v", 0, noMeta, EntrySource.loaded)
+    expect(diagnose(c)).toMatchObject({
+      ...{ samples: 0, loaded: 1 },
+      verdict: `${there} here could be compared: a loader brought all that is here`
+    })
+    const gone = diagnose(b, 10, () => {
+      for (let n = 0; n < 3; n++) b.keyspace.delete(`key:${n}`)
+    })
+    expect(gone.verdict).toBe(`${there} here could be compared: what was here has gone meanwhile`)
+    b.keyspace.set("key", "v")
+    village.isLost = ({ type }) => type === "stamps"
+    const unanswered = diagnose(b)
+    expect(unanswered).toMatchObject({ samples: 0, asked: 0 })
+    expect(unanswered.verdict).toBe(`${there} was compared: none has answered`)
+  })
+
+  it("does not make a rate of a few samples", () => {
+    const verdictOf = (keys: number) => diagnose(settled(keys).b).verdict
+    const tooFew = "too few samples to say how many of 10^9 reads (30,000 would do for 100,000)"
+    expect(verdictOf(1)).toBe(`0 of 1 sample is stale: ${tooFew}`)
+    expect(verdictOf(29)).toBe(`0 of 29 samples are stale: ${tooFew}`)
+    expect(verdictOf(30)).toBe("0 of 30 samples are stale: at most 100,000,000 of 10^9 reads, by the rule of three")
   })
 
   it("examines one at a time", () => {

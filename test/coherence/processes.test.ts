@@ -1,5 +1,5 @@
 /** The processes of coherence ended from outside: what they serve is not lost with them, nor is anybody sent away. */
-import { Context, Effect, Layer, Logger, LogLevel, Option, type Scope } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Logger, LogLevel, Option, Scope } from "effect"
 import { describe, expect, it } from "vitest"
 import { layerWith } from "../../src/App.ts"
 import { ExitReason, Process } from "../../src/actor/index.ts"
@@ -66,3 +66,17 @@ describe("a coherent program", () => {
     }
   }
 })
+
+it("a wait for others ends with the service: it is interrupted", () =>
+  run(
+    Effect.gen(function* () {
+      const network = Layer.succeedContext(yield* Layer.build(Memory.layerNetwork))
+      const scope = yield* Scope.make()
+      const { coherence } = yield* Scope.extend(program({ transport: Layer.provide(Memory.layer, network) }), scope)
+      const wait = yield* Effect.fork(coherence.untilMembers(1))
+      yield* Effect.yieldNow()
+      yield* Scope.close(scope, Exit.void)
+      expect(Exit.isInterrupted(yield* Fiber.await(wait))).toBe(true)
+      expect(Exit.isInterrupted(yield* Effect.exit(coherence.untilMembers(1)))).toBe(true)
+    })
+  ))

@@ -253,6 +253,8 @@ export interface Member {
   readonly frames: ReadonlyArray<{ readonly from: number; readonly bytes: Uint8Array }>
   /** `up 1`, `frame 1`, `down 1`, `gone 1`, `settled`, in the order in which it was told. */
   readonly log: ReadonlyArray<string>
+  /** What was said in its name in the log, from WARN up: `WARN text`. */
+  readonly warnings: ReadonlyArray<string>
   /** The next frame makes the listener throw. */
   throwsOnce: boolean
   readonly tree: () => Supervisor.TreeNode | null
@@ -270,6 +272,10 @@ export const openMember = async (
   const up = new Map<number, PeerInfo>()
   const frames: Array<{ from: number; bytes: Uint8Array }> = []
   const log: string[] = []
+  const warnings: string[] = []
+  const logger = Logger.make(({ logLevel, message }) => {
+    if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) warnings.push(`${logLevel.label} ${[message].flat()[0]}`)
+  })
   const listener: TransportListener = {
     onFrame: (frame, from) => {
       log.push(`frame ${from}`)
@@ -308,10 +314,13 @@ export const openMember = async (
   })
   const member: Member = {
     origin: self.origin,
-    transport: await quietly(Scope.extend(started, scope)),
+    transport: await Effect.runPromise(
+      Scope.extend(started, scope).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+    ),
     up,
     frames,
     log,
+    warnings,
     throwsOnce: false,
     tree: () => (root === null ? null : Supervisor.unsafeTree(root)),
     close: () => quietly(Scope.close(scope, Exit.void))

@@ -348,7 +348,7 @@ describe("the API tells of itself", () => {
     })
     const ofWrites = ["InvalidValue", "InvalidTtl", "EntryTooLarge", "Rejected", "InvalidBytes", "InvalidExpiryOwner"]
     const ofLoads = ["InvalidLoader", "LoadFailed", "LoadTimedOut", "TooManyLoads"]
-    const elsewhere = [...ofWrites, ...ofLoads, "InvalidPrefix", "NotAcknowledged"] // the cache's own
+    const elsewhere = [...ofWrites, ...ofLoads, "InvalidPrefix", "InvalidAckMode", "NotAcknowledged"] // the cache's own
     expect(tags.filter((tag) => !Object.hasOwn(spellings, tag) && !elsewhere.includes(tag))).toEqual([])
     expect(Object.keys(spellings).filter((tag) => !tags.includes(tag))).toEqual([])
   })

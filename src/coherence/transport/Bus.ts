@@ -21,10 +21,11 @@
  */
 import { randomBytes } from "node:crypto"
 import { hostname } from "node:os"
-import { Duration, Effect, Schedule, type Scope } from "effect"
+import { Duration, Effect, Runtime, Schedule, type Scope } from "effect"
 import { Process, type Supervisor } from "../../actor/index.ts"
 import { type MetricReader, repeatedError } from "../../telemetry/index.ts"
 import { FrameSeal, type Opened, ReplayWindow } from "./FrameSeal.ts"
+import { Carrier, type CarrierLog } from "./internal/carrier.ts"
 import { TransportCounts } from "./internal/counts.ts"
 import { hasEnded, type ProcessMark, processMark } from "./internal/processMark.ts"
 import type { PeerInfo, Transport, TransportListener, TransportSelf } from "./Transport.ts"
@@ -47,14 +48,14 @@ export interface BusPort {
   readonly channels: readonly string[]
   /** Connected, and all channels are read. */
   onUp(connection: BusConnection): void
-  /** The connection is lost. A second call does nothing more. */
-  onDown(): void
+  /** The connection is lost, `cause` says why. A second call does nothing more. */
+  onDown(cause: unknown): void
   onMessage(message: Uint8Array): void
   /** A message that the broker has kept while we were away, told before `onUp`. */
   onKept(message: Uint8Array): void
   /** The connection is about to be closed by us, while it is still up: says goodbye. */
   leave(): void
-  /** Something went wrong that does not end the connection: is logged, not too often. */
+  /** Something went wrong that does not end the connection: is logged, not too often. Without one, it is why. */
   onError(error: unknown): void
 }
 
@@ -62,7 +63,7 @@ export interface BusPort {
 export interface Broker {
   /** `nats`, `redis`. */
   readonly name: string
-  /** Where the broker is, for people: no credentials. */
+  /** Where the broker is, as people write it, without credentials: `nats://127.0.0.1:4222`. */
   readonly address: string
   /** The name of a channel from its parts, which hold whatever a namespace may. */
   readonly channel: (...parts: readonly string[]) => string
@@ -122,6 +123,7 @@ export class Bus implements Transport, BusPort {
   readonly children: ReadonlyArray<Supervisor.ChildSpec<Process.Self>>
   readonly metrics: readonly MetricReader[]
   readonly counts = new TransportCounts(() => this.links().length)
+  readonly carrier: Carrier
 
   private readonly peers = new Map<number, Peer>()
   private readonly partials = new Map<string, Unfinished>()
@@ -150,6 +152,7 @@ export class Bus implements Transport, BusPort {
     this.frameBytesMax = options.frameBytesMax ?? frameBytesMaxDefault
     this.outgoingBytesMax = options.outgoingBytesMax ?? outgoingBytesMaxDefault
     this.seal = new FrameSeal(self)
+    this.carrier = new Carrier(broker.address, (isUp) => this.tell(() => listener.onCarrier?.(isUp, broker.address)))
     this.channels = [
       this.broker.channel(self.namespace, "presence"),
       this.broker.channel(self.namespace, String(self.region), "all"),
@@ -226,10 +229,24 @@ export class Bus implements Transport, BusPort {
   onUp(connection: BusConnection): void {
     this.connection = connection
     this.nonce = randomBytes(8).readBigUInt64BE()
+    this.carrier.up()
     this.announce(0)
   }
 
-  onDown(): void {
+  onDown(cause: unknown): void {
+    if (this.connection === undefined) return
+    this.disconnect()
+    this.carrier.down(cause)
+  }
+
+  /** An attempt to connect came to nothing, or the connection has ended; not by us. */
+  onAway(cause: unknown): void {
+    this.disconnect()
+    this.carrier.down(cause)
+  }
+
+  /** There is no connection any more, whoever ended it. */
+  disconnect(): void {
     if (this.connection === undefined) return
     this.connection = undefined
     for (const peer of this.peers.values()) this.lose(peer, "broker")
@@ -239,12 +256,12 @@ export class Bus implements Transport, BusPort {
   /** Says goodbye: the links go down here and there. */
   leave(): void {
     this.announce(PresenceFlag.leaving)
-    this.onDown()
+    this.disconnect()
   }
 
   close(): void {
     this.isClosed = true
-    this.onDown()
+    this.disconnect()
   }
 
   onMessage(message: Uint8Array): void {
@@ -275,12 +292,14 @@ export class Bus implements Transport, BusPort {
   }
 
   onError(error: unknown): void {
-    this.report(error)
+    if (this.connection === undefined) this.carrier.down(error)
+    else this.report(error)
   }
 
-  /** Where `onError` goes, once the process that holds the connection runs. */
-  reportTo(report: (error: unknown) => void): void {
+  /** Where `onError` goes, and what there is to say of the broker, once the process that holds the connection runs. */
+  reportTo(report: (error: unknown) => void, log: CarrierLog): void {
     this.report = report
+    this.carrier.logTo(log)
   }
 
   /** The first round of discovery has had its time. False when there was nobody to ask. */
@@ -292,8 +311,9 @@ export class Bus implements Transport, BusPort {
     return true
   }
 
-  /** Once every `presenceInterval` while the connection is up: announces, and looks who is still there. */
+  /** Once every `presenceInterval`. While the connection is up: announces, and looks who is still there. */
   tick(): void {
+    this.carrier.tick()
     if (this.connection === undefined) return
     this.ticks++
     // N instances that announce themselves are N² messages, so the more there are the less each says.
@@ -527,14 +547,19 @@ export class Bus implements Transport, BusPort {
 /**
  * The process that holds the connection: connects, for as long as it takes, and keeps presence going.
  *
- * A broker that is not there is not an error of ours: it is logged, each attempt is (the first, then each that doubles
- * their number), and the instance above is not coherent until the links are back. An instance that has never reached its
- * broker has not joined, so it stores nothing that others could have changed.
+ * A broker that is not there is not an error of ours: the log says it once, and the instance above is told, which is not
+ * coherent until it is back. An instance that has never reached its broker has not joined, so it stores nothing that
+ * others could have changed.
  */
 const run = (bus: Bus): Effect.Effect<void> =>
   Effect.gen(function* () {
     const { broker, options } = bus
-    bus.reportTo(yield* repeatedError(`coherence over ${broker.name} at ${broker.address} has failed`))
+    const report = yield* repeatedError(`coherence over ${broker.name} at ${broker.address} has failed`)
+    const runtime = yield* Effect.runtime()
+    bus.reportTo(report, {
+      warn: (text) => Runtime.runSync(runtime)(Effect.logWarning(text)),
+      info: (text) => Runtime.runSync(runtime)(Effect.logInfo(text))
+    })
     const delay = Duration.decode(options.reconnectDelay ?? reconnectDelayDefault)
     const backOff = Schedule.exponential(delay).pipe(
       Schedule.union(Schedule.spaced(Duration.times(delay, reconnectDelaysMax))),
@@ -548,9 +573,9 @@ const run = (bus: Bus): Effect.Effect<void> =>
         onMessage: (message) => bus.onMessage(message),
         onKept: (message) => bus.onKept(message),
         onError: (error) => bus.onError(error),
-        onDown: () => {
+        onDown: (cause) => {
           isUp.unsafeClose()
-          bus.onDown()
+          bus.onDown(cause)
         },
         onUp: (connection) => {
           wasUp = true
@@ -560,8 +585,13 @@ const run = (bus: Bus): Effect.Effect<void> =>
         leave: () => bus.leave()
       }
       return broker.connect(port).pipe(
-        Effect.catchAll((error) => Effect.sync(() => bus.onError(error))),
-        Effect.ensuring(Effect.sync(port.onDown)),
+        Effect.match({ onFailure: (error) => bus.onAway(error), onSuccess: () => bus.onAway(connectionLost) }),
+        Effect.ensuring(
+          Effect.sync(() => {
+            isUp.unsafeClose()
+            bus.disconnect()
+          })
+        ),
         Effect.filterOrFail(
           () => wasUp,
           () => "never up" as const
@@ -580,6 +610,9 @@ const run = (bus: Bus): Effect.Effect<void> =>
     )
     yield* Effect.all([connected, presence, settled], { concurrency: "unbounded", discard: true })
   }).pipe(Effect.orDie)
+
+/** Where a client does not tell why it has lost its connection. */
+export const connectionLost = new Error("the connection was lost")
 
 /** The layer's way to open a bus; closing the scope ends what is left of its links. */
 export const open = (

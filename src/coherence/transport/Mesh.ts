@@ -22,6 +22,7 @@ import { createServer } from "node:net"
 import { createServer as createTlsServer } from "node:tls"
 import { Effect, Layer, Schedule, type Scope } from "effect"
 import { DynamicSupervisor, ExitReason, GenServer, type Pid, Process, Registry, Supervisor } from "../../actor/index.ts"
+import { whyNotListening } from "../../telemetry/index.ts"
 import { formatAddress, isLoopback, parseAddress } from "./internal/address.ts"
 import { MeshBeacon } from "./internal/meshBeacon.ts"
 import type { MeshLink } from "./internal/meshLink.ts"
@@ -291,7 +292,7 @@ const Listener = GenServer.define<{ readonly info: ListenerMessage }>()({
       const listen = Effect.tryPromise({
         try: () => listenOn(newServer(node, tls), host, before ?? settings.port),
         catch: (cause) => {
-          const reason = `cannot listen on ${formatAddress(host, before ?? settings.port)}: ${(cause as Error).message}`
+          const reason = `cannot listen on ${formatAddress(host, before ?? settings.port)}: ${whyNotListening(cause)}`
           return new TransportError({ transport: "mesh", reason, cause })
         }
       })

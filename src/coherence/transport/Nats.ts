@@ -18,7 +18,8 @@
  */
 import type { NatsConnection, NodeConnectionOptions } from "@nats-io/transport-node"
 import { Effect, Layer } from "effect"
-import { type Broker, type BusConnection, type BusOptions, type BusPort, open } from "./Bus.ts"
+import { type Broker, type BusConnection, type BusOptions, type BusPort, connectionLost, open } from "./Bus.ts"
+import { shownUrls } from "./internal/address.ts"
 import { optionalPackage } from "./internal/optionalPackage.ts"
 import { CoherenceTransport, TransportError } from "./Transport.ts"
 
@@ -50,7 +51,7 @@ export const layer = (url: string, options: NatsOptions = {}): Layer.Layer<Coher
       const settings = yield* settingsOf(url, options)
       const broker: Broker = {
         name: "nats",
-        address: [settings.servers].flat().join(","),
+        address: shownUrls(url),
         channel: (...parts) => [options.prefix ?? prefixDefault, ...parts.map(token)].join("."),
         isKept: () => false,
         connect: (port) => hold(port, () => nats.connect(settings))
@@ -108,7 +109,7 @@ const hold = (port: BusPort, connect: () => Promise<NatsConnection>): Effect.Eff
 const followStatus = async (connection: NatsConnection, port: BusPort, outgoing: Outgoing): Promise<void> => {
   for await (const status of connection.status()) {
     if (status.type === "disconnect") {
-      port.onDown()
+      port.onDown(connectionLost)
       outgoing.forget()
     } else if (status.type === "reconnect") {
       port.onUp(outgoing)

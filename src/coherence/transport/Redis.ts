@@ -22,6 +22,7 @@
 import { Deferred, Duration, Effect, Exit, Layer } from "effect"
 import { isInv } from "../protocol/Frame.ts"
 import { type Broker, type BusConnection, type BusOptions, type BusPort, open } from "./Bus.ts"
+import { shownUrls } from "./internal/address.ts"
 import { optionalPackage } from "./internal/optionalPackage.ts"
 import { CoherenceTransport, TransportError } from "./Transport.ts"
 
@@ -106,7 +107,8 @@ const hold = (
     }
     yield* log.catchUp(commands, asBuffers, port)
 
-    const outgoing = new Outgoing(commands, log, port)
+    // What is lost with the connection has that as its reason, and no line of its own.
+    const outgoing = new Outgoing(commands, log, (error) => error instanceof redis.ErrorReply && port.onError(error))
     port.onUp(outgoing)
     yield* Effect.addFinalizer(() =>
       Effect.promise(async () => {
@@ -118,7 +120,7 @@ const hold = (
     const watched = log
       .advance(commands, subscriber)
       .pipe(
-        Effect.timeoutFail({ duration: answerTimeMax, onTimeout: () => failure("the server does not answer") }),
+        Effect.timeoutFail({ duration: answerTimeMax, onTimeout: () => failure("timed out") }),
         Effect.delay(advanceInterval),
         Effect.forever
       )
@@ -180,7 +182,8 @@ class Outgoing implements BusConnection {
   constructor(
     private readonly commands: Client,
     private readonly log: KeptLog,
-    private readonly port: BusPort
+    /** Told what the server says no to, and what the loss of the connection has cost. */
+    private readonly onError: (error: unknown) => void
   ) {}
 
   publish(channel: string, message: Uint8Array, isKept: boolean): void {
@@ -191,21 +194,21 @@ class Outgoing implements BusConnection {
     }
     this.commands.sendCommand(["PUBLISH", channel, bytes]).then(done, (error) => {
       done()
-      this.port.onError(error)
+      this.onError(error)
     })
     if (!isKept) return
     // After the message, which is what a position relies on.
     const add = ["XADD", this.log.key, "MAXLEN", "~", String(this.log.lengthMax), "*", "m", bytes]
-    this.commands.sendCommand(add).catch((error) => this.port.onError(error))
+    this.commands.sendCommand(add).catch(this.onError)
   }
 }
 
 const addressOf = (url: string): Effect.Effect<string, TransportError> =>
   Effect.try({
     try: () => {
-      const { hostname, port, protocol } = new URL(url)
+      const { hostname, protocol } = new URL(url)
       if (hostname === "" || !schemes.includes(protocol)) throw new TypeError("not of Redis")
-      return `${hostname}:${port === "" ? portDefault : port}`
+      return shownUrls(url)
     },
     catch: (cause) =>
       new TransportError({
@@ -227,7 +230,6 @@ const failure = (cause: unknown): TransportError =>
 const timeOut = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms).unref())
 
 const prefixDefault = "mimosa"
-const portDefault = 6379
 const schemes = ["redis:", "rediss:"]
 const connectMsMax = 5_000 // the client's own default
 const streamLengthMaxDefault = 10_000 // messages, of up to 128 records each

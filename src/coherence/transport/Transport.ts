@@ -39,6 +39,12 @@ export interface TransportListener {
   onGone(origin: number): void
   /** The first round of discovery is over: who has not been linked by now is not there, or is slow. Once. */
   onSettled(): void
+  /**
+   * The broker that carries all messages is there, or is away: nobody can be heard of then, who was known or is new.
+   * Told at the first connection, or when that did not come about, and at each change. `what` names it, without
+   * credentials: `nats://127.0.0.1:4222`. A mesh has none.
+   */
+  onCarrier?(isUp: boolean, what: string): void
   /** Whether a link to this peer is of use. Asked for again after `reconsider`. */
   wantsLink(peer: PeerInfo): boolean
 }

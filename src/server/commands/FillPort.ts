@@ -4,6 +4,7 @@
  */
 
 import type { FillScope } from "../../cache/Fills.ts"
+import type { Loans } from "../../cache/Loans.ts"
 import type { Keyspace } from "../../kernel/index.ts"
 
 export interface FillPort {
@@ -12,8 +13,8 @@ export interface FillPort {
   /** Whether this key is not here and may be elsewhere. */
   isWanted(keyspace: Keyspace, key: string, scope: FillScope): boolean
   /**
-   * Fulfilled once the key is here with its value, or with undefined where it is nowhere. A value that was changed on its
-   * way, or may not be kept now, is answered and is not here. Rejects with what kept a loader from answering.
+   * Fulfilled once the key is here, or lent (it may not be kept now, and is here while the loans are used), or nowhere.
+   * Rejects with what kept a loader from answering.
    */
-  bring(keyspace: Keyspace, key: string, scope: FillScope): Promise<unknown>
+  borrow(loans: Loans, keyspace: Keyspace, key: string, scope: FillScope): Promise<unknown>
 }

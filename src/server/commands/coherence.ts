@@ -19,8 +19,9 @@ const withCoherence =
   }
 
 const status = withCoherence(({ reply }, coherence) => {
-  const { members, degradedWhy, counters, ...own } = coherence.status()
-  writeFields(reply, { ...own, degradedWhy: degradedWhy.join("; "), members: members.length, ...counters })
+  const { state, degradedWhy, degradedForMs, members, transport, counters, ...own } = coherence.status()
+  const first = { state, degradedWhy: degradedWhy.join("; "), degradedForMs, members: members.length, transport }
+  writeFields(reply, { ...first, ...own, ...counters })
 })
 
 const writeMembers = (
@@ -199,7 +200,7 @@ export const coherence: CommandFamily = {
           arity: 2,
           flags: ["admin"],
           reach: "operator",
-          summary: "Returns how this instance stands: coherent or degraded and why, sequences, counters.",
+          summary: "Returns how this instance stands: coherent or degraded, why and for how long, members, counters.",
           since: "mimosa",
           run: status
         },

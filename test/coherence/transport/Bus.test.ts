@@ -109,7 +109,7 @@ describe("links over a bus", () => {
 
   it("go down and up when the peer has connected again, since frames may have been lost meanwhile", () => {
     const { a, b, wire } = linked("secret")
-    b.bus.onDown()
+    b.bus.onDown(new Error("gone"))
     wire.connect(b.bus)
     wire.flow()
     expect(a.member.events).toEqual(["up 2", "down 2", "up 2"])
@@ -315,6 +315,49 @@ describe("frames over a bus", () => {
     }
     expect(a.member.events.filter((event) => !event.startsWith("frame"))).toEqual(expect.arrayContaining(["up 2"]))
     expect(a.member.metric("mimosa_coherence_refused_total")).toBeGreaterThan(2_000)
+  })
+})
+
+describe("the broker", () => {
+  it("is told to be away and back, once each: links go down before and come up after", () => {
+    const { a, wire } = linked()
+    expect(a.member.carrier).toEqual(["up nowhere with 0 links"])
+    for (let attempt = 0; attempt < 3; attempt++) {
+      a.bus.onDown(new Error("closed"))
+      a.bus.onAway(new Error("refused"))
+      a.bus.tick()
+    }
+    expect(a.member.carrier.slice(1)).toEqual(["down nowhere with 0 links"])
+    wire.connect(a.bus)
+    wire.flow()
+    expect(a.member.carrier.slice(2)).toEqual(["up nowhere with 0 links"])
+    expect(a.member.events).toEqual(["up 2", "down 2", "up 2"])
+  })
+
+  it("is told to be away when the first attempt has come to nothing", () => {
+    const { bus, member } = new Wire().join({ origin: 1 })
+    expect(member.carrier).toEqual([])
+    bus.onAway(new Error("refused"))
+    expect(member.carrier).toEqual(["down nowhere with 0 links"])
+  })
+
+  it("is not told to be away by who leaves, or is closed", () => {
+    const { a, b } = linked()
+    a.bus.leave()
+    a.bus.onDown(new Error("closed"))
+    b.bus.close()
+    b.bus.onDown(new Error("closed"))
+    expect([...a.member.carrier, ...b.member.carrier]).toEqual(["up nowhere with 0 links", "up nowhere with 0 links"])
+  })
+
+  it("is told outside of what the listener calls", async () => {
+    const { a } = linked()
+    a.bus.onDown(new Error("closed"))
+    const told = a.member.carrier.length
+    a.bus.send(2, text("lost"))
+    a.bus.broadcast(text("lost"))
+    a.bus.reconsider()
+    expect(a.member.carrier.length).toBe(told)
   })
 })
 

@@ -1,6 +1,6 @@
 import { createSocket } from "node:dgram"
 import { readFileSync } from "node:fs"
-import { connect, type Socket } from "node:net"
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net"
 import { Context, Effect, Exit, Layer, Logger, LogLevel, Scope } from "effect"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { ExitReason, Process, type Supervisor } from "../../../src/actor/index.ts"
@@ -70,6 +70,8 @@ const counted = (member: Member, name: string, reason?: string): number => {
   }
   return sum
 }
+const strangerLine = (address: string) =>
+  `somebody at ${address} uses the namespace ${namespace} with another secret, or one of the two has none`
 const refused = (member: Member, reason: string) => counted(member, "refused_total", reason)
 const ended = (member: Member, reason: string) => counted(member, "links_lost_total", reason)
 const logOf = (member: Member, ...words: string[]) =>
@@ -93,6 +95,51 @@ describe("who is let in", () => {
     expect([a.up.size, stranger.up.size, nobody.up.size]).toEqual([0, 0, 0])
     const b = await beside(a, { secret })
     await linked(a, b)
+  })
+
+  it("has one line for an address with another secret, at the end that dials and at the one that is dialed", async () => {
+    const a = await join({ secret })
+    const stranger = await beside(a, { secret: "guessed wrongly" })
+    const nobody = await beside(a)
+    await until(() => refused(a, "secret") >= 4 && a.warnings.length >= 2)
+    await until(() => refused(stranger, "by peer: secret") >= 2 && stranger.warnings.length > 0)
+    await until(() => refused(nobody, "by peer: secret") >= 2 && nobody.warnings.length > 0)
+    const line = (member: Member) => `WARN ${strangerLine(addressOf(member))}`
+    expect([...a.warnings].sort()).toEqual([line(stranger), line(nobody)].sort())
+    expect([stranger.warnings, nobody.warnings]).toEqual([[line(a)], [line(a)]])
+  })
+
+  it("has one line for an address with another secret of which only beacons come, at both ends", async () => {
+    const beacon = { group: "239.255.77.113", port: 17_813 }
+    const a = await join({ secret, beacon })
+    const b = await join({ secret: "guessed wrongly", beacon })
+    await until(() => refused(a, "beacon forged") > 2 && refused(b, "beacon forged") > 2)
+    await until(() => a.warnings.length > 0 && b.warnings.length > 0)
+    // It comes over each interface, and is told for the first of them.
+    expect(a.warnings).toEqual([
+      expect.stringMatching(`:${portOf(b)} uses the namespace ${namespace} with another secret`)
+    ])
+    expect(b.warnings).toEqual([
+      expect.stringMatching(`:${portOf(a)} uses the namespace ${namespace} with another secret`)
+    ])
+  })
+
+  it("writes no more than so many lines about strangers, and nothing that they say but a port", async () => {
+    const beacon = { group: "239.255.77.114", port: 17_814 }
+    const a = await join({ secret, beacon })
+    const socket = createSocket({ type: "udp4" })
+    await new Promise<void>((resolve) => socket.bind(0, resolve))
+    socket.setMulticastInterface("127.0.0.1")
+    for (let origin = 1; origin <= 300; origin++) {
+      const news = { origin, region: 0, address: `\x1b2J.example:${origin}` }
+      socket.send(encodeBeacon(namespaceIdOf(namespace), "another secret", news), beacon.port, beacon.group)
+      if (origin % 20 === 0) await until(() => refused(a, "beacon forged") >= origin)
+    }
+    await until(() => a.warnings.length >= 64)
+    socket.close()
+    expect(a.warnings).toHaveLength(64)
+    for (const line of a.warnings)
+      expect(line).toMatch(/^WARN somebody at [\d.]+(:\d+)? uses the namespace \w+ with another/)
   })
 
   it("refuses another namespace under the same secret", async () => {
@@ -313,6 +360,39 @@ describe("discovery", () => {
     await linked(a, late)
   })
 
+  it("names each address that it was given and that does not answer, with the reason, once", async () => {
+    const before = await join()
+    const address = addressOf(before)
+    await before.close()
+    const nowhere = "nosuch.invalid:7700"
+    const silent = await new Promise<Server>((resolve) => {
+      const server = createServer().listen(0, "127.0.0.1", () => resolve(server))
+    })
+    const mute = `127.0.0.1:${(silent.address() as AddressInfo).port}`
+    const a = await join({ seeds: ["127.0.0.1:9", address, nowhere, mute], handshakeTimeoutMs: 100 })
+    await until(() => a.warnings.length >= 4 && refused(a, "slow") > 4)
+    silent.close()
+    const line = (peer: string, why: string) => `WARN the peer ${peer} does not answer (${why}): trying again`
+    const [named, ...others] = [...a.warnings].sort((x, y) => Number(y.includes(nowhere)) - Number(x.includes(nowhere)))
+    expect(named).toMatch(/^WARN the peer nosuch.invalid:7700 does not answer \((ENOTFOUND|EAI_AGAIN)\): trying again$/)
+    expect(others.sort()).toEqual(
+      [line("127.0.0.1:9", "ECONNREFUSED"), line(address, "ECONNREFUSED"), line(mute, "nothing came in time")].sort()
+    )
+  })
+
+  it("has no line for a given address at which a member was that has ended", async () => {
+    const first = await join()
+    const a = await beside(first)
+    await linked(a, first)
+    await first.close()
+    await until(() => a.log.includes(`gone ${first.origin}`))
+    const quietUntilMs = performance.now() + 2_000 // the time of some ten attempts
+    await until(() => performance.now() > quietUntilMs)
+    const again = await join({ port: portOf(first) })
+    await linked(a, again)
+    expect(a.warnings).toEqual([])
+  })
+
   it("has no secret and so does not dial beyond this host, whatever a beacon says", async () => {
     const beacon = { group: "239.255.77.112", port: 17_801 }
     const a = await join({ beacon })
@@ -455,7 +535,9 @@ describe("what it refuses to begin with", () => {
 
   it("says that a port is taken", async () => {
     const a = await join()
-    expect(await reasonOf({ port: portOf(a) })).toContain(`cannot listen on ${addressOf(a)}`)
+    expect(await reasonOf({ port: portOf(a) })).toContain(
+      `cannot listen on ${addressOf(a)}: the port is in use; stop what listens there, or choose another port`
+    )
     expect(new TransportError({ transport: "mesh", reason: "x" }).message).toBe("coherence over mesh: x")
   })
 })

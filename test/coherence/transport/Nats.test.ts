@@ -110,6 +110,12 @@ describeWithNats("coherence over NATS", () => {
     const second = await startNats({ port })
     try {
       await Promise.all([a.saw("up 2", 2), b.saw("up 1", 2)])
+      const up = `up ${first.url} with 0 links`
+      expect(a.carrier).toEqual([up, `down ${first.url} with 0 links`, up])
+      expect(a.logs).toEqual([
+        `WARN ${first.url} does not answer (the connection was lost): trying again`,
+        `INFO ${first.url} is back`
+      ])
       a.transport.broadcast(text("back"))
       await b.saw("frame 1 back")
       expect(b.frames.length).toBe(1)
@@ -124,12 +130,14 @@ describeWithNats("coherence over NATS", () => {
     const url = `nats://127.0.0.1:${port}`
     const [a, b] = await Promise.all([join({ origin: 1 }, quick, url), join({ origin: 2 }, quick, url)])
     a.transport.broadcast(text("nobody"))
-    await a.until(() => a.logs.length > 0)
-    expect(a.logs[0]).toContain(`coherence over nats at 127.0.0.1:${port} has failed`)
+    await a.until(() => a.carrier.length > 0)
+    expect(a.carrier).toEqual([`down ${url} with 0 links`])
     expect([...a.events, ...b.events]).toEqual([])
     const server = await startNats({ port })
     try {
       await Promise.all([a.saw("up 2"), b.saw("up 1"), a.saw("settled"), b.saw("settled")])
+      expect(a.carrier.slice(1)).toEqual([`up ${url} with 0 links`])
+      expect(a.logs).toEqual([`WARN ${url} does not answer (ECONNREFUSED): trying again`, `INFO ${url} is back`])
     } finally {
       for (const member of members.splice(0)) await member.stop()
       await server.stop()
@@ -148,7 +156,10 @@ describeWithNats("coherence over NATS", () => {
       const c = await join({ origin: 3 }, quick, at(tokened, "t0ken"))
       await c.saw("settled")
       await wrong.until(() => wrong.logs.some((line) => line.includes("Authorization Violation")))
-      expect(wrong.logs.join()).not.toContain("wrong")
+      expect(wrong.logs[0]).toBe(
+        `WARN ${at(guarded, "").replace("@", "")} cannot be used (Authorization Violation): trying again`
+      )
+      expect([...wrong.logs, ...wrong.carrier].join()).not.toContain("wrong")
       expect(wrong.events).toEqual([])
       expect(guarded.log()).toContain("authentication error")
     } finally {

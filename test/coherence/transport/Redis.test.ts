@@ -110,6 +110,13 @@ describeWithRedis("coherence over Redis", () => {
     const second = await startRedis({ port })
     try {
       await Promise.all([a.saw("up 2", 2), b.saw("up 1", 2)])
+      const url = urlOf({ port })
+      const up = `up ${url} with 0 links`
+      expect(a.carrier).toEqual([up, `down ${url} with 0 links`, up])
+      expect(a.logs).toEqual([
+        `WARN ${url} does not answer (Socket closed unexpectedly): trying again`,
+        `INFO ${url} is back`
+      ])
       a.transport.broadcast(frame(1, "back"))
       await b.saw(`frame 1 ${shown(1, "back")}`)
       expect(b.frames.length).toBe(1)
@@ -189,12 +196,14 @@ describeWithRedis("coherence over Redis", () => {
     const port = await Port.free()
     const a = await join({ origin: 1 }, quick, urlOf({ port }))
     await a.until(() => a.logs.length > 0)
-    expect(a.logs[0]).toContain(`coherence over redis at 127.0.0.1:${port} has failed`)
+    expect(a.logs).toEqual([`WARN ${urlOf({ port })} does not answer (ECONNREFUSED): trying again`])
+    expect(a.carrier).toEqual([`down ${urlOf({ port })} with 0 links`])
     expect(a.events).toEqual([])
     const late = await startRedis({ port })
     try {
       const b = await join({ origin: 2 }, quick, urlOf({ port }))
       await Promise.all([a.saw("up 2"), b.saw("up 1"), a.saw("settled")])
+      expect(a.logs.slice(1)).toEqual([`INFO ${urlOf({ port })} is back`])
     } finally {
       await stopAll()
       await late.stop()
@@ -210,6 +219,9 @@ describeWithRedis("coherence over Redis", () => {
       await Promise.all([a.saw("up 2"), b.saw("up 1")])
       await wrong.until(() => wrong.logs.some((line) => line.includes("WRONGPASS")))
       expect(wrong.events).toEqual([])
+      expect(wrong.logs).toHaveLength(1)
+      expect(wrong.logs[0]).toMatch(/^WARN redis:..127.0.0.1:\d+ cannot be used .WRONGPASS/)
+      expect([...wrong.logs, ...wrong.carrier].join()).not.toContain("wrong")
     } finally {
       await stopAll()
       await guarded.stop()

@@ -1,4 +1,4 @@
-/** Addresses of members: `host:port`, an IPv6 host in brackets. */
+/** Addresses of members: `host:port`, an IPv6 host in brackets; and of brokers, which are URLs. */
 import { BlockList, isIP } from "node:net"
 
 export interface Address {
@@ -16,6 +16,17 @@ export const parseAddress = (text: string): Address | null => {
 
 export const formatAddress = (host: string, port: number): string =>
   host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`
+
+/**
+ * URLs, separated by commas, as people have written them but for what may be secret: credentials, path and query.
+ * Throws a `TypeError` where one is none.
+ */
+export const shownUrls = (urls: string): string =>
+  urls
+    .split(",")
+    .map((url) => new URL(url.trim()))
+    .map(({ protocol, host }) => `${protocol}//${host}`)
+    .join(",")
 
 /** As a socket gives it, without the prefix of an IPv4 address that came in over IPv6. */
 export const plainHost = (host: string): string =>

@@ -33,9 +33,9 @@ export interface Shaken {
   readonly rest: Buffer
 }
 
-/** Why there is no peer: found by this end, or said by the other. */
+/** Why there is no peer: found by this end, or said by the other. `theirs` is what it has said, and did not prove. */
 export type HandshakeFailure =
-  | { readonly by: "us"; readonly reason: Refusal | "slow" }
+  | { readonly by: "us"; readonly reason: Refusal | "slow"; readonly theirs?: Hello }
   | { readonly by: "them"; readonly reason: Refusal | "closed" | "error"; readonly code?: string }
 
 export interface HandshakeOptions {
@@ -90,13 +90,14 @@ export const shakeHands = (
     } else socket.destroy()
     onDone(failure)
   }
-  const refuse = (reason: Refusal): void => fail({ by: "us", reason }, reason !== "garbage")
+  const refuse = (reason: Refusal, hello = theirs): void =>
+    fail({ by: "us", reason, ...(hello === null ? {} : { theirs: hello }) }, reason !== "garbage")
 
   const onHello = (body: Buffer, message: Buffer): boolean => {
     const hello = decodeHello(body)
     if (typeof hello === "string") refuse(hello)
     else if (!hello.namespaceId.equals(namespaceIdOf(self.namespace))) refuse("namespace")
-    else if (hello.isSecured !== (self.secret !== undefined)) refuse("secret")
+    else if (hello.isSecured !== (self.secret !== undefined)) refuse("secret", hello)
     else if (hello.origin === self.origin) refuse("self")
     else {
       theirs = hello

@@ -12,8 +12,8 @@ import { formatAddress, isLoopback, parseAddress, plainHost } from "./address.ts
 import { TransportCounts } from "./counts.ts"
 import { type HandshakeFailure, type Shaken, shakeHands } from "./meshHandshake.ts"
 import { type LinkEnd, type LinkListener, MeshLink } from "./meshLink.ts"
-import { decodeBeacon, encodeBeacon, namespaceIdOf } from "./meshWire.ts"
-import { type Dial, PeerBook, type Source } from "./peerBook.ts"
+import { claimOf, decodeBeacon, encodeBeacon, namespaceIdOf } from "./meshWire.ts"
+import { type Dial, PeerBook, type Source, type Target } from "./peerBook.ts"
 
 export interface TlsFiles {
   /** PEM. */
@@ -61,6 +61,10 @@ export class MeshNode implements LinkListener {
   readonly #accepting = new Set<() => void>()
   readonly #dialing = new Set<() => void>()
   readonly #warned = new Set<string>()
+  /** Lines about addresses that it was given: bounded by how many these are. */
+  readonly #warnedOfSeeds = new Set<string>()
+  /** Who has another secret and was warned of: their origins, and the lines. */
+  readonly #strangers = new Set<number | string>()
   #keeper: Keeper | null = null
   #bound: { readonly host: string; readonly port: number } | null = null
   #dialsBegun = 0
@@ -166,10 +170,15 @@ export class MeshNode implements LinkListener {
       return
     }
     if (this.#accepting.size >= acceptingMax) this.#giveUpOldest()
+    const host = plainHost(socket.remoteAddress ?? "")
     const giveUp = this.#shake(socket, "acceptor", 0, false, (outcome) => {
       this.#accepting.delete(giveUp)
-      if (!("agreement" in outcome)) this.#countFailure(outcome)
-      else if (outcome.isProbe) discard(socket)
+      if (!("agreement" in outcome)) {
+        this.#countFailure(outcome)
+        if (outcome.by === "us" && outcome.reason === "secret" && outcome.theirs !== undefined) {
+          this.#warnOfStranger(placeOf(outcome.theirs.address, host), outcome.theirs.origin)
+        }
+      } else if (outcome.isProbe) discard(socket)
       else this.#adopt(socket, outcome, null)
     })
     this.#accepting.add(giveUp)
@@ -219,6 +228,10 @@ export class MeshNode implements LinkListener {
     if (news === null) return
     if (typeof news === "string") {
       this.counts.refused(`beacon ${news}`)
+      if (news === "forged") {
+        const { address, origin: claimed } = claimOf(bytes)
+        this.#warnOfStranger(placeOf(address, plainHost(fromHost)), claimed)
+      }
       return
     }
     if (news.origin === origin || this.#links.has(news.origin)) return
@@ -307,8 +320,9 @@ export class MeshNode implements LinkListener {
       else {
         if (isInsecure) this.counts.refused("insecure")
         else this.#countFailure(outcome)
-        if (!target.isGrave) this.#warnOf(target.address, isInsecure ? "insecure" : outcome)
-        this.#tellGone(this.book.onFailure(target, isRefusedConnection(outcome), nowMs))
+        const gone = this.book.onFailure(target, isRefusedConnection(outcome), nowMs)
+        if (!target.isGrave) this.#warnOf(target, isInsecure ? "insecure" : outcome)
+        this.#tellGone(gone)
       }
       this.#keeper?.wake()
     })
@@ -332,15 +346,36 @@ export class MeshNode implements LinkListener {
       this.counts.refused(`by peer: ${failure.reason}`)
   }
 
-  #warnOf(address: string, failure: HandshakeFailure | "insecure"): void {
-    const words =
-      failure === "insecure"
-        ? "is on another host, and without a secret only members on this host are linked"
-        : whyWords[failure.reason]
-    if (words === undefined) return
-    const text = `the member at ${address} ${words}`
-    if (this.#warned.has(text) || this.#warned.size >= warnedMax) return
-    this.#warned.add(text)
+  #warnOf(target: Target, failure: HandshakeFailure | "insecure"): void {
+    const { address } = target
+    if (failure === "insecure") {
+      this.#warnOnce(
+        `the member at ${address} is on another host, and without a secret only members on this host are linked`
+      )
+    } else if (failure.reason === "secret") {
+      this.#warnOfStranger(address, failure.by === "us" ? failure.theirs?.origin : undefined)
+    } else if (whyWords[failure.reason] !== undefined) {
+      this.#warnOnce(`the member at ${address} ${whyWords[failure.reason]}`)
+    } else if (target.source === "seed" && !target.isVerified && target.attempts >= seedAttempts(failure)) {
+      const text = `the peer ${address} does not answer (${silenceOf(failure)}): trying again`
+      this.#warnOnce(text, this.#warnedOfSeeds, reasonsMax * this.options.seeds.length)
+    }
+  }
+
+  /** Once for each address, and each process. */
+  #warnOfStranger(address: string, origin: number | undefined): void {
+    const { namespace } = this.self
+    const text = `somebody at ${address} uses the namespace ${namespace} with another secret, or one of the two has none`
+    if (this.#strangers.size >= strangersMax || this.#strangers.has(text)) return
+    if (origin !== undefined && this.#strangers.has(origin)) return
+    this.#strangers.add(text)
+    if (origin !== undefined) this.#strangers.add(origin)
+    this.#keeper?.warn(text)
+  }
+
+  #warnOnce(text: string, warned = this.#warned, linesMax = warnedMax): void {
+    if (warned.has(text) || warned.size >= linesMax) return
+    warned.add(text)
     this.#keeper?.warn(text)
   }
 
@@ -494,6 +529,12 @@ const completed = (told: string, fromHost: string): string | null => {
   return address === null ? null : formatAddress(address.host || plainHost(fromHost), address.port)
 }
 
+/** Where somebody is who proves nothing: of what it says only the port is taken over, into a log for instance. */
+const placeOf = (told: string, fromHost: string): string => {
+  const address = parseAddress(told)
+  return address === null ? fromHost : formatAddress(fromHost, address.port)
+}
+
 const isEverywhere = (host: string): boolean => host === "0.0.0.0" || host === "::"
 
 const isRefusedConnection = (failure: HandshakeFailure): boolean => "code" in failure && failure.code === "ECONNREFUSED"
@@ -507,17 +548,29 @@ const ignore = (): void => {}
 
 /** What an operator should know of; the rest is for counters. */
 const whyWords: Readonly<Record<string, string>> = {
-  secret: "has another secret, or one of the two has none",
   namespace: "is of another namespace",
   version: "speaks a version that is too far from this one",
   garbage: "is no member: what it says makes no sense"
 }
+
+const silenceOf = (failure: HandshakeFailure): string => {
+  if (failure.by === "them" && failure.code !== undefined) return failure.code
+  return failure.reason === "slow" ? "nothing came in time" : `the connection ended: ${failure.reason}`
+}
+
+/**
+ * How often a given address is tried before there is a line about it. Members are started together, so of one that
+ * refuses connections it takes about a second (the back-off of PeerBook); what takes its time to fail needs no more.
+ */
+const seedAttempts = (failure: HandshakeFailure): number => (isRefusedConnection(failure) ? 6 : 2)
 
 const linksMax = 1_024 // connections; above 48 members relays keep it far below
 const acceptingMax = 128 // connections that have not proved themselves
 const dialingMax = 32
 const targetsMax = 2_048 // addresses
 const warnedMax = 64
+const strangersMax = 128 // lines and origins; who forges can name any
+const reasonsMax = 8 // for which one address does not answer, mostly one or two
 const lastReadMs = 500 // for what was sent on a link before both ends knew of the better one
 const gossipMs = 20 // after a link came up: its list of members is on the way
 const settleEveryMs = 10

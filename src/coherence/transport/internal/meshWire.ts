@@ -379,5 +379,11 @@ export const decodeBeacon = (
   return { origin, region: bytes.readUInt16BE(22), address: bytes.toString("latin1", beaconHeadBytes, bodyBytes) }
 }
 
+/** What a datagram says that is well made, but not by anybody who knows the secret. */
+export const claimOf = (forged: Buffer): Pick<PeerInfo, "origin" | "address"> => ({
+  origin: forged.readDoubleBE(14),
+  address: forged.toString("latin1", beaconHeadBytes, beaconHeadBytes + (forged[24] as number))
+})
+
 const beaconSeal = (secret: string, body: Buffer): Buffer =>
   createHmac("sha256", secret).update("mimosa mesh beacon\0").update(body).digest().subarray(0, sealBytes)

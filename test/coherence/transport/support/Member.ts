@@ -22,7 +22,9 @@ export class Member implements TransportListener {
   /** `up 2`, `frame 2 text`, `down 2`, `gone 2`, `settled`, in order. Frames as text, cut at 40 characters. */
   readonly events: string[] = []
   readonly frames: Array<{ readonly frame: Uint8Array; readonly from: number }> = []
-  /** What was logged in its name. */
+  /** What it was told of the broker: `up nats://… with 0 links`, in order. */
+  readonly carrier: string[] = []
+  /** What was logged in its name: `WARN text`. */
   readonly logs: string[] = []
   transport!: Transport
   /** Ends it as a program does: its processes, then the transport. */
@@ -47,6 +49,10 @@ export class Member implements TransportListener {
   }
   onSettled(): void {
     this.tell("settled")
+  }
+  onCarrier(isUp: boolean, what: string): void {
+    this.carrier.push(`${isUp ? "up" : "down"} ${what} with ${this.transport.links().length} links`)
+    this.wake()
   }
   wantsLink(peer: PeerInfo): boolean {
     return this.options.wantsLink?.(peer) ?? true
@@ -86,6 +92,10 @@ export class Member implements TransportListener {
 
   private tell(event: string): void {
     this.events.push(event)
+    this.wake()
+  }
+
+  private wake(): void {
     for (const wake of this.waiting) wake()
     this.waiting.clear()
   }
@@ -98,9 +108,8 @@ export const startMember = async (
 ): Promise<Member> => {
   const member = new Member(options)
   const scope = Effect.runSync(Scope.make())
-  const logger = Logger.make(({ message }) => {
-    const line = JSON.stringify(message)
-    member.logs.push(line)
+  const logger = Logger.make(({ logLevel, message }) => {
+    member.logs.push(`${logLevel.label} ${[message].flat().map(textOf).join(" ")}`)
   })
   const start = Effect.gen(function* () {
     const context = yield* Layer.build(layer)
@@ -113,5 +122,7 @@ export const startMember = async (
   await Effect.runPromise(Scope.extend(start, scope))
   return member
 }
+
+const textOf = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value))
 
 export const text = (string: string): Uint8Array => new TextEncoder().encode(string)
