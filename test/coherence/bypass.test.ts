@@ -196,6 +196,7 @@ describe("an instance that keeps no copies now", () => {
           name: "all",
           pattern: "*",
           events: ["ON_WRITE", "ON_READ", "ON_DELETE", "ON_EVICT", "ON_EXPIRE"],
+          timeoutUs: 1_000,
           source: 'cache.log("all", { type = event.type })'
         })
         const client = yield* clientOf(b)
