@@ -24,7 +24,7 @@ import { hostname } from "node:os"
 import { Duration, Effect, Runtime, Schedule, type Scope } from "effect"
 import { Process, type Supervisor } from "../../actor/index.ts"
 import { type MetricReader, repeatedError } from "../../telemetry/index.ts"
-import { FrameSeal, type Opened, ReplayWindow } from "./FrameSeal.ts"
+import { FrameSeal, type Opened, type Refusal, ReplayWindow } from "./FrameSeal.ts"
 import { Carrier, type CarrierLog } from "./internal/carrier.ts"
 import { TransportCounts } from "./internal/counts.ts"
 import { hasEnded, type ProcessMark, processMark } from "./internal/processMark.ts"
@@ -109,6 +109,9 @@ interface Unfinished {
   readonly begunAtTick: number
 }
 
+/** Refusals of what speaks in this namespace without the same secret. */
+const secretRefusals: ReadonlySet<Refusal> = new Set(["forged", "unsigned", "signed"])
+
 const Kind = { presence: 1, frame: 2, part: 3 } as const
 const PresenceFlag = { wanted: 1, up: 2, leaving: 4 } as const
 
@@ -141,6 +144,8 @@ export class Bus implements Transport, BusPort {
   private isClosed = false
   private reconsiders = false
   private report: (error: unknown) => void = () => {}
+  private log: CarrierLog | null = null
+  private hasWarnedOfSecret = false
 
   constructor(
     readonly broker: Broker,
@@ -267,7 +272,7 @@ export class Bus implements Transport, BusPort {
   onMessage(message: Uint8Array): void {
     if (this.isClosed || this.connection === undefined) return
     const opened = this.seal.open(message)
-    if (typeof opened === "string") return void this.counts.refused(opened)
+    if (typeof opened === "string") return void this.refuse(opened)
     if (opened.author === this.self.origin) return // a broker's echo
     if (opened.to !== 0 && opened.to !== this.self.origin) return void this.counts.refused("garbage")
     const peer = this.peers.get(opened.author)
@@ -282,13 +287,23 @@ export class Bus implements Transport, BusPort {
   onKept(message: Uint8Array): void {
     if (this.isClosed) return
     const opened = this.seal.open(message)
-    if (typeof opened === "string") return void this.counts.refused(opened)
+    if (typeof opened === "string") return void this.refuse(opened)
     // Only of whom we had a link with: what others said before we met them is in the baseline that they give us.
     const peer = this.peers.get(opened.author)
     if (peer === undefined || opened.kind !== Kind.frame) return
     if (!peer.window.take(opened.counter)) return
     this.keptFrames++
     this.deliver(peer, opened.body)
+  }
+
+  private refuse(why: Refusal): void {
+    this.counts.refused(why)
+    if (this.hasWarnedOfSecret || this.log === null || !secretRefusals.has(why)) return
+    this.hasWarnedOfSecret = true
+    const { broker, self, log } = this
+    log.warn(
+      `somebody on ${broker.address} uses the namespace ${self.namespace} with another secret, or one of the two has none`
+    )
   }
 
   onError(error: unknown): void {
@@ -299,6 +314,7 @@ export class Bus implements Transport, BusPort {
   /** Where `onError` goes, and what there is to say of the broker, once the process that holds the connection runs. */
   reportTo(report: (error: unknown) => void, log: CarrierLog): void {
     this.report = report
+    this.log = log
     this.carrier.logTo(log)
   }
 

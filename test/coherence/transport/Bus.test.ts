@@ -252,9 +252,14 @@ describe("frames over a bus", () => {
     const wire = new Wire()
     const a = wire.join({ origin: 1, secret: "right" })
     const others = [wire.join({ origin: 2, secret: "wrong" }), wire.join({ origin: 3 })]
+    const warnings: string[] = []
+    a.bus.reportTo(() => {}, { warn: (line) => warnings.push(line), info: () => {} })
     for (const { bus } of [a, ...others]) wire.connect(bus)
     wire.flow()
     a.bus.onMessage(text("what is this that comes along here"))
+    expect(warnings).toEqual([
+      expect.stringMatching(/^somebody on .* with another secret, or one of the two has none$/)
+    ])
     for (const { member } of [a, ...others]) expect(member.events).toEqual([])
     expect(a.member.metric("mimosa_coherence_refused_total", "forged")).toBe(1)
     expect(a.member.metric("mimosa_coherence_refused_total", "unsigned")).toBe(1)
