@@ -216,18 +216,24 @@ describe("a value that may not be kept", () => {
     checkInvariants()
   })
 
-  it("is lent as far as the keyspace has room for all that one step wants", async () => {
-    const { keyspace, values, fills, letGo } = bypassing()
-    keyspace.limit(1_000, 3_000)
-    const keys = ["a", "b", "c", "d"]
-    for (const key of keys) values.set(key, "x".repeat(1_000))
-    const loans = new Loans()
-    const brought = keys.map((key) => fills.borrow(loans, keyspace, key))
-    await letGo()
-    await Promise.all(brought)
-    expect(loans.use(() => keys.filter((key) => keyspace.peek(key) !== undefined))).toEqual(["a", "b"])
-    expect(keyspace.size).toBe(0)
-    keyspace.checkInvariants()
+  it("is lent up to a quarter of the keyspace's bytes and entries for one step, and one value in any case", async () => {
+    for (const [maxEntries, maxBytes, lent] of [
+      [1_000, 12_000, ["a", "b"]], // of 1.4 KB each
+      [8, 1_000_000, ["a", "b"]],
+      [1, 1_500, ["a"]]
+    ] as const) {
+      const { keyspace, values, fills, letGo } = bypassing()
+      keyspace.limit(maxEntries, maxBytes)
+      const keys = ["a", "b", "c", "d"]
+      for (const key of keys) values.set(key, "x".repeat(1_000))
+      const loans = new Loans()
+      const brought = keys.map((key) => fills.borrow(loans, keyspace, key))
+      await letGo()
+      await Promise.all(brought)
+      expect(loans.use(() => keys.filter((key) => keyspace.peek(key) !== undefined))).toEqual(lent)
+      expect(keyspace.size).toBe(0)
+      keyspace.checkInvariants()
+    }
   })
 
   it("of a tier or a load is lent as well", async () => {

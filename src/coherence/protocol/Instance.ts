@@ -812,7 +812,8 @@ export class Instance implements Host, MembersListener {
     this.areCellsStale = false
     const { split } = this.cells
     if (this.cells.update(this.members.live.values(), this.isJoined)) this.network.reconsider()
-    if (this.isJoined && this.cells.split !== split) this.nextHeartbeatMs = this.nowMs // nobody is to place others otherwise
+    // Nobody is to place others otherwise for longer than need be.
+    if (this.isJoined && this.cells.split !== split) this.nextHeartbeatMs = this.nowMs
   }
 
   private join(): void {
@@ -923,9 +924,13 @@ const isAbsurd = (frame: Frame): boolean => {
     case "inv":
       return frame.first < 1 || frame.records.some(({ version }) => version > numberMax) || frame.first > numberMax
     case "heartbeat":
-      return frame.entries.some(({ lamport, last }) => lamport > numberMax || last > numberMax)
+      return frame.entries.some(
+        ({ lamport, last, split }) => lamport > numberMax || last > numberMax || split > splitMax
+      )
     case "hello":
-      return frame.lamport > numberMax || frame.last > numberMax || isVectorAbsurd(frame.vector)
+      return (
+        frame.lamport > numberMax || frame.last > numberMax || frame.split > splitMax || isVectorAbsurd(frame.vector)
+      )
     case "vector":
       return frame.lamport > numberMax || isVectorAbsurd(frame.entries)
     case "fetch":
@@ -950,3 +955,4 @@ const isAbsurd = (frame: Frame): boolean => {
 const isVectorAbsurd = (entries: readonly VectorEntry[]): boolean => entries.some(({ highest }) => highest > numberMax)
 
 const numberMax = 2 ** 47
+const splitMax = 2 ** 31 // two million changes: the highest that is said holds, so the highest of all would hold for ever

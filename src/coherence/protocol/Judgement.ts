@@ -1,9 +1,9 @@
 /**
  * Whether an instance is coherent, and what becomes of its copies while it is not.
  *
- * *Coherent* is one that has joined, can be reached, has heard of all members in time, had room for each, misses nothing for longer than
- * `gapLimitMs`, and has nothing of its own to compare. It stops being so by these alone. It becomes so again only when
- * it is also healed: all that was known to exist of each member when it became degraded, or was heard of again later,
+ * *Coherent* is one that has joined, can be reached, has heard of all members in time, had room for each, misses nothing
+ * for longer than `gapLimitMs`, and has nothing of its own to compare. It stops being so by these alone. It becomes so
+ * again only when it is also healed: all that was known to exist of each member when it became degraded, or was heard of again later,
  * has been applied, and each of its cell has greeted since. What is written meanwhile does not count, or a busy member
  * would keep all others degraded.
  *
@@ -101,9 +101,9 @@ export class Judgement {
   private becomeDegraded(why: Degraded): void {
     const { host } = this
     const { degraded, partitionTtlMs } = host.parameters
+    if (this.isCoherent) this.degradedSinceMs = host.nowMs // it may never have been, since its start
     this.isCoherent = false
     this.degradedWhy = why
-    this.degradedSinceMs = host.nowMs
     host.stats.degradedTimes++
     // What is missing now has to be here before it is coherent again, not what comes meanwhile.
     for (const member of host.members.live.values()) this.healTo(member)

@@ -10,7 +10,7 @@
  * the head was the youngest.) The sequences of one author lie in chains side by side, so a range is read without jumps.
  *
  * Invariants: each of the last `size` records is found, and no other. Along a chain ages grow.
- * Cost: `append` is seven stores and no search; 41 bytes a record, taken from the system when first touched.
+ * Cost: `append` is seven stores, a count and no search; 41 bytes a record, taken from the system when first touched.
  *
  * [1] Mark Adler, zlib, deflate.c: `head`, `prev` and the chain's limit in `longest_match`.
  */
@@ -28,6 +28,8 @@ export class ReceivedLog {
   /** Chain → the place that was stored last in it. */
   private readonly heads: Int32Array
   private readonly mask: number
+  /** Author → how many records of it are kept. */
+  private readonly keptOf = new Map<number, number>()
   /** The place that is written next: the oldest one, once the ring is full. */
   private next = 0
 
@@ -49,6 +51,7 @@ export class ReceivedLog {
   append(author: number, sequence: number, op: number, hash: number, version: number, flags: number): void {
     const place = this.next
     this.next = (place + 1) & this.mask
+    this.count(author, this.authors[place] as number)
     this.authors[place] = author
     this.sequences[place] = sequence
     this.ops[place] = op | flags
@@ -79,8 +82,9 @@ export class ReceivedLog {
     return records.length === 0 ? undefined : records
   }
 
-  /** The author's lowest sequence above this one that is kept; 0 when none is. O(size): where pulls are in vain. */
+  /** The author's lowest sequence above this one that is kept; 0 when none is. O(size), 1 where it has no record here. */
   oldestAbove(author: number, sequence: number): number {
+    if (!this.keptOf.has(author)) return 0
     let oldest = Number.POSITIVE_INFINITY
     for (let place = 0; place < this.size; place++) {
       if (this.authors[place] !== author) continue
@@ -97,6 +101,17 @@ export class ReceivedLog {
       return this.sequences[place] as number
     }
     return 0
+  }
+
+  /** One more record of an author, and one less of the one that it overwrites, 0 for none. */
+  private count(author: number, overwritten: number): void {
+    const { keptOf } = this
+    if (author === overwritten) return
+    keptOf.set(author, (keptOf.get(author) ?? 0) + 1)
+    if (overwritten === 0) return
+    const left = (keptOf.get(overwritten) as number) - 1
+    if (left === 0) keptOf.delete(overwritten)
+    else keptOf.set(overwritten, left)
   }
 
   private find(author: number, sequence: number): number {

@@ -34,7 +34,7 @@ export class Reconciler {
   private readonly unheard = new Map<Member, number>()
 
   /** Whom to ask, and when, what has moved of what was given up of them before they came back. */
-  private readonly returned = new Map<Member, { dueMs: number }>()
+  private readonly returned = new Map<Member, { dueMs: number; attempts: number }>()
 
   constructor(
     private readonly host: Host,
@@ -97,7 +97,8 @@ export class Reconciler {
 
   /** It was taken for dead, and is not. */
   memberReturned(member: Member): void {
-    if (member.givenUpAbove !== Number.POSITIVE_INFINITY) this.returned.set(member, { dueMs: this.host.nowMs })
+    if (member.givenUpAbove !== Number.POSITIVE_INFINITY)
+      this.returned.set(member, { dueMs: this.host.nowMs, attempts: 0 })
   }
 
   memberEnded(member: Member): void {
@@ -129,7 +130,7 @@ export class Reconciler {
   due(): void {
     for (const [member, asked] of this.returned) {
       if (asked.dueMs > this.host.nowMs) continue
-      asked.dueMs = this.host.nowMs + this.host.parameters.pullRetryMs
+      asked.dueMs = this.host.nowMs + this.host.parameters.pullRetryMs * ++asked.attempts
       this.sendBucketsAsk(member, member.givenUpAbove)
     }
     for (const recovery of [...this.recoveries.values()]) {
@@ -244,20 +245,20 @@ export class Reconciler {
     const { host } = this
     host.stats.pullsIn++
     const last = Math.min(frame.last, frame.first + host.parameters.pullRecordsMax - 1)
-    let unserved = 0
+    let above = 0 // from where on it has records again, above the first that it has not
     for (let first = frame.first; first <= last; ) {
       const records = this.read(frame.of, first, Math.min(last, first + host.parameters.batchRecordsMax - 1))
       if (records === undefined) {
-        if (unserved === 0) unserved = first
-        first++
+        const isFirst = above === 0
+        if (isFirst) above = this.oldestAbove(frame.of, first)
+        first = isFirst ? above : first + 1
         continue
       }
       host.stats.replayedOut += records.length
       this.replay(frame.author, frame.of, first, records)
       first += records.length
     }
-    if (unserved > 0)
-      host.post(frame.author, { type: "gone", of: frame.of, oldest: this.oldestAbove(frame.of, unserved) })
+    if (above > 0) host.post(frame.author, { type: "gone", of: frame.of, oldest: above })
   }
 
   /** From where on this instance has records of an origin, above one that it does not have. */
@@ -344,9 +345,10 @@ export class Reconciler {
         if (!each.isLost) continue
         each.isLost = false
         each.dueMs = host.nowMs // for what somebody has above it
+        if (each.forgetAnswersOfOtherHoles()) continue // nobody was asked for what is missing now
         lost.set(each.member, Math.min(each.member.marks.advertised, each.heldFrom - 1))
       }
-      this.moveEpoch(lost)
+      if (lost.size > 0) this.moveEpoch(lost)
     }
   }
 
@@ -441,11 +443,13 @@ class Recovery {
     else this.known.push({ upTo: advertised, sinceMs: nowMs })
   }
 
-  forgetAnswersOfOtherHoles(): void {
-    if (this.answeredFor === this.member.marks.contiguous) return
+  /** True where the hole is another one than that of the answers. */
+  forgetAnswersOfOtherHoles(): boolean {
+    if (this.answeredFor === this.member.marks.contiguous) return false
     this.answeredFor = this.member.marks.contiguous
     this.answered.clear()
     this.heldFrom = nothingHeld
+    return true
   }
 }
 

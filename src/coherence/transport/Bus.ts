@@ -570,6 +570,7 @@ export class Bus implements Transport, BusPort {
 const run = (bus: Bus): Effect.Effect<void> =>
   Effect.gen(function* () {
     const { broker, options } = bus
+    bus.carrier.dropped() // by the process before this one
     const report = yield* repeatedError(`coherence over ${broker.name} at ${broker.address} has failed`)
     const runtime = yield* Effect.runtime()
     bus.reportTo(report, {

@@ -556,6 +556,16 @@ describe("not heard of", () => {
     expect(guest.instance.isCoherent).toBe(true)
   })
 
+  it("since it began, an instance has been degraded for as long as it lives", () => {
+    const room = new Room()
+    const guest = room.add(1)
+    guest.instance.onCarrier(false)
+    room.run(700)
+    guest.instance.settled()
+    room.run(400)
+    expect(guest.instance.status()).toMatchObject({ isJoined: true, degradedWhy: ["cutOff"], degradedForMs: 1_100 })
+  })
+
   it("by anybody, an instance stays degraded also when it is told to forget the others", () => {
     const [room, a, b] = Room.of(2) as [Room, Guest, Guest]
     a.instance.onCarrier(false)
@@ -1034,6 +1044,11 @@ describe("a frame", () => {
     expect(count(encode({ ...good, namespace: 8 } as Frame))).toEqual(["framesIn", "foreign"])
     expect(count(encode({ ...good, author: 1 } as Frame))).toEqual(["framesIn", "echoed"])
     expect(count(encode(inv(1, [record(5, 2 ** 47 + 1)])))).toEqual(["framesIn", "absurd"])
+    const groups = { split: 2 ** 32 - 1, region: 0, last: 0, oldest: 1, lamport: 0 }
+    const greeting = { isJoining: false, isAnswer: true, vector: [] }
+    const beat = { type: "heartbeat", ...header, entries: [{ ...groups, origin: 2, ageMs: 0 }] } as const
+    expect(count(encode(beat))).toEqual(["framesIn", "absurd"])
+    expect(count(encode({ type: "hello", ...header, ...groups, ...greeting }))).toEqual(["framesIn", "absurd"])
     expect(count(encode({ type: "probe", ...header, payload: new Uint8Array(3) }))).toEqual(["framesIn", "unknown"])
     expect(count(encode({ type: "gone", ...header, of: 77, oldest: 3 }))).toEqual(["framesIn", "late"])
     expect(count(encode({ type: "ack", ...header, of: 77, upTo: 3 }))).toEqual(["framesIn", "late"])

@@ -15,7 +15,7 @@ export class Carrier {
   /** Null until it is known. */
   isUp: boolean | null = null
   private log: CarrierLog | null = null
-  /** What the current loss is put down to, newest last; empty while the broker is there. */
+  /** Why the last attempt has failed; empty while the broker is there. */
   private reason = ""
   /** What the log says of the current loss. */
   private readonly said = new Set<string>()
@@ -36,6 +36,7 @@ export class Carrier {
   up(): void {
     if (this.isUp === true) return
     this.isUp = true
+    this.reason = ""
     if (this.said.size > 0) this.log?.info(`${this.what} is back`)
     this.said.clear()
     this.tell(true)
@@ -50,10 +51,17 @@ export class Carrier {
     this.tell(false)
   }
 
+  /** Who held the connection has crashed: nothing is carried until the next one has one. Not the broker's fault, so no line. */
+  dropped(): void {
+    if (this.isUp !== true) return
+    this.isUp = false
+    this.tell(false)
+  }
+
   /** Once a second or so: says what was held back. */
   tick(): void {
     this.ticks++
-    if (this.isUp === false) this.say()
+    if (this.isUp === false && this.reason !== "") this.say()
   }
 
   private say(): void {

@@ -47,6 +47,17 @@ describe("what carries all messages", () => {
     expect(lines).toHaveLength(2) // away, and back
   })
 
+  it("is told to be away, and not said in the log, where the process that had the connection has crashed", () => {
+    const { carrier, told, lines } = heardBy()
+    carrier.dropped() // it has had none yet
+    carrier.up()
+    carrier.dropped()
+    carrier.dropped()
+    for (let tick = 0; tick < 20; tick++) carrier.tick()
+    carrier.up()
+    expect([told, lines]).toEqual([[true, false, true], []])
+  })
+
   it("is said to be away later, where that was held back and is so still", () => {
     const { carrier, lines } = heardBy()
     carrier.down(refused)
