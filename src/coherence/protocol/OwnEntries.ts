@@ -111,7 +111,9 @@ export class OwnEntries {
     if (task.done >= task.hashes.length) this.tasks.delete(task.hasFloor ? task.whom : -task.whom)
     for (const { hash, version, author } of frame.answers) {
       host.heardVersion(version)
-      if (author !== host.origin) host.store.outvote(hash, version, author)
+      // Also where it is this instance's own: lower ones are of other keys with the same hash, and what is known of the
+      // highest alone may hide that somebody has overwritten them.
+      host.store.outvote(hash, version, author)
     }
     if (!task.hasFloor || frame.floor === 0) return
     host.heardVersion(frame.floor)

@@ -207,7 +207,7 @@ export class Referee {
     let quietSinceMs = Number.POSITIVE_INFINITY
     while (world.time.nowMs - nowMs < limitMs) {
       world.runUntil(world.time.nowMs + heartbeatMs)
-      if (!world.living().every((node) => node.hasLeft || (node.instance.isJoined && node.instance.isCoherent))) {
+      if (!world.living().every((node) => node.hasLeft || isQuiet(node))) {
         quietSinceMs = Number.POSITIVE_INFINITY
       } else if (quietSinceMs === Number.POSITIVE_INFINITY) quietSinceMs = world.time.nowMs
       else if (world.time.nowMs - quietSinceMs >= heartbeatMs * 2) break
@@ -374,6 +374,13 @@ export class Referee {
 }
 
 const invCode = 1
+
+/** A hole that is younger than the gap limit leaves it coherent, but it is not done. */
+const isQuiet = ({ instance }: SimInstance): boolean => {
+  if (!instance.isJoined || !instance.isCoherent) return false
+  for (const { marks } of instance.members.live.values()) if (!marks.isWhole) return false
+  return true
+}
 
 /** Two of each cell: as many groups a region as are made of so many, or half as many again, which they were before. */
 const relaysOf = (hosts: readonly { readonly region: number }[], cellMax: number): number => {
