@@ -10,7 +10,7 @@ export type AckMode = (typeof ackModes)[number]
 export const ackModes = ["async", "one", "live"] as const
 
 /** Whether it is one of them: programs without types may give anything, and a misspelt `live` must not wait for nobody. */
-export const isAckMode = (mode: unknown): mode is AckMode => mode === "async" || mode === "one" || mode === "live"
+export const isAckMode = (mode: unknown): mode is AckMode => (ackModes as readonly unknown[]).includes(mode)
 
 export interface AcknowledgementService {
   /** For writes that do not say. */

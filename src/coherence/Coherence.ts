@@ -190,7 +190,7 @@ export const layer = (
       })
       const log = new MembershipLog(instance, {
         nowMs: monotonicMs,
-        degradedForMs: () => instance.status().degradedForMs,
+        degradedForMs: () => instance.degradedForMs,
         degradedWhy: () => status().degradedWhy,
         regionOf: regionNames(instance, region)
       })
@@ -227,7 +227,8 @@ export const layer = (
             strategy: "rest_for_one", // who runs the instance finds the links as they are
             children: [...transport.children, GenServer.childSpec(Replicator, { driver, instance })]
           }),
-          GenServer.childSpec(Membership, { driver, instance, definitions, log: logsMembers ? log : null }) // stops before what it speaks through
+          // Stops before what it speaks through.
+          GenServer.childSpec(Membership, { driver, instance, definitions, log: logsMembers ? log : null })
         ]
       })
       const replication: ReplicationService = {

@@ -847,6 +847,11 @@ export class Instance implements Host, MembersListener {
     return this.judgement.degradedWhy
   }
 
+  /** ms for which it has not been; 0 while it is. */
+  get degradedForMs(): number {
+    return this.judgement.degradedForMs
+  }
+
   /** ms that a copy may live at most: Infinity; `partitionTtlMs` while degraded and capped; 0: is not to be stored. */
   get copyMsMax(): number {
     return this.judgement.copyMsMax
@@ -868,7 +873,7 @@ export class Instance implements Host, MembersListener {
       isJoined: this.isJoined,
       isCoherent: this.isCoherent,
       degradedWhy: this.judgement.reasons(),
-      degradedForMs: this.judgement.degradedForMs,
+      degradedForMs: this.degradedForMs,
       copyMsMax: this.copyMsMax,
       written: this.own.last,
       sealed: this.sealedLast,

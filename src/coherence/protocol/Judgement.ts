@@ -3,9 +3,9 @@
  *
  * *Coherent* is one that has joined, can be reached, has heard of all members in time, had room for each, misses nothing
  * for longer than `gapLimitMs`, and has nothing of its own to compare. It stops being so by these alone. It becomes so
- * again only when it is also healed: all that was known to exist of each member when it became degraded, or was heard of again later,
- * has been applied, and each of its cell has greeted since. What is written meanwhile does not count, or a busy member
- * would keep all others degraded.
+ * again only when it is also healed: all that was known to exist of each member when it became degraded, or was heard of
+ * again later, has been applied, and each of its cell has greeted since. What is written meanwhile does not count, or a
+ * busy member would keep all others degraded.
  *
  * While it is not coherent, how long copies live is capped (`copyMsMax`), and those that were there before are forgotten
  * `partitionTtlMs` after it should have been noticed; or all go at once (`bypass`), or nothing happens (`serve`).

@@ -28,6 +28,7 @@ import { FrameSeal, type Opened, type Refusal, ReplayWindow } from "./FrameSeal.
 import { Carrier, type CarrierLog } from "./internal/carrier.ts"
 import { TransportCounts } from "./internal/counts.ts"
 import { hasEnded, type ProcessMark, processMark } from "./internal/processMark.ts"
+import { strangerText } from "./internal/stranger.ts"
 import type { PeerInfo, Transport, TransportListener, TransportSelf } from "./Transport.ts"
 import { frameBytesMaxDefault } from "./Transport.ts"
 import type { TransportError } from "./TransportError.ts"
@@ -300,10 +301,7 @@ export class Bus implements Transport, BusPort {
     this.counts.refused(why)
     if (this.hasWarnedOfSecret || this.log === null || !secretRefusals.has(why)) return
     this.hasWarnedOfSecret = true
-    const { broker, self, log } = this
-    log.warn(
-      `somebody on ${broker.address} uses the namespace ${self.namespace} with another secret, or one of the two has none`
-    )
+    this.log.warn(strangerText(`on ${this.broker.address}`, this.self.namespace))
   }
 
   onError(error: unknown): void {

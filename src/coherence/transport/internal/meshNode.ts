@@ -14,6 +14,7 @@ import { type HandshakeFailure, type Shaken, shakeHands } from "./meshHandshake.
 import { type LinkEnd, type LinkListener, MeshLink } from "./meshLink.ts"
 import { claimOf, decodeBeacon, encodeBeacon, namespaceIdOf } from "./meshWire.ts"
 import { type Dial, PeerBook, type Source, type Target } from "./peerBook.ts"
+import { strangerText } from "./stranger.ts"
 
 export interface TlsFiles {
   /** PEM. */
@@ -364,8 +365,7 @@ export class MeshNode implements LinkListener {
 
   /** Once for each address, and each process. */
   #warnOfStranger(address: string, origin: number | undefined): void {
-    const { namespace } = this.self
-    const text = `somebody at ${address} uses the namespace ${namespace} with another secret, or one of the two has none`
+    const text = strangerText(`at ${address}`, this.self.namespace)
     if (this.#strangers.size >= strangersMax || this.#strangers.has(text)) return
     if (origin !== undefined && this.#strangers.has(origin)) return
     this.#strangers.add(text)

@@ -376,13 +376,13 @@ export const decodeBeacon = (
     const expected = beaconSeal(secret, bytes.subarray(0, bodyBytes))
     if (seal.length !== sealBytes || !timingSafeEqual(seal, expected)) return "forged"
   }
-  return { origin, region: bytes.readUInt16BE(22), address: bytes.toString("latin1", beaconHeadBytes, bodyBytes) }
+  return { ...claimOf(bytes), region: bytes.readUInt16BE(22) }
 }
 
-/** What a datagram says that is well made, but not by anybody who knows the secret. */
-export const claimOf = (forged: Buffer): Pick<PeerInfo, "origin" | "address"> => ({
-  origin: forged.readDoubleBE(14),
-  address: forged.toString("latin1", beaconHeadBytes, beaconHeadBytes + (forged[24] as number))
+/** Whose a well-made beacon says that it is; true only where its seal is. */
+export const claimOf = (bytes: Buffer): Pick<PeerInfo, "origin" | "address"> => ({
+  origin: bytes.readDoubleBE(14),
+  address: bytes.toString("latin1", beaconHeadBytes, beaconHeadBytes + (bytes[24] as number))
 })
 
 const beaconSeal = (secret: string, body: Buffer): Buffer =>
