@@ -3,7 +3,8 @@
  * invariant that does not hold.
  */
 import { decode, encode, type Frame } from "../../../src/coherence/protocol/Frame.ts"
-import type { Acknowledged } from "../../../src/coherence/protocol/Instance.ts"
+import type { Acknowledged, Instance } from "../../../src/coherence/protocol/Instance.ts"
+import type { Member } from "../../../src/coherence/protocol/Members.ts"
 import { type Entry, EntrySource } from "../../../src/kernel/index.ts"
 import { type Change, isHigher, isWide, type ValueFacts } from "./History.ts"
 import {
@@ -207,7 +208,7 @@ export class Referee {
     let quietSinceMs = Number.POSITIVE_INFINITY
     while (world.time.nowMs - nowMs < limitMs) {
       world.runUntil(world.time.nowMs + heartbeatMs)
-      if (!world.living().every((node) => node.hasLeft || isQuiet(node))) {
+      if (!areQuiet(world.living().filter((node) => !node.hasLeft))) {
         quietSinceMs = Number.POSITIVE_INFINITY
       } else if (quietSinceMs === Number.POSITIVE_INFINITY) quietSinceMs = world.time.nowMs
       else if (world.time.nowMs - quietSinceMs >= heartbeatMs * 2) break
@@ -219,9 +220,8 @@ export class Referee {
   }
 
   private whyNot({ instance }: SimInstance): string {
-    const { live, dead } = instance.members
     const lacking: string[] = []
-    for (const { origin, state, isSuspect, hasGreeted, marks, healAt } of [...live.values(), ...dead.values()]) {
+    for (const { origin, state, isSuspect, hasGreeted, marks, healAt } of accountsOf(instance)) {
       const name = `${this.world.nameOf(origin)} ${state}`
       if (isSuspect) lacking.push(`${name}, not heard of`)
       else if (marks.contiguous < Math.max(healAt, marks.advertised)) {
@@ -375,12 +375,26 @@ export class Referee {
 
 const invCode = 1
 
-/** A hole that is younger than the gap limit leaves it coherent, but it is not done. */
-const isQuiet = ({ instance }: SimInstance): boolean => {
-  if (!instance.isJoined || !instance.isCoherent) return false
-  for (const { marks } of instance.members.live.values()) if (!marks.isWhole) return false
-  return true
+/**
+ * Nobody has anything left to hear. A hole that is younger than the gap limit leaves an instance coherent, but it is not
+ * done; nor is one that has not heard yet of what another one knows to exist, when vectors were lost.
+ */
+const areQuiet = (nodes: readonly SimInstance[]): boolean => {
+  const known = new Map<number, number>() // by origin: the last sequence that anybody has heard of
+  for (const { instance } of nodes) {
+    if (!instance.isJoined || !instance.isCoherent) return false
+    known.set(instance.origin, Math.max(known.get(instance.origin) ?? 0, instance.sealed))
+    for (const { origin, marks } of accountsOf(instance)) {
+      if (!marks.isWhole) return false
+      known.set(origin, Math.max(known.get(origin) ?? 0, marks.advertised))
+    }
+  }
+  return nodes.every(({ instance }) =>
+    accountsOf(instance).every(({ origin, marks }) => marks.advertised === known.get(origin))
+  )
 }
+
+const accountsOf = ({ members }: Instance): Member[] => [...members.live.values(), ...members.dead.values()]
 
 /** Two of each cell: as many groups a region as are made of so many, or half as many again, which they were before. */
 const relaysOf = (hosts: readonly { readonly region: number }[], cellMax: number): number => {
