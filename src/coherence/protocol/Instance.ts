@@ -294,7 +294,7 @@ export class Instance implements Host, MembersListener {
     const member = this.members.greet(peer.origin, peer.region, this.nowMs)
     if (member?.isLive) {
       member.region = peer.region
-      this.members.heard(member, this.nowMs, this.nowMs)
+      // A link is no sign of life: that is what it says of how much it has written, and it may not get so far.
       this.sendHello(peer.origin, false)
     }
     this.settle()

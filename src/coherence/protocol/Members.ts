@@ -135,7 +135,10 @@ export class Members {
     return member
   }
 
-  /** It speaks for itself: whoever was taken for dead by mistake is a member again. Who has left stays so. */
+  /**
+   * It is there: whoever was taken for dead by mistake is a member again, suspect until it has said how much it has
+   * written. Who has left stays so.
+   */
   greet(origin: number, region: number, nowMs: number): Member | undefined {
     const known = this.find(origin)
     if (known === undefined) {
@@ -146,11 +149,11 @@ export class Members {
       if (this.isFull(nowMs)) return undefined
       this.dead.delete(origin)
       known.state = "live"
-      known.isSuspect = false
+      known.isSuspect = true
       known.hasGreeted = false
       known.heardAtMs = nowMs
+      this.suspects++
       this.live.set(origin, known)
-      this.nextMs = Math.min(this.nextMs, this.suspectAt(known))
       this.listener.onMember(known, true)
     }
     return known

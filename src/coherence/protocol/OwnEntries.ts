@@ -6,8 +6,8 @@
  * Whom: of moved buckets their origin; after an epoch every member; a joiner that has written since it had a baseline
  * asks every member; and who was taken for dead by mistake is asked when it is back. Where the writes of the one who is
  * asked may be among the lost, its floor counts too: up to which version it may have forgotten what it wrote itself.
- * One chunk of hashes at a time is under way. Whom is not waited for any more, since it has ended, the others are asked
- * instead: they have seen some of what it wrote.
+ * One chunk of hashes at a time is under way. Instead of one that has ended, before or since, all others are asked: they
+ * have seen some of what it wrote.
  *
  * While something is pending the instance is not coherent, acknowledges nothing and answers `busy` to FETCH: its own
  * entries may be old although its marks say that it has seen everything.
@@ -54,6 +54,10 @@ export class OwnEntries {
    */
   ask(whom: number, hashes: readonly number[], hasFloor: boolean): void {
     if (hashes.length === 0) return
+    if (!this.host.members.live.has(whom)) {
+      this.askAll(hashes)
+      return
+    }
     const key = hasFloor ? whom : -whom
     const task = this.tasks.get(key)
     if (task === undefined) {
@@ -67,6 +71,11 @@ export class OwnEntries {
     // An answer that is under way may have been given before the loss was known of: it is asked again.
     task.asked = []
     task.dueMs = this.host.nowMs
+  }
+
+  /** Asks every member, also of what was lost of somebody else: their floors do not count. */
+  askAll(hashes: readonly number[]): void {
+    for (const origin of this.host.members.live.keys()) this.ask(origin, hashes, false)
   }
 
   due(): void {
@@ -134,9 +143,7 @@ export class OwnEntries {
       const task = this.tasks.get(key)
       if (task === undefined) continue
       this.tasks.delete(key)
-      if (!task.hasFloor) continue // the others are being asked already
-      const rest = task.hashes.slice(task.done)
-      for (const { origin } of this.host.members.live.values()) this.ask(origin, rest, false)
+      if (task.hasFloor) this.askAll(task.hashes.slice(task.done)) // else the others are being asked already
     }
   }
 }

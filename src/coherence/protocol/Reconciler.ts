@@ -5,8 +5,9 @@
  * - The origin lives: it is asked first and at every second attempt, others in between (its link may be the broken one).
  *   If its log has forgotten the range, it tells which buckets have moved instead (BUCKETS), and only those are dropped.
  * - The origin has ended: its link if that still stands, then every member in turn. When all have said that they do not
- *   have the range, it is lost: after a random wait (all instances come here at about the same time) the namespace epoch
- *   moves, which forgets whatever was not written here, and the marks cover the range, so that this happens once for it.
+ *   have the range, all are asked once more after a random wait: who said no may have got it since. (And all instances
+ *   come here at about the same time.) Then it is lost: the namespace epoch moves, which forgets whatever was not written
+ *   here, and the marks cover the range, so that this happens once for it.
  *   They also say what they have above it. That is pulled: a tag in it may be about what was written here. For the same
  *   reason an origin that was given up and comes back is asked which buckets have moved, and which tags it has
  *   invalidated, since.
@@ -111,7 +112,7 @@ export class Reconciler {
   /** Somebody can be asked, or need not be waited for any more. */
   memberChanged(): void {
     for (const recovery of this.recoveries.values()) {
-      if (recovery.isStuck && !recovery.isLost) recovery.dueMs = this.host.nowMs
+      if (recovery.isStuck && !recovery.isSecondRound) recovery.dueMs = this.host.nowMs
     }
   }
 
@@ -228,7 +229,7 @@ export class Reconciler {
   onGone(frame: Gone): void {
     const member = this.host.members.find(frame.of)
     const recovery = member === undefined ? undefined : this.recoveries.get(member)
-    if (recovery === undefined) {
+    if (recovery === undefined || recovery.isStuck) {
       this.host.stats.late++
       return
     }
@@ -333,12 +334,16 @@ export class Reconciler {
   /** A dead origin's range was asked for in vain. */
   private consider(recovery: Recovery): void {
     const { host } = this
+    const { heartbeatMs, pullRetryMs } = host.parameters
     if (host.members.suspects > 0) {
       recovery.isLost = false
-      recovery.dueMs = host.nowMs + host.parameters.heartbeatMs
+      recovery.dueMs = host.nowMs + heartbeatMs
+    } else if (!recovery.isSecondRound) {
+      recovery.dueMs = this.secondRoundMs()
+      recovery.beginSecondRound()
     } else if (!recovery.isLost) {
       recovery.isLost = true
-      recovery.dueMs = host.nowMs + host.random() * host.parameters.gapLimitMs
+      recovery.dueMs = host.nowMs + pullRetryMs // one epoch does for all that are lost at about this time
     } else {
       const lost = new Map<Member, number>()
       for (const each of this.recoveries.values()) {
@@ -352,6 +357,14 @@ export class Reconciler {
     }
   }
 
+  /** The same for all that wait for it: so that they are given up together. */
+  private secondRoundMs(): number {
+    for (const { isSecondRound, isStuck, isLost, dueMs } of this.recoveries.values()) {
+      if (isSecondRound && isStuck && !isLost && dueMs > this.host.nowMs) return dueMs
+    }
+    return this.host.nowMs + this.host.random() * this.host.parameters.gapLimitMs
+  }
+
   /** Whatever these have written up to a sequence, and is not here, is taken to have been about any key. */
   private moveEpoch(lost: ReadonlyMap<Member, number>): void {
     const { host } = this
@@ -362,8 +375,7 @@ export class Reconciler {
       member.marks.cover(upTo)
       this.lost(member)
     }
-    const hashes = host.store.ownHashes(null)
-    for (const { origin } of host.members.live.values()) this.ownEntries.ask(origin, hashes, false)
+    this.ownEntries.askAll(host.store.ownHashes(null))
     for (const member of lost.keys()) host.marksMoved(member)
   }
 
@@ -418,7 +430,9 @@ class Recovery {
   private answeredFor = 0
   /** Nobody can be asked now. */
   isStuck = false
-  /** All have answered that they do not have it. */
+  /** All have answered that they do not have it, and are asked again. */
+  isSecondRound = false
+  /** All have answered so twice. */
   isLost = false
   /** Up to which sequence records have been known of since when; ascending, ten at most. */
   private readonly known: { upTo: number; readonly sinceMs: number }[] = []
@@ -447,9 +461,19 @@ class Recovery {
   forgetAnswersOfOtherHoles(): boolean {
     if (this.answeredFor === this.member.marks.contiguous) return false
     this.answeredFor = this.member.marks.contiguous
+    this.isSecondRound = false
+    this.forgetAnswers()
+    return true
+  }
+
+  beginSecondRound(): void {
+    this.isSecondRound = true
+    this.forgetAnswers()
+  }
+
+  private forgetAnswers(): void {
     this.answered.clear()
     this.heldFrom = nothingHeld
-    return true
   }
 }
 

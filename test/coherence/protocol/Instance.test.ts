@@ -274,6 +274,25 @@ describe("what is missing", () => {
     expect(b.get(3)).toBeUndefined()
   })
 
+  it("and forgotten has others asked about own writes where the origin dies as it tells what has moved", () => {
+    const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
+    room.cut(a, b)
+    room.cut(b, a)
+    b.set(3, "overwritten, as c knows")
+    a.instance.lamport = 40
+    a.set(3, "of a")
+    for (let count = 0; count < 20; count++) a.set(35, "of the same bucket")
+    room.run(1)
+    room.mend()
+    room.run(300, ({ type }) => {
+      if (type === "buckets") room.kill(a)
+      return false
+    })
+    expect(b.told).toContain("buckets of 1")
+    expect([b.get(3), c.get(3)]).toEqual([undefined, undefined])
+    expect(b.instance.status()).toMatchObject({ isCoherent: true, degradedWhy: [] })
+  })
+
   it("of a dead origin is served by whoever has it", () => {
     const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
     a.set(1)
@@ -284,6 +303,20 @@ describe("what is missing", () => {
     room.run(200) // b has heard nothing of it but by c's vector
     expect(b.told).toEqual(["1:1", "1:2"])
     expect([b, c].map((each) => each.told.includes("epoch"))).toEqual([false, false])
+  })
+
+  it("of a dead origin is asked for once more of who did not have it, and may have got it since", () => {
+    const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
+    a.set(1)
+    a.instance.flush()
+    const late = room.wire.find(({ to }) => to === c.origin) as { bytes: Uint8Array }
+    room.run(105, lost("inv"))
+    expect(c.instance.stats.pullsIn).toBeGreaterThan(0) // c has told b that it does not have it
+    room.kill(a)
+    c.instance.onFrame(late.bytes, a.origin)
+    room.run(300)
+    expect([b.told, c.told]).toEqual([["1:1"], ["1:1"]])
+    expect(b.instance.isCoherent).toBe(true)
   })
 
   it("of a dead origin and at nobody moves the epoch, once, and compares own entries with all", () => {
@@ -535,6 +568,27 @@ describe("not heard of", () => {
     room.run(100)
     expect(b.told.filter((what) => what.includes(":"))).toEqual(["1:1", "1:2", "1:3"])
     expect(b.instance.isCoherent).toBe(true)
+  })
+
+  it("and linked again, a member is suspect until it has said how much it has written", () => {
+    const room = new Room()
+    const [a, b] = [room.add(1), room.add(2, { region: 1 })]
+    room.link(a, b)
+    for (const { instance } of [a, b]) instance.settled()
+    room.run(400)
+    room.cut(a, b)
+    a.set(1)
+    room.run(2_000)
+    expect(b.instance.degradedWhy).toBe("suspect")
+    b.instance.onLinkDown(a.origin)
+    b.instance.onLinkUp({ origin: a.origin, region: 0 })
+    b.instance.onLinkDown(a.origin) // nothing has come
+    expect(b.instance.degradedWhy).toBe("suspect")
+    room.mend()
+    b.instance.onLinkUp({ origin: a.origin, region: 0 })
+    room.run(100)
+    expect(b.instance.isCoherent).toBe(true)
+    expect(b.told).toContain("1:1")
   })
 
   it("by anybody, an instance is not coherent, though it knows of none: its broker is away, or has just come back", () => {
