@@ -69,6 +69,11 @@ export interface InstanceOptions {
   readonly clock: Clock
   /** 0 to below 1. */
   readonly random: () => number
+  /**
+   * Below its first version; 0 without it. With the time of day, ms, what it writes before it has heard of the others is
+   * not taken for older than all that they have written.
+   */
+  readonly versionsFrom?: number
   readonly store: Store
   readonly network: Network
   /** Who speaks to its like on other instances, by the frames in which they do. */
@@ -102,7 +107,7 @@ export class Instance implements Host, MembersListener {
   readonly members: Members
   readonly cells: Cells
   /** Highest version written or heard of. Whoever writes takes `++instance.lamport`. */
-  lamport = 0
+  lamport: number
   isJoined = false
   cutOffUntilMs = Number.NEGATIVE_INFINITY
   nowMs: number
@@ -146,6 +151,7 @@ export class Instance implements Host, MembersListener {
     this.parameters = options.parameters
     this.clock = options.clock
     this.random = options.random
+    this.lamport = options.versionsFrom ?? 0
     this.store = options.store
     this.network = options.network
     this.extensions = options.extensions ?? {}

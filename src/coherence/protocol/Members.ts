@@ -22,8 +22,10 @@ export class Member {
   readonly marks: Marks
   /** How it takes its region to be split (Cells.ts); 0: not heard yet. */
   split = 0
-  /** When it was last known to live, as far as anybody says. */
+  /** When it was last known to live, as far as anybody says; when it became known, before that. */
   heardAtMs: number
+  /** How much it has written was heard, of itself or of a relay. */
+  isHeard = false
   /** It has not been heard of in time. */
   isSuspect = false
   /** Others say that it has ended: true as soon as it is suspect here too. */
@@ -175,8 +177,9 @@ export class Members {
     return true
   }
 
-  /** It lived at this time. */
+  /** It lived at this time, and had written what is advertised. */
   heard(member: Member, atMs: number, nowMs: number): void {
+    member.isHeard = true
     if (atMs > member.heardAtMs) {
       member.heardAtMs = atMs
       member.isSaidToHaveEnded = false
@@ -184,6 +187,7 @@ export class Members {
     if (!member.isSuspect || member.state !== "live" || nowMs >= atMs + this.silenceMsMax(member)) return
     member.isSuspect = false
     member.hasGreeted = false
+    member.heardAtMs = atMs // which is earlier, where it became known by hearsay
     this.suspects--
     this.nextMs = Math.min(this.nextMs, this.suspectAt(member))
     this.listener.onFresh(member)

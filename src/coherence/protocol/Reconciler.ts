@@ -38,7 +38,7 @@ export class Reconciler {
   private readonly returned = new Map<Member, { dueMs: number; attempts: number }>()
 
   constructor(
-    private readonly host: Host,
+    protected readonly host: Host,
     private readonly ownEntries: OwnEntries
   ) {}
 

@@ -168,7 +168,7 @@ export class Relays {
     const own = this.cells.cellOf(this.host.origin)
     for (const member of this.host.members.live.values()) {
       const isNear = this.cells.cellOf(member.origin) === own
-      if (member.isSuspect || isNear !== ofOwnCell) continue
+      if (member.isSuspect || !member.isHeard || isNear !== ofOwnCell) continue
       if (!member.hasGreeted && (isNear || this.linked.has(member.origin))) continue
       entries.push({
         origin: member.origin,

@@ -42,7 +42,7 @@ export interface ValueFacts {
   readonly writer: number
   /** The highest that it was ever written under; null while it is nobody's write. */
   stamp: Stamp | null
-  /** True time at which its writer wanted it gone; Infinity for never. The latest that it was given. */
+  /** True time at which its writer wanted it gone; Infinity for never. The highest that it was given. */
   deadlineMs: number
 }
 

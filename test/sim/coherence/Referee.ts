@@ -14,6 +14,7 @@ import {
   i3DeadlineHolds,
   i3StalenessIsBounded,
   i19OwnIsKept,
+  isHeldByItsWriter,
   survives
 } from "./invariants.ts"
 import { type SimInstance, toldOf } from "./SimInstance.ts"
@@ -87,6 +88,7 @@ export class Referee {
     space: number,
     key: string,
     value: string,
+    sequence: number,
     mode: "one" | "live",
     { acked, missing }: Acknowledged,
     members: readonly number[]
@@ -99,7 +101,7 @@ export class Referee {
       if (other === undefined || !other.isAlive || other.hasLeft || !this.knows(node, origin)) continue
       const entry = other.peek(space, key)
       if (entry === undefined || entry.isLocal) continue
-      const isOlder = (change: Change) => change.value === value && change.author === node.origin
+      const isOlder = (change: Change) => change.sequence === sequence && change.author === node.origin
       const facts = this.factsOf(entry)
       if (facts.turn < written.turn && this.world.history.missedBy(facts, isOlder) !== undefined) {
         this.world.break(
@@ -265,7 +267,7 @@ export class Referee {
   private judgeEntry(node: SimInstance, entry: Entry | undefined): void {
     if (entry === undefined || entry.isLocal) return
     const facts = this.factsOf(entry)
-    const isOwn = entry.source === EntrySource.written
+    const isOwn = entry.source === EntrySource.written || isHeldByItsWriter(this.world, facts) // a copy of such a one
     this.report("I1", facts, i1NothingOld(this.world, node, facts, isOwn))
   }
 

@@ -25,6 +25,8 @@ export interface Schedule {
   readonly collides: boolean
   /** One host belongs to another namespace. */
   readonly hasStranger: boolean
+  /** Versions begin at what each host's clock says. */
+  readonly hasDatedVersions: boolean
   readonly steps: readonly Step[]
   /** When the last fault has healed. */
   readonly endMs: number
@@ -157,6 +159,7 @@ export const scheduleOf = (random: Random): Schedule => {
     hasDatabase,
     collides: random.oneIn(16),
     hasStranger: count > 2 && random.oneIn(16),
+    hasDatedVersions: random.oneIn(2),
     steps,
     endMs: endOf(steps)
   }

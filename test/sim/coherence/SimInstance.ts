@@ -141,6 +141,7 @@ export class SimInstance implements Process, TransportListener {
       parameters: schedule.parameters,
       clock: { nowMs: () => this.monotonicMs() },
       random: () => random.next(),
+      versionsFrom: schedule.hasDatedVersions ? this.wallMs() : 0,
       store: parts.store?.(spy, this) ?? spy,
       network: port
     }
@@ -301,8 +302,9 @@ export class SimInstance implements Process, TransportListener {
       this.keyspaces[space]?.expireAt(key, ttlMs === 0 ? 0 : this.wallMs() + ttlMs)
     })
     if (entry.isLocal || !this.hasTold) return
-    const deadlineMs = ttlMs === 0 ? Number.POSITIVE_INFINITY : this.world.time.nowMs + this.trueMs(ttlMs)
-    this.world.history.facts(value).deadlineMs = deadlineMs
+    const facts = this.world.history.facts(value)
+    if (facts.stamp?.author !== this.origin) return // of two at once the other one holds
+    facts.deadlineMs = ttlMs === 0 ? Number.POSITIVE_INFINITY : this.world.time.nowMs + this.trueMs(ttlMs)
   }
 
   wide(kind: "tag" | "prefix" | "clear", space: number, name: string): void {

@@ -172,7 +172,7 @@ export class World {
         if (ack === "async" || isLocal) return
         const members = this.referee.membersOf(node)
         node.instance.acknowledge(sequence, ack, (result) =>
-          this.referee.onAcknowledged(node, space, key, value, ack, result, members)
+          this.referee.onAcknowledged(node, space, key, value, sequence, ack, result, members)
         )
         return
       }

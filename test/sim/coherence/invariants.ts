@@ -78,8 +78,7 @@ export const i3StalenessIsBounded = (
 ): string | undefined => {
   const { nowMs } = world.time
   // Each side of a partition goes on with what was written on it: there it is no copy that is stale, but its writer.
-  const writer = facts.stamp === null ? undefined : world.all.get(facts.stamp.author)
-  if (writer?.isAlive && writer.peek(facts.space, facts.key)?.value === facts.value) return undefined
+  if (isHeldByItsWriter(world, facts)) return undefined
   const missed = world.history.missedBy(facts, (change) => {
     const sinceMs = Math.max(change.atMs, world.referee.knownSinceMs(node, change.author))
     if (sinceMs + boundMs >= nowMs) return false
@@ -111,14 +110,29 @@ export const i19OwnIsKept = (world: World, node: SimInstance, facts: ValueFacts,
   return `${node.name} loses ${facts.value}, its own write, and nobody wrote a higher one`
 }
 
+/** Whether a value is what its writer, who lives, has of the key. */
+export const isHeldByItsWriter = (world: World, { stamp, space, key, value }: ValueFacts): boolean => {
+  const writer = stamp === null ? undefined : world.all.get(stamp.author)
+  return writer?.isAlive === true && writer.peek(space, key)?.value === value
+}
+
 /** Whether there is somebody left from whom all can hear of a change; of an own write of theirs, by a record. */
 export const survives = (world: World, change: Change, isOwn: boolean): boolean => {
-  if (world.all.get(change.author)?.isAlive === true) return true
+  const author = world.all.get(change.author)
+  if (author?.isAlive === true && !(isOwn && isOverwritten(world, author, change))) return true
   const { receivedSize } = world.schedule.parameters
   return world.living().some((node) => {
     const number = node.heardNumber.get(change)
     return number !== undefined && (!isOwn || node.applied - number < receivedSize)
   })
+}
+
+/** Its author knows a higher write instead, of another one, and its log has moved on. */
+const isOverwritten = (world: World, author: SimInstance, change: Change): boolean => {
+  if (change.sequence >= author.instance.own.oldest) return false
+  const isInstead = (other: Change): boolean =>
+    other.author !== change.author && isHigher(other, change) && author.heard.has(other)
+  return world.history.ofKey(change.space, change.name).some(isInstead)
 }
 
 const isWideOrHigher = (change: Change, facts: ValueFacts): boolean =>

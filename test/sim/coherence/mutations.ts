@@ -1,7 +1,9 @@
 /** Ways to build the protocol wrong, planted from outside: the simulation must find each. */
-import { decode, encode, Op } from "../../../src/coherence/protocol/Frame.ts"
+import { decode, encode, Op, type Pull } from "../../../src/coherence/protocol/Frame.ts"
 import { Instance } from "../../../src/coherence/protocol/Instance.ts"
 import type { Member, Members } from "../../../src/coherence/protocol/Members.ts"
+import type { OwnEntries } from "../../../src/coherence/protocol/OwnEntries.ts"
+import { Reconciler } from "../../../src/coherence/protocol/Reconciler.ts"
 import type { Store } from "../../../src/coherence/protocol/Store.ts"
 import { type EntrySource, Keyspace, type Lease, type Meta, type Value } from "../../../src/kernel/index.ts"
 import type { Parts } from "./SimInstance.ts"
@@ -36,6 +38,22 @@ class ForgivingInstance extends Instance {
       this.back.delete(frame.author)
     }
     super.onFrame(bytes, from)
+  }
+}
+
+/** Of a range whose beginning it does not have it says that it has nothing. */
+class SilentReconciler extends Reconciler {
+  override onPull(frame: Pull): void {
+    const { host } = this
+    const isThere = frame.of === host.origin || host.received.range(frame.of, frame.first, frame.first) !== undefined
+    if (isThere) super.onPull(frame)
+    else host.post(frame.author, { type: "gone", of: frame.of, oldest: 2 ** 48 - 1 })
+  }
+}
+
+class SilentInstance extends Instance {
+  protected override makeReconciler(ownEntries: OwnEntries): Reconciler {
+    return new SilentReconciler(this, ownEntries)
   }
 }
 
@@ -117,13 +135,7 @@ export const moreMutations: Readonly<Record<string, Parts>> = {
       })
   },
 
-  "nobody says what is left of a dead member's records": {
-    frame: (bytes) => {
-      const frame = decode(bytes)
-      if (frame.type !== "gone" || frame.author === frame.of) return bytes
-      return encode({ ...frame, oldest: 2 ** 48 - 1 })
-    }
-  },
+  "nobody says what is left of a dead member's records": { instance: (options) => new SilentInstance(options) },
 
   "copies live on while not coherent": storeWith((store) => ({
     forgetCopies: (before) => {
