@@ -75,6 +75,19 @@ describe("a write", () => {
     expect(b.instance.lamport).toBe(90)
   })
 
+  it("takes a version above where its versions begin, so that others do not take it for old", () => {
+    const [room, a] = Room.of(1) as [Room, Guest]
+    a.instance.lamport = 40
+    a.set(7, "old")
+    const b = room.add(2, { versionsFrom: 1_000 })
+    b.set(7, "new")
+    room.link(a, b)
+    b.instance.settled()
+    room.run(400)
+    expect([a.get(7), b.get(7)]).toEqual([undefined, "new"])
+    expect(b.known.get(7)?.version).toBe(1_001)
+  })
+
   it("takes a version above those of records that it has only been told of", () => {
     const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
     a.instance.lamport = 40
@@ -646,6 +659,19 @@ describe("not heard of", () => {
     room.run(250)
     expect(b.member(c)).toMatchObject({ isSuspect: false })
     expect(b.instance.isCoherent).toBe(true)
+  })
+
+  it("for as long as a relay says, a member is taken to be, also where its digest is the first that is heard of it", () => {
+    const [room, , b] = Room.of(2) as [Room, Guest, Guest]
+    const far = { origin: 9, region: 1, split: 1, last: 3, oldest: 1, lamport: 5, ageMs: 200 }
+    b.instance.onFrame(encode({ type: "heartbeat", ...header, author: 1, entries: [far] }), 1)
+    const heard = () => b.instance.status().members.find(({ origin }) => origin === 9)
+    expect(heard()).toMatchObject({ isSuspect: false, heardMsAgo: 200, advertised: 3 })
+    const { suspectMs, heartbeatMs, regionSlackMs } = b.instance.parameters
+    room.run(suspectMs + 2 * heartbeatMs + regionSlackMs - 200)
+    expect(heard()).toMatchObject({ isSuspect: false })
+    room.run(1)
+    expect(heard()).toMatchObject({ isSuspect: true })
   })
 
   it("for the member time-out, where there is one, means forgotten", () => {

@@ -39,8 +39,11 @@ export class Room {
 
   constructor(readonly parameters: Partial<Parameters> = {}) {}
 
-  add(origin: number, { region = 0, isAlone = false, parameters = {} as Partial<Parameters> } = {}): Guest {
-    const guest = new Guest(this, origin, region, { ...tiny, ...this.parameters, ...parameters })
+  add(
+    origin: number,
+    { region = 0, isAlone = false, parameters = {} as Partial<Parameters>, versionsFrom = 0 } = {}
+  ): Guest {
+    const guest = new Guest(this, origin, region, { ...tiny, ...this.parameters, ...parameters }, versionsFrom)
     this.all.set(origin, guest)
     if (isAlone) guest.instance.settled()
     return guest
@@ -144,7 +147,8 @@ export class Guest implements Store, Network {
     readonly room: Room,
     readonly origin: number,
     readonly region: number,
-    parameters: Parameters
+    parameters: Parameters,
+    versionsFrom = 0
   ) {
     this.instance = new Instance({
       origin,
@@ -153,6 +157,7 @@ export class Guest implements Store, Network {
       parameters,
       clock: { nowMs: () => room.nowMs },
       random: () => 0.5,
+      versionsFrom,
       store: this,
       network: this
     })
