@@ -127,9 +127,8 @@ export const survives = (world: World, change: Change, isOwn: boolean): boolean 
   })
 }
 
-/** Its author knows a higher write instead, of another one, and its log has moved on. */
+/** Its author has heard of a higher write of another one since, and remembers that instead. */
 const isOverwritten = (world: World, author: SimInstance, change: Change): boolean => {
-  if (change.sequence >= author.instance.own.oldest) return false
   const isInstead = (other: Change): boolean =>
     other.author !== change.author && isHigher(other, change) && author.heard.has(other)
   return world.history.ofKey(change.space, change.name).some(isInstead)
