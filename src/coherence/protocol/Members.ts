@@ -156,6 +156,7 @@ export class Members {
       known.heardAtMs = nowMs
       this.suspects++
       this.live.set(origin, known)
+      this.nextMs = Math.min(this.nextMs, this.suspectAt(known))
       this.listener.onMember(known, true)
     }
     return known
