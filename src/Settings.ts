@@ -51,7 +51,7 @@ export interface Settings extends Partial<KeyspaceLimits> {
 /** The settings without those that are undefined, which are as good as left out; or what is wrong with one. */
 export const checkedSettings = (settings: Settings): Settings | RangeError => {
   const taken: Settings | RangeError = checked(settings, "", kinds)
-  return taken instanceof RangeError ? taken : (sharedByNobody(taken) ?? taken)
+  return taken instanceof RangeError ? taken : (sharedByNobody(taken) ?? meshBesideBroker(taken) ?? taken)
 }
 
 /** Whoever says how keys are shared, and not with whom, is not to go on alone without knowing. */
@@ -61,6 +61,12 @@ const sharedByNobody = ({ namespace, coherence = {} }: Settings): RangeError | u
   return new RangeError(
     `coherence.${given} is given and namespace is not, without which nothing is shared: give it, too`
   )
+}
+
+/** Whoever says where a mesh listens is not to wait for others at a broker. */
+const meshBesideBroker = ({ coherence: { transport = "mesh", mesh } = {} }: Settings): RangeError | undefined => {
+  if (transport === "mesh" || mesh === undefined) return undefined
+  return new RangeError("coherence.mesh is given, and coherence.transport is not mesh: leave one of the two out")
 }
 
 /** What is wrong where there is a setting by a name that is none, a misspelt one perhaps. */

@@ -76,6 +76,14 @@ describe("settings", () => {
     expect(wrong({ namespace: "shop", coherence: { region: "eu-west" } })).toBe("none")
   })
 
+  it("say how the mesh is reached only where there is one", () => {
+    const both = "coherence.mesh is given, and coherence.transport is not mesh: leave one of the two out"
+    const mesh = { port: 7000 }
+    expect(wrong({ namespace: "shop", coherence: { mesh, transport: "redis://127.0.0.1" } })).toBe(both)
+    expect(wrong({ namespace: "shop", coherence: { mesh, transport: "mesh" } })).toBe("none")
+    expect(wrong({ namespace: "shop", coherence: { mesh } })).toBe("none")
+  })
+
   it("are looked at by the layers: a wrong one is a defect, an unknown one where nobody else's are among them", async () => {
     const whyNot = async (layer: Layer.Layer<Mimosa.Services, Mimosa.StartError>) => {
       const exit = await Effect.runPromiseExit(Effect.scoped(Layer.build(layer)))

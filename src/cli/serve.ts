@@ -97,9 +97,12 @@ const settingsOf = (options: ServeOptions): Settings => {
   const { coherence, meshHost, meshPort, peers = [], meshDns, meshSecret, region, namespace, ...others } = options
   const { partitionTtlMs, ...settings } = others
   if (namespace === undefined) return settings
-  const mesh = { seeds: peers.flatMap(split), ...given({ host: meshHost, port: meshPort, dns: meshDns }) }
-  const said = given({ transport: coherence, secret: meshSecret, region, partitionTtlMs })
-  return { ...settings, namespace, coherence: { mesh, ...said, logsMembers: true } }
+  const mesh =
+    coherence === undefined || coherence === "mesh"
+      ? { seeds: peers.flatMap(split), ...given({ host: meshHost, port: meshPort, dns: meshDns }) }
+      : undefined
+  const said = given({ transport: coherence, mesh, secret: meshSecret, region, partitionTtlMs })
+  return { ...settings, namespace, coherence: { ...said, logsMembers: true } }
 }
 
 const split = (list: string): string[] => list.split(",").filter((part) => part !== "")
