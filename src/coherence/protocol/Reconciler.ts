@@ -4,10 +4,10 @@
  *
  * - The origin lives: it is asked first and at every second attempt, others in between (its link may be the broken one).
  *   If its log has forgotten the range, it tells which buckets have moved instead (BUCKETS), and only those are dropped.
- * - The origin has ended: its link if that still stands, then every member in turn. When all have said that they do not
- *   have the range, all are asked once more after a random wait: who said no may have got it since. (And all instances
- *   come here at about the same time.) Then it is lost: the namespace epoch moves, which forgets whatever was not written
- *   here, and the marks cover the range, so that this happens once for it.
+ * - The origin has ended: its link if that still stands, then every member in turn; who serves is asked on. When all
+ *   have said that they do not have the range, all are asked once more after a random wait: who said no may have got it
+ *   since. (And all instances come here at about the same time.) Then it is lost: the namespace epoch moves, which forgets
+ *   whatever was not written here, and the marks cover the range, so that this happens once for it.
  *   They also say what they have above it. That is pulled: a tag in it may be about what was written here. For the same
  *   reason an origin that was given up and comes back is asked which buckets have moved, and which tags it has
  *   invalidated, since.
@@ -195,6 +195,9 @@ export class Reconciler {
     ) {
       return member.origin
     }
+    const { server } = recovery
+    recovery.server = 0 // until it serves again
+    if (this.host.members.find(server)?.isFresh && !recovery.answered.has(server)) return server
     return this.nextOther(recovery)
   }
 
@@ -221,6 +224,7 @@ export class Reconciler {
   progress(member: Member, from: number): void {
     const recovery = this.recoveries.get(member)
     if (recovery === undefined || recovery.asked !== from) return
+    recovery.server = from
     const lowest = member.marks.missing(1)[0]
     const isRoundOver = lowest === undefined || lowest.first > recovery.roundLast
     recovery.dueMs = this.host.nowMs + (isRoundOver ? 0 : this.host.parameters.pullRetryMs)
@@ -417,6 +421,8 @@ class Recovery {
   asked = 0
   roundLast = 0
   attempts = 0
+  /** Who has sent some of what was asked for last, and may have more; 0: nobody. */
+  server = 0
   bucketAttempts = 0
   /** How often an origin that has left was asked while its link still stood. */
   lastWords = 0

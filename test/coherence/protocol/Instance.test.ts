@@ -318,6 +318,17 @@ describe("what is missing", () => {
     expect([b, c].map((each) => each.told.includes("epoch"))).toEqual([false, false])
   })
 
+  it("of a dead origin is asked of him who serves until all is here", () => {
+    const [room, a, b, , d] = Room.of(4, { pullRecordsMax: 2 }) as [Room, Guest, Guest, Guest, Guest]
+    for (let hash = 1; hash <= 8; hash++) a.set(hash)
+    a.instance.flush()
+    room.deliver((_, to) => to !== d.origin)
+    room.kill(a)
+    room.run(200)
+    expect(b.member(a)).toMatchObject({ contiguous: 8, advertised: 8 })
+    expect(b.instance.stats.pullsOut).toBe(5) // the third has nothing, the fourth serves four times
+  })
+
   it("of a dead origin is asked for once more of who did not have it, and may have got it since", () => {
     const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
     a.set(1)
