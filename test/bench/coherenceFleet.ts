@@ -166,6 +166,14 @@ export class Fleet {
     return Promise.all(this.members.map((member) => member.ask<A>(question)))
   }
 
+  /** What each process uses while nobody writes, ms of a thread a second, ascending. */
+  async rest(seconds: number): Promise<number[]> {
+    const before = await this.all<Figures>({ what: "figures" })
+    await pause(seconds * 1_000)
+    const after = await this.all<Figures>({ what: "figures" })
+    return ascending(after.map(({ cpuUs }, n) => (cpuUs - (before[n] as Figures).cpuUs) / 1_000 / seconds))
+  }
+
   /** Each key is written once, and taken away once from every process that holds it. */
   async hear({ writers, rate, seconds, warmupSeconds = 1 }: Writes): Promise<Heard> {
     const { members } = this

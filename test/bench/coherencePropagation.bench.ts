@@ -4,12 +4,12 @@
  * done without us: the writer publishes the key over Redis or NATS, and whoever hears of it deletes it from a Map.
  *
  * Then two regions of two processes each, with a proxy between that adds 35 ms in each direction; a write that waits for
- * all (`ackMode: "live"`); and a read of what another process has written.
+ * all (`ackMode: "live"`); a read of what another process has written; and what a process uses while nobody writes.
  */
 import { startNats } from "../servers/Nats.ts"
 import * as Port from "../servers/Port.ts"
 import { startRedis } from "../servers/Redis.ts"
-import { type Carrier, Fleet, type Heard, type MeshPlace, type Writes } from "./coherenceFleet.ts"
+import { type Carrier, Fleet, type Heard, type MeshPlace, pause, type Writes } from "./coherenceFleet.ts"
 import { SlowWire } from "./coherenceWire.ts"
 import { ascending, type Figure, quantile, type Suite } from "./Figure.ts"
 
@@ -181,4 +181,26 @@ const answers: Suite = {
 
 const calls = 1_000
 
-export const suites: readonly Suite[] = [propagation, regions, answers]
+/** What heartbeats cost a process, by how many there are. */
+const rest: Suite = {
+  name: "coherence.rest",
+  async run(report, say) {
+    for (const size of [2, 16]) {
+      say(`coherence.rest.${size}`)
+      const fleet = await Fleet.start(size, { name: "mesh" })
+      try {
+        await pause(settleSeconds * 1_000)
+        const used = await fleet.rest(restSeconds)
+        const spread = [used[0] as number, used.at(-1) as number] as const
+        report({ id: `coherence.rest.${size}`, value: quantile(used, 0.5), unit: "ms", samples: size, spread })
+      } finally {
+        await fleet.end()
+      }
+    }
+  }
+}
+
+const settleSeconds = 4 // what a start leaves behind to be compiled and collected
+const restSeconds = 8
+
+export const suites: readonly Suite[] = [propagation, regions, answers, rest]
