@@ -16,6 +16,7 @@ export interface Parameters {
   /** Separate runs of sequences that are kept of an origin whose earlier ones are missing. */
   readonly intervalsMax: number
 
+  /** Or up to half of it earlier, with those of its cell. */
   readonly heartbeatMs: number
   /** Without any frame for so long, a member counts as not heard of. */
   readonly suspectMs: number

@@ -548,6 +548,61 @@ describe("joining", () => {
   })
 })
 
+describe("heartbeats", () => {
+  /** The times at which each has sent one, from now on. */
+  const beats = (room: Room, forMs: number): Map<number, number[]> => {
+    const times = new Map<number, number[]>()
+    for (const untilMs = room.nowMs + forMs; room.nowMs < untilMs; ) {
+      room.run(1, (frame) => {
+        if (frame.type !== "heartbeat") return false
+        const own = times.get(frame.author) ?? []
+        times.set(frame.author, own)
+        if (own.at(-1) !== room.nowMs) own.push(room.nowMs)
+        return false
+      })
+    }
+    return times
+  }
+
+  it("of a cell come together, whenever its members have begun, and no more often than of one alone", () => {
+    const room = new Room()
+    const guests = [1, 2, 3].map((origin) => {
+      const guest = room.add(origin)
+      for (const other of room.all.values()) if (other !== guest) room.link(other, guest)
+      guest.instance.settled()
+      room.run(37)
+      return guest
+    })
+    room.run(400)
+    const times = beats(room, 1_000)
+    expect(times.size).toBe(guests.length)
+    const [first] = times.values() as Iterable<number[]> as [number[]]
+    expect(first.length).toBe(10)
+    for (const own of times.values()) {
+      expect(own.map((atMs, n) => Math.abs(atMs - (first[n] as number)) <= 1)).toEqual(first.map(() => true))
+    }
+  })
+
+  it("of others do not make an instance's own come early where they are far", () => {
+    const room = new Room()
+    const [a, b] = [room.add(1), room.add(2, { region: 1 })]
+    room.link(a, b)
+    a.instance.settled()
+    b.instance.settled()
+    room.run(400)
+    const nextMs = b.instance.tick() // when its own is due
+    room.deliver()
+    room.nowMs = nextMs - 20
+    const beat = { origin: 1, region: 0, split: 1, last: 0, oldest: 1, lamport: 0, ageMs: 0 }
+    b.instance.onFrame(encode({ type: "heartbeat", ...header, author: 1, entries: [beat] }), 1)
+    b.instance.tick()
+    expect(room.under("heartbeat")).toEqual([])
+    room.nowMs = nextMs
+    b.instance.tick()
+    expect(room.under("heartbeat").map(({ author }) => author)).toContain(2)
+  })
+})
+
 describe("not heard of", () => {
   it("in time, a member makes an instance degraded: copies are capped, and those from before go", () => {
     const [room, a, b] = Room.of(2) as [Room, Guest, Guest]
