@@ -201,12 +201,12 @@ export class Referee {
     return (suspectMs + regionSlackMs + heartbeatMs * 4 + gapLimitMs) * 1.05 + this.world.network.delayMsMax * 3 + 5
   }
 
-  /** I14: once everything has healed, all are coherent within two heartbeats and the exchange of what is missing. */
+  /** I14: once everything has healed, all are coherent within a few heartbeats and the exchange of what is missing. */
   waitForQuiet(): void {
     const { world } = this
     const { heartbeatMs } = world.schedule.parameters
     const { nowMs } = world.time
-    const limitMs = this.healMs()
+    const limitMs = this.healMs() + this.exchangeMs()
     let quietSinceMs = Number.POSITIVE_INFINITY
     while (world.time.nowMs - nowMs < limitMs) {
       world.runUntil(world.time.nowMs + heartbeatMs)
@@ -233,7 +233,22 @@ export class Referee {
     return `${instance.degradedWhy}: ${lacking.join("; ")}`
   }
 
-  healMs(): number {
+  /** How long it takes to pull what is missing now: of all origins side by side, of one a round after the other. */
+  private exchangeMs(): number {
+    const { world } = this
+    const nodes = world.living()
+    const known = knownOf(nodes)
+    let missing = 0 // at the one that lacks most of one origin
+    for (const { instance } of nodes) {
+      for (const [origin, last] of known) {
+        if (origin !== instance.origin)
+          missing = Math.max(missing, last - (instance.members.find(origin)?.marks.contiguous ?? 0))
+      }
+    }
+    return Math.ceil(missing / world.schedule.parameters.pullRecordsMax) * 2 * world.network.delayMsMax
+  }
+
+  private healMs(): number {
     const { joinMs, suspectMs, regionSlackMs, heartbeatMs, pullRetryMs, gapLimitMs } = this.world.schedule.parameters
     return joinMs + suspectMs + regionSlackMs + gapLimitMs + heartbeatMs * 8 + pullRetryMs * 10
   }
@@ -382,18 +397,26 @@ const invCode = 1
  * done; nor is one that has not heard yet of what another one knows to exist, when vectors were lost.
  */
 const areQuiet = (nodes: readonly SimInstance[]): boolean => {
-  const known = new Map<number, number>() // by origin: the last sequence that anybody has heard of
   for (const { instance } of nodes) {
     if (!instance.isJoined || !instance.isCoherent) return false
-    known.set(instance.origin, Math.max(known.get(instance.origin) ?? 0, instance.sealed))
-    for (const { origin, marks } of accountsOf(instance)) {
-      if (!marks.isWhole) return false
-      known.set(origin, Math.max(known.get(origin) ?? 0, marks.advertised))
-    }
+    if (accountsOf(instance).some(({ marks }) => !marks.isWhole)) return false
   }
+  const known = knownOf(nodes)
   return nodes.every(({ instance }) =>
     accountsOf(instance).every(({ origin, marks }) => marks.advertised === known.get(origin))
   )
+}
+
+/** By origin: the last sequence that anybody has heard of. */
+const knownOf = (nodes: readonly SimInstance[]): Map<number, number> => {
+  const known = new Map<number, number>()
+  for (const { instance } of nodes) {
+    known.set(instance.origin, Math.max(known.get(instance.origin) ?? 0, instance.sealed))
+    for (const { origin, marks } of accountsOf(instance)) {
+      known.set(origin, Math.max(known.get(origin) ?? 0, marks.advertised))
+    }
+  }
+  return known
 }
 
 const accountsOf = ({ members }: Instance): Member[] => [...members.live.values(), ...members.dead.values()]
