@@ -434,6 +434,9 @@ export class Keyspace implements Sweeper {
    */
   lease(key: string): Lease {
     const lease = new Lease(this, key, this.freshness.generation)
+    if (this.replica !== null && this.replica.copyMsMax !== Number.POSITIVE_INFINITY) {
+      lease.cappedFromMs = this.options.clock.nowMs()
+    }
     const first = this.leases.get(key)
     if (first !== undefined) lease.next = first
     this.leases.set(key, lease)
@@ -460,7 +463,8 @@ export class Keyspace implements Sweeper {
    * Stores what a loader, a tier or a peer had, and ends the lease. No write: the cause is "fill", the gate is not asked,
    * and what was local stays so. False, and nothing is stored, where the lease has been revoked or used already, where a
    * tag or prefix of it has been invalidated since the lease began, where it is too large or its deadline has passed, or
-   * where the replica wants no copies now. What is stored lives no longer than the replica says. O(1), plus evictions.
+   * where the replica wants no copies now. What is stored lives no longer than the replica says, counted from when the
+   * lease began if that was so then. O(1), plus evictions.
    */
   fill(lease: Lease, value: Value, expiresAtMs: number, meta: Meta, source: EntrySource): boolean {
     if (lease.isEnded) return false
@@ -749,12 +753,12 @@ export class Keyspace implements Sweeper {
   }
 
   /** The deadline with which a fill is stored, or -1 where it has passed already. */
-  private deadlineOfFill(expiresAtMs: number, isLocal: boolean): number {
+  private deadlineOfFill(lease: Lease, expiresAtMs: number, isLocal: boolean): number {
     const copyMsMax = this.replica === null || isLocal ? Number.POSITIVE_INFINITY : this.replica.copyMsMax
     if (expiresAtMs === 0 && copyMsMax === Number.POSITIVE_INFINITY) return 0
     const nowMs = this.options.clock.nowMs()
     const givenMs = expiresAtMs === 0 ? Number.POSITIVE_INFINITY : expiresAtMs
-    const deadlineMs = Math.min(givenMs, nowMs + Math.floor(copyMsMax))
+    const deadlineMs = Math.min(givenMs, Math.min(nowMs, lease.cappedFromMs) + Math.floor(copyMsMax))
     return deadlineMs > nowMs ? deadlineMs : -1
   }
 
@@ -769,7 +773,7 @@ export class Keyspace implements Sweeper {
     const found = this.lru.get(key, lookup)
     const entry = found === undefined || this.hasGone(found) ? undefined : found
     const isLocal = entry?.isLocal ?? lease.isLocal
-    const deadlineMs = this.deadlineOfFill(expiresAtMs, isLocal)
+    const deadlineMs = this.deadlineOfFill(lease, expiresAtMs, isLocal)
     if (deadlineMs < 0) return false
     const size = entrySize(key, value, meta)
     if (size > this.byteLimit) {

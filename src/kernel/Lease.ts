@@ -17,6 +17,8 @@ export class Lease {
   writer = 0
   /** The value is to stay on this instance, set before `fill`; one that is there already stays what it is. */
   isLocal = false
+  /** When it was opened, in ms, if the replica let copies live for so long only; Infinity for all others. */
+  cappedFromMs = Number.POSITIVE_INFINITY
   /** The next of those that are open for the same key; the keyspace's. */
   next: Lease | null = null
 

@@ -4,6 +4,7 @@ import { Freshness } from "../../src/kernel/Freshness.ts"
 import type { EventOrigin } from "../../src/kernel/KeyEvent.ts"
 import { KeyHash } from "../../src/kernel/KeyHash.ts"
 import { EntrySource, Keyspace, type KeyspaceOptions, SetFlag } from "../../src/kernel/Keyspace.ts"
+import type { Lease } from "../../src/kernel/Lease.ts"
 import { parsePattern } from "../../src/kernel/Pattern.ts"
 import type { Replica } from "../../src/kernel/Replica.ts"
 import { noMeta } from "../../src/kernel/Value.ts"
@@ -165,6 +166,23 @@ describe("the replica", () => {
     since()
     expect(fill("local", startMs + 9_000)).toBe(9_000)
     expect(since()).toEqual(["lease local", "lease of local ends"])
+  })
+
+  it("counts that life from when the fill began, if it was limited then: what is loaded is as old as that", () => {
+    const { keyspace, replica, clock } = opened()
+    const [before, slow] = [keyspace.lease("before"), keyspace.lease("slow")]
+    replica.copyMsMax = 50
+    const [during, late, healed] = [keyspace.lease("during"), keyspace.lease("late"), keyspace.lease("healed")]
+    const fill = (lease: Lease, expiresAtMs = 0) => {
+      const isStored = keyspace.fill(lease, "v", expiresAtMs, noMeta, EntrySource.loaded)
+      return isStored && (keyspace.peek(lease.key)?.expiresAtMs ?? 0) - startMs
+    }
+    clock.atMs += 30
+    expect([fill(before), fill(during, startMs + 1_000)]).toEqual([80, 50])
+    clock.atMs += 20
+    expect([fill(slow, startMs + 60), fill(late)]).toEqual([60, false])
+    replica.copyMsMax = Number.POSITIVE_INFINITY
+    expect(fill(healed, startMs + 1_000)).toBe(1_000)
   })
 
   it("does not limit the life of what is written over a fill with its deadline kept: that is the value's own", () => {

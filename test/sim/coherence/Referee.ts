@@ -206,9 +206,9 @@ export class Referee {
     const { world } = this
     const { heartbeatMs } = world.schedule.parameters
     const { nowMs } = world.time
-    const limitMs = this.healMs() + this.exchangeMs()
+    const limitMs = this.healLimit()
     let quietSinceMs = Number.POSITIVE_INFINITY
-    while (world.time.nowMs - nowMs < limitMs) {
+    while (world.time.nowMs - nowMs < limitMs()) {
       world.runUntil(world.time.nowMs + heartbeatMs)
       if (!areQuiet(world.living().filter((node) => !node.hasLeft))) {
         quietSinceMs = Number.POSITIVE_INFINITY
@@ -218,7 +218,12 @@ export class Referee {
     const late = world.living().filter((node) => !node.hasLeft && !node.instance.isCoherent)
     if (late.length === 0) return
     const names = late.map((node) => `${node.name} (${this.whyNot(node)})`).join(", ")
-    world.break("I14", -1, "", `${Math.round(limitMs)} ms after everything has healed these are not coherent: ${names}`)
+    world.break(
+      "I14",
+      -1,
+      "",
+      `${Math.round(limitMs())} ms after everything has healed these are not coherent: ${names}`
+    )
   }
 
   private whyNot({ instance }: SimInstance): string {
@@ -233,24 +238,31 @@ export class Referee {
     return `${instance.degradedWhy}: ${lacking.join("; ")}`
   }
 
-  /** How long it takes to pull what is missing now: of all origins side by side, of one a round after the other. */
-  private exchangeMs(): number {
-    const { world } = this
-    const nodes = world.living()
+  /**
+   * How many ms it takes at most from now on: to find that something is missing; a way there and back for each pull, of
+   * all origins side by side, of one after the other; and for each range that nobody has, all are asked for it twice.
+   */
+  private healLimit(): () => number {
+    const { joinMs, suspectMs, regionSlackMs, heartbeatMs, pullRetryMs, pullRecordsMax, gapLimitMs } =
+      this.world.schedule.parameters
+    const nodes = this.world.living()
     const known = knownOf(nodes)
     let missing = 0 // at the one that lacks most of one origin
     for (const { instance } of nodes) {
       for (const [origin, last] of known) {
-        if (origin !== instance.origin)
-          missing = Math.max(missing, last - (instance.members.find(origin)?.marks.contiguous ?? 0))
+        if (origin === instance.origin) continue
+        missing = Math.max(missing, last - (instance.members.find(origin)?.marks.contiguous ?? 0))
       }
     }
-    return Math.ceil(missing / world.schedule.parameters.pullRecordsMax) * 2 * world.network.delayMsMax
-  }
-
-  private healMs(): number {
-    const { joinMs, suspectMs, regionSlackMs, heartbeatMs, pullRetryMs, gapLimitMs } = this.world.schedule.parameters
-    return joinMs + suspectMs + regionSlackMs + gapLimitMs + heartbeatMs * 8 + pullRetryMs * 10
+    const detectMs = joinMs + suspectMs + regionSlackMs + gapLimitMs + heartbeatMs * 8 + pullRetryMs * 10
+    const askMs = 2 * this.world.network.delayMsMax
+    const lossMs = 2 * nodes.length * askMs + gapLimitMs + pullRetryMs
+    const before = new Map(nodes.map(({ instance }) => [instance, instance.stats.epochs]))
+    return () => {
+      let lost = 0 // of one instance; never more often than records were missing
+      for (const [{ stats }, epochs] of before) lost = Math.max(lost, stats.epochs - epochs)
+      return detectMs + Math.ceil(missing / pullRecordsMax) * askMs + Math.min(lost, missing) * lossMs
+    }
   }
 
   /** What has to hold when all is quiet. */
