@@ -44,6 +44,8 @@ export interface ValueFacts {
   stamp: Stamp | null
   /** True time at which its writer wanted it gone; Infinity for never. The highest that it was given. */
   deadlineMs: number
+  /** When its writer last let it go. */
+  heldUntilMs: number
 }
 
 export const isHigher = (a: Stamp, b: Stamp): boolean =>

@@ -66,10 +66,10 @@ export class Referee {
     if (entry.source === EntrySource.written) return
     const detectMs = this.detectMs()
     if (node.instance.isCoherent) {
-      this.report("I5", facts, i3StalenessIsBounded(this.world, node, facts, detectMs))
+      this.report("I5", facts, i3StalenessIsBounded(this.world, node, facts, 0, detectMs))
     }
     const boundMs = detectMs + this.world.schedule.parameters.partitionTtlMs * 1.05
-    this.report("I3", facts, i3StalenessIsBounded(this.world, node, facts, boundMs))
+    this.report("I3", facts, i3StalenessIsBounded(this.world, node, facts, facts.heldUntilMs, boundMs))
   }
 
   /** A get has been answered. */

@@ -495,12 +495,13 @@ export class SimInstance implements Process, TransportListener {
       return
     }
     const place = world.placeOf(space, event.key)
+    const was = this.present.get(place)
+    this.lets(was)
     if (event.cause === Cause.write || event.cause === Cause.fill) {
       this.present.set(place, event.value as string)
       return
     }
     const { key, oldValue, cause } = event
-    const was = this.present.get(place)
     const what = `${this.name} loses ${oldValue} (${causeNames[cause]})`
     world.tell(what, space, key)
     if (was !== oldValue) world.break("I12", space, key, `${what}, where ${was ?? "nothing"} was`)
@@ -516,11 +517,19 @@ export class SimInstance implements Process, TransportListener {
   }
 
   private onFlushed(space: number): void {
-    for (const place of this.present.keys()) {
+    for (const [place, value] of this.present) {
       if (this.world.places[place]?.space !== space) continue
       const { key } = this.world.places[place] as { key: string }
-      if (this.keyspaces[space]?.peek(key) === undefined) this.present.delete(place)
+      if (this.keyspaces[space]?.peek(key) !== undefined) continue
+      this.lets(value)
+      this.present.delete(place)
     }
+  }
+
+  /** A value is not here any more. */
+  private lets(value: string | undefined): void {
+    const facts = value === undefined ? undefined : this.world.history.values.get(value)
+    if (facts?.stamp?.author === this.origin) facts.heldUntilMs = this.world.time.nowMs
   }
 }
 

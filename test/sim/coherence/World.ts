@@ -294,6 +294,7 @@ export class World {
       tags,
       stamp: null,
       deadlineMs: forEverMs,
+      heldUntilMs: 0,
       writer: writer?.origin ?? 0
     })
   }

@@ -69,18 +69,22 @@ export const i2HeardIsGone = (world: World, node: SimInstance, facts: ValueFacts
     return facts.isLoaded || survives(world, change, true) // else nobody remembers it any more: an older write may return
   })
 
-/** I3: staleness of what was written elsewhere is bounded. I5: an instance that calls itself coherent has missed nothing. */
+/**
+ * I3: staleness of what was written elsewhere is bounded; it began at `fromMs` at the earliest. I5: an instance that calls
+ * itself coherent has missed nothing.
+ */
 export const i3StalenessIsBounded = (
   world: World,
   node: SimInstance,
   facts: ValueFacts,
+  fromMs: number,
   boundMs: number
 ): string | undefined => {
   const { nowMs } = world.time
   // Each side of a partition goes on with what was written on it: there it is no copy that is stale, but its writer.
   if (isHeldByItsWriter(world, facts)) return undefined
   const missed = world.history.missedBy(facts, (change) => {
-    const sinceMs = Math.max(change.atMs, world.referee.knownSinceMs(node, change.author))
+    const sinceMs = Math.max(change.atMs, fromMs, world.referee.knownSinceMs(node, change.author))
     if (sinceMs + boundMs >= nowMs) return false
     return world.all.get(change.author)?.isAlive === true && !node.heard.has(change)
   })
