@@ -146,7 +146,7 @@ export const layer = (
         parameters,
         clock: { nowMs: monotonicMs },
         random,
-        versionsFrom: Math.floor(clock.nowMs()),
+        timeOfDayMs: () => clock.nowMs(),
         store: entries,
         network: driver,
         extensions: { define: definitions, backup: backups }

@@ -70,10 +70,10 @@ export interface InstanceOptions {
   /** 0 to below 1. */
   readonly random: () => number
   /**
-   * Below its first version; 0 without it. With the time of day, ms, what it writes before it has heard of the others is
-   * not taken for older than all that they have written.
+   * The wall clock, ms; 0 without it. Versions are above it, as it was at the start and at each heartbeat: of two that
+   * did not hear each other the one that wrote later wins, as far as clocks agree.
    */
-  readonly versionsFrom?: number
+  readonly timeOfDayMs?: () => number
   readonly store: Store
   readonly network: Network
   /** Who speaks to its like on other instances, by the frames in which they do. */
@@ -122,6 +122,7 @@ export class Instance implements Host, MembersListener {
   private readonly joining: Joining
   private readonly namespace: number
   private readonly clock: Clock
+  private readonly timeOfDayMs: () => number
   private readonly network: Network
   private readonly extensions: Partial<Record<Opaque["type"], Extension>>
   private readonly rooms: readonly Extension[]
@@ -151,7 +152,8 @@ export class Instance implements Host, MembersListener {
     this.parameters = options.parameters
     this.clock = options.clock
     this.random = options.random
-    this.lamport = options.versionsFrom ?? 0
+    this.timeOfDayMs = options.timeOfDayMs ?? (() => 0)
+    this.lamport = Math.floor(this.timeOfDayMs())
     this.store = options.store
     this.network = options.network
     this.extensions = options.extensions ?? {}
@@ -543,7 +545,7 @@ export class Instance implements Host, MembersListener {
 
   /**
    * A cell's heartbeats come together: to be woken once for all of them is less than half the work of once for each. Only
-   * there, since between those who are far apart each would make the other one's come early.
+   * there, since between those who are far apart each would make the other one's come early; twice as often at most.
    */
   private beatWith(origin: number): void {
     const earlyMs = this.nextHeartbeatMs - this.nowMs
@@ -596,7 +598,7 @@ export class Instance implements Host, MembersListener {
       if (origin === this.origin) continue
       const member = hasEnded ? members.observeDead(origin, region, nowMs) : members.observe(origin, region, nowMs)
       if (member === undefined) continue
-      if (hasEnded) members.saidToHaveEnded(member)
+      if (hasEnded) members.saidToHaveEnded(member, nowMs)
       member.marks.advertise(highest)
       if (isBaseline) this.joining.baseline(member, highest)
       this.marksMoved(member)
@@ -780,6 +782,7 @@ export class Instance implements Host, MembersListener {
   private beat(): void {
     this.nextHeartbeatMs = this.nowMs + this.parameters.heartbeatMs
     if (this.isLeft) return
+    this.heardVersion(Math.floor(this.timeOfDayMs()))
     this.flushOwn()
     this.sendHeartbeat()
     for (const origin of this.linked) {

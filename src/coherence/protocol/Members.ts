@@ -5,6 +5,7 @@
  * `suspectMs` is suspect: it may live, and write what this instance does not hear, so nothing is coherent until it is
  * heard of again or has ended. It ends by LEAVE, by its process being gone (refused at its address), by FORGET, or by
  * hearsay of one of these while it is suspect here too. Silence alone never ends it (unless `memberTimeoutMs` says so).
+ * One that comes back has that long to be heard of before hearsay ends it again: others may not know of its return yet.
  *
  * An origin that has ended keeps its marks, so that its late frames still count and its lost tail is still asked for;
  * of more than `deadKept` of them the first to end goes, and of those only the number is kept, so that hearsay does not
@@ -28,8 +29,10 @@ export class Member {
   isHeard = false
   /** It has not been heard of in time. */
   isSuspect = false
-  /** Others say that it has ended: true as soon as it is suspect here too. */
+  /** Others say that it has ended: true as soon as it has not been heard of in time here, too. */
   isSaidToHaveEnded = false
+  /** When it came back, having been taken for dead. */
+  returnedAtMs = Number.NEGATIVE_INFINITY
   /** It has said HELLO since it came, or came back: what it has heard of others is known here. */
   hasGreeted = false
   /** The lowest sequence that it can still send. */
@@ -153,7 +156,8 @@ export class Members {
       known.state = "live"
       known.isSuspect = true
       known.hasGreeted = false
-      known.heardAtMs = nowMs
+      known.heardAtMs = known.returnedAtMs = nowMs
+      known.isSaidToHaveEnded = false
       this.suspects++
       this.live.set(origin, known)
       this.nextMs = Math.min(this.nextMs, this.suspectAt(known))
@@ -180,24 +184,31 @@ export class Members {
 
   /** It lived at this time, and had written what is advertised. */
   heard(member: Member, atMs: number, nowMs: number): void {
-    member.isHeard = true
-    if (atMs > member.heardAtMs) {
-      member.heardAtMs = atMs
+    if (atMs > member.heardAtMs || !member.isHeard) {
+      member.heardAtMs = atMs // which is earlier than when it became known, where a relay is the first to speak of it
       member.isSaidToHaveEnded = false
+      this.nextMs = Math.min(this.nextMs, this.suspectAt(member))
     }
+    member.isHeard = true
     if (!member.isSuspect || member.state !== "live" || nowMs >= atMs + this.silenceMsMax(member)) return
     member.isSuspect = false
+    member.isSaidToHaveEnded = false
     member.hasGreeted = false
-    member.heardAtMs = atMs // which is earlier, where it became known by hearsay
+    member.heardAtMs = atMs // earlier, where it came back
     this.suspects--
     this.nextMs = Math.min(this.nextMs, this.suspectAt(member))
     this.listener.onFresh(member)
   }
 
   /** Somebody else has found that it has ended, or been told so. */
-  saidToHaveEnded(member: Member): void {
-    if (member.isSuspect) this.end(member, "gone")
-    else if (member.isLive) member.isSaidToHaveEnded = true
+  saidToHaveEnded(member: Member, nowMs: number): void {
+    const hasReturned = nowMs < member.returnedAtMs + this.silenceMsMax(member)
+    if (member.isSuspect && !hasReturned) {
+      this.end(member, "gone")
+    } else if (member.isLive) {
+      member.isSaidToHaveEnded = true
+      this.nextMs = Math.min(this.nextMs, this.suspectAt(member))
+    }
   }
 
   /** Ends a member, once. */
@@ -231,15 +242,17 @@ export class Members {
     if (nowMs < this.nextMs) return
     this.nextMs = Number.POSITIVE_INFINITY
     for (const member of [...this.live.values()]) {
-      const atMs = member.isSuspect ? member.heardAtMs + this.parameters.memberTimeoutMs : this.suspectAt(member)
+      const { isSuspect, isSaidToHaveEnded } = member
+      const isLost = isSuspect && !isSaidToHaveEnded
+      const atMs = isLost ? member.heardAtMs + this.parameters.memberTimeoutMs : this.suspectAt(member)
       if (nowMs < atMs) {
         this.nextMs = Math.min(this.nextMs, atMs)
-      } else if (member.isSuspect) {
-        this.end(member, "forgotten")
+      } else if (isSuspect) {
+        this.end(member, isSaidToHaveEnded ? "gone" : "forgotten")
       } else {
         member.isSuspect = true
         this.suspects++
-        if (member.isSaidToHaveEnded) {
+        if (isSaidToHaveEnded) {
           this.end(member, "gone")
           continue
         }

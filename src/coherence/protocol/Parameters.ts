@@ -18,7 +18,7 @@ export interface Parameters {
 
   /** Or up to half of it earlier, with those of its cell. */
   readonly heartbeatMs: number
-  /** Without any frame for so long, a member counts as not heard of. */
+  /** Who has not said for so long how much it has written counts as not heard of. */
   readonly suspectMs: number
   /** For members of other regions this is added to `suspectMs`. */
   readonly regionSlackMs: number

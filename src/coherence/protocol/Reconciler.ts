@@ -98,6 +98,9 @@ export class Reconciler {
 
   /** It was taken for dead, and is not. */
   memberReturned(member: Member): void {
+    const recovery = this.recoveries.get(member)
+    recovery?.beginAnew()
+    if (recovery !== undefined) recovery.dueMs = this.host.nowMs
     if (member.givenUpAbove !== Number.POSITIVE_INFINITY)
       this.returned.set(member, { dueMs: this.host.nowMs, attempts: 0 })
   }
@@ -131,7 +134,8 @@ export class Reconciler {
   due(): void {
     for (const [member, asked] of this.returned) {
       if (asked.dueMs > this.host.nowMs) continue
-      asked.dueMs = this.host.nowMs + this.host.parameters.pullRetryMs * ++asked.attempts
+      asked.attempts = Math.min(asked.attempts + 1, attemptsMax)
+      asked.dueMs = this.host.nowMs + this.host.parameters.pullRetryMs * asked.attempts
       this.sendBucketsAsk(member, member.givenUpAbove)
     }
     for (const recovery of [...this.recoveries.values()]) {
@@ -220,11 +224,13 @@ export class Reconciler {
     return first
   }
 
-  /** Records have come in answer to a pull, or GONE has: the round may be over. */
+  /** Records have come from a direct link, in answer to a pull: the round may be over. */
   progress(member: Member, from: number): void {
     const recovery = this.recoveries.get(member)
-    if (recovery === undefined || recovery.asked !== from) return
-    recovery.server = from
+    if (recovery === undefined) return
+    const { asked } = recovery
+    if (asked !== from && this.host.hasLink(asked)) return // else they come by way of relays
+    recovery.server = asked
     const lowest = member.marks.missing(1)[0]
     const isRoundOver = lowest === undefined || lowest.first > recovery.roundLast
     recovery.dueMs = this.host.nowMs + (isRoundOver ? 0 : this.host.parameters.pullRetryMs)
@@ -288,7 +294,8 @@ export class Reconciler {
   private askForBuckets(recovery: Recovery): void {
     const { host } = this
     recovery.asked = recovery.member.origin
-    recovery.dueMs = host.nowMs + host.parameters.pullRetryMs * ++recovery.bucketAttempts
+    recovery.bucketAttempts = Math.min(recovery.bucketAttempts + 1, attemptsMax)
+    recovery.dueMs = host.nowMs + host.parameters.pullRetryMs * recovery.bucketAttempts
     this.sendBucketsAsk(recovery.member, recovery.member.marks.contiguous)
   }
 
@@ -477,6 +484,12 @@ class Recovery {
     this.forgetAnswers()
   }
 
+  /** Its origin, which had ended, has come back: nothing of it is lost yet. */
+  beginAnew(): void {
+    this.isStuck = this.isSecondRound = this.isLost = false
+    this.forgetAnswers()
+  }
+
   private forgetAnswers(): void {
     this.answered.clear()
     this.heldFrom = nothingHeld
@@ -484,6 +497,7 @@ class Recovery {
 }
 
 const nothingHeld = 2 ** 48 - 1 // as much as a frame holds, above all sequences
+const attemptsMax = 10 // of asking for buckets: each time it waits as much longer, up to then
 const holesPerRound = 16 // pulls to one peer in a row; more holes than this are rare, and the next round has them
 const lastWordsMax = 3 // pulls to an origin that has said good-bye; it may have closed already
 const stepsPerLimit = 8

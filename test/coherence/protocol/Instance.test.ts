@@ -75,17 +75,33 @@ describe("a write", () => {
     expect(b.instance.lamport).toBe(90)
   })
 
-  it("takes a version above where its versions begin, so that others do not take it for old", () => {
+  it("takes a version above the time of day, so that others do not take what a new one writes for old", () => {
     const [room, a] = Room.of(1) as [Room, Guest]
     a.instance.lamport = 40
     a.set(7, "old")
-    const b = room.add(2, { versionsFrom: 1_000 })
+    const b = room.add(2, { timeOfDayMs: () => 1_000.5 })
     b.set(7, "new")
     room.link(a, b)
     b.instance.settled()
     room.run(400)
     expect([a.get(7), b.get(7)]).toEqual([undefined, "new"])
     expect(b.known.get(7)?.version).toBe(1_001)
+  })
+
+  it("keeps up with the time of day: of two that did not hear each other who wrote later wins, not who wrote more", () => {
+    const room = new Room()
+    const timeOfDayMs = () => room.nowMs
+    const [a, b] = [room.add(1, { isAlone: true, timeOfDayMs }), room.add(2, { isAlone: true, timeOfDayMs })]
+    room.link(a, b)
+    room.run(300)
+    room.cut(a, b)
+    room.cut(b, a)
+    for (let count = 0; count < 50; count++) b.set(7, "earlier")
+    room.run(400)
+    a.set(7, "later")
+    room.mend()
+    room.run(2_000)
+    expect([a.get(7), b.get(7)]).toEqual(["later", undefined])
   })
 
   it("takes a version above those of records that it has only been told of", () => {
@@ -397,6 +413,43 @@ describe("what is missing", () => {
     room.run(200)
     expect(b.get(9)).toBeUndefined()
     expect(b.told.filter((what) => what === "buckets of 1")).toHaveLength(1)
+    expect(b.instance.isCoherent).toBe(true)
+  })
+
+  it("of an origin that comes back is not given up together with that of others who do not", () => {
+    for (let awayMs = 120; awayMs < 180; awayMs += 4) {
+      const [room, a, b, c, d] = Room.of(4) as [Room, Guest, Guest, Guest, Guest]
+      b.set(9, "own")
+      room.run(5)
+      a.wide(Op.tag, 70)
+      for (let hash = 10; hash < 20; hash++) a.set(hash) // its log has forgotten the tag
+      d.set(30)
+      room.run(105, lost("inv", "buckets"))
+      for (const each of [b, c, d]) {
+        room.cut(a, each)
+        room.cut(each, a)
+      }
+      room.run(400, lost("inv"))
+      for (const each of [b, c, d]) each.instance.forget(a.origin)
+      room.run(100, lost("inv"))
+      room.kill(d)
+      room.run(awayMs - 100, lost("inv"))
+      room.mend()
+      for (const each of [b, c]) room.link(a, each)
+      room.run(60, lost("buckets"))
+      room.run(1_000)
+      expect([awayMs, b.get(9), b.instance.isCoherent]).toEqual([awayMs, undefined, true])
+    }
+  })
+
+  it("and forgotten by an origin that was away for long is asked for as soon as it is back", () => {
+    const [room, a, b] = Room.of(2) as [Room, Guest, Guest]
+    for (let hash = 10; hash < 20; hash++) a.set(hash)
+    room.run(105, lost("inv", "buckets"))
+    room.cut(a, b)
+    room.run(60_000)
+    room.mend()
+    room.run(300)
     expect(b.instance.isCoherent).toBe(true)
   })
 
@@ -740,6 +793,15 @@ describe("not heard of", () => {
     expect(heard()).toMatchObject({ isSuspect: true })
   })
 
+  it("for as long as that also where it was linked for a moment, and has said nothing", () => {
+    const [, , b] = Room.of(2) as [Room, Guest, Guest]
+    b.instance.onLinkUp({ origin: 9, region: 1 })
+    b.instance.onLinkDown(9)
+    const far = { origin: 9, region: 1, split: 1, last: 3, oldest: 1, lamport: 5, ageMs: 200 }
+    b.instance.onFrame(encode({ type: "heartbeat", ...header, author: 1, entries: [far] }), 1)
+    expect(b.instance.status().members.find(({ origin }) => origin === 9)).toMatchObject({ heardMsAgo: 200 })
+  })
+
   it("for the member time-out, where there is one, means forgotten", () => {
     const [room, a, b] = Room.of(2, { memberTimeoutMs: 1_000 }) as [Room, Guest, Guest]
     room.kill(a, false)
@@ -810,6 +872,32 @@ describe("an end", () => {
     expect(b.member(a)).toMatchObject({ state: "live", contiguous: 1 })
     expect(b.get(7)).toBeUndefined()
     expect([a, b, c].map(({ instance }) => instance.isCoherent)).toEqual([true, true, true])
+  })
+
+  it("that others tell of is not believed of one that has just come back, until it is silent for too long", () => {
+    const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
+    room.kill(c, false)
+    for (const each of [a, b]) each.instance.forget(c.origin)
+    const comesBack = () => {
+      a.instance.onLinkUp({ origin: c.origin, region: 0 })
+      a.instance.onLinkDown(c.origin)
+      const ended = { origin: c.origin, region: 0, highest: 0, hasEnded: true }
+      a.instance.onFrame(encode({ type: "vector", ...header, lamport: 1, entries: [ended] }), b.origin)
+      expect(a.member(c)).toMatchObject({ state: "live", isSuspect: true })
+    }
+    const silenceMs = tiny.suspectMs + 2 * tiny.heartbeatMs // it is in no cell yet
+    comesBack()
+    room.run(silenceMs - 5)
+    const digest = { origin: c.origin, region: 0, split: 1, last: 0, oldest: 1, lamport: 1, ageMs: 1 }
+    a.instance.onFrame(encode({ type: "heartbeat", ...header, entries: [digest] }), b.origin)
+    room.run(100)
+    expect(a.member(c)).toMatchObject({ state: "live", isSuspect: false })
+    a.instance.forget(c.origin)
+    comesBack()
+    room.run(silenceMs - 5)
+    expect(a.member(c)).toMatchObject({ state: "live", isSuspect: true })
+    room.run(10)
+    expect(a.member(c)).toMatchObject({ state: "gone" })
   })
 
   it("is remembered of a bounded number, and of more their numbers alone", () => {
@@ -1049,8 +1137,8 @@ describe("a fetch", () => {
 
 describe("between regions", () => {
   /** Two regions of three, whose relays are linked as the instances want. */
-  const regions = (): [Room, Guest[], Guest[]] => {
-    const room = new Room({ membersMax: 16, logSize: 64, receivedSize: 64 })
+  const regions = (parameters: Partial<Guest["instance"]["parameters"]> = {}): [Room, Guest[], Guest[]] => {
+    const room = new Room({ membersMax: 16, logSize: 64, receivedSize: 64, ...parameters })
     const near = [1, 2, 3].map((origin) => room.add(origin, { region: 0 }))
     const far = [11, 12, 13].map((origin) => room.add(origin, { region: 1 }))
     const all = [...near, ...far]
@@ -1128,6 +1216,18 @@ describe("between regions", () => {
     writer.set(8)
     room.run(20)
     for (const each of far) expect(each.told).toContain(`${writer.origin}:8`)
+  })
+
+  it("what is pulled comes a round after the other, though by way of relays", () => {
+    const [room, near, far] = regions({ pullRecordsMax: 2, pullRetryMs: 1_000 })
+    const [writer, reader] = [near, far].map(
+      (some) => some.find(({ instance }) => !instance.status().isRelay) as Guest
+    ) as [Guest, Guest]
+    for (let hash = 1; hash <= 8; hash++) writer.set(hash)
+    room.run(20, (frame, to) => frame.type === "inv" && to === reader.origin)
+    room.run(500)
+    expect(reader.member(writer)).toMatchObject({ contiguous: 8 })
+    expect(reader.instance.stats.pullsOut).toBe(4)
   })
 
   it("nobody is told that a member is back before it has said how much it has written meanwhile", () => {

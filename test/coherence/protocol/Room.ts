@@ -41,9 +41,9 @@ export class Room {
 
   add(
     origin: number,
-    { region = 0, isAlone = false, parameters = {} as Partial<Parameters>, versionsFrom = 0 } = {}
+    { region = 0, isAlone = false, parameters = {} as Partial<Parameters>, timeOfDayMs = (): number => 0 } = {}
   ): Guest {
-    const guest = new Guest(this, origin, region, { ...tiny, ...this.parameters, ...parameters }, versionsFrom)
+    const guest = new Guest(this, origin, region, { ...tiny, ...this.parameters, ...parameters }, timeOfDayMs)
     this.all.set(origin, guest)
     if (isAlone) guest.instance.settled()
     return guest
@@ -148,7 +148,7 @@ export class Guest implements Store, Network {
     readonly origin: number,
     readonly region: number,
     parameters: Parameters,
-    versionsFrom = 0
+    timeOfDayMs = (): number => 0
   ) {
     this.instance = new Instance({
       origin,
@@ -157,7 +157,7 @@ export class Guest implements Store, Network {
       parameters,
       clock: { nowMs: () => room.nowMs },
       random: () => 0.5,
-      versionsFrom,
+      timeOfDayMs,
       store: this,
       network: this
     })

@@ -141,7 +141,7 @@ export class SimInstance implements Process, TransportListener {
       parameters: schedule.parameters,
       clock: { nowMs: () => this.monotonicMs() },
       random: () => random.next(),
-      versionsFrom: schedule.hasDatedVersions ? this.wallMs() : 0,
+      timeOfDayMs: () => (schedule.hasDatedVersions ? this.wallMs() : 0),
       store: parts.store?.(spy, this) ?? spy,
       network: port
     }

@@ -47,6 +47,19 @@ const make = (changed: Partial<NetworkPlan> = {}, regions = [0, 0, 0]) => {
   for (const process of processes) process.told.length = 0
   return { time, network, processes }
 }
+
+/** Two that do not want each other. */
+const unwanted = (changed: NetworkPlan) => {
+  const time = new VirtualTime()
+  const network = new SimNetwork(time, 1, [0, 0], changed)
+  const [one, two] = [new Told(0, 1), new Told(1, 2)]
+  one.wants = two.wants = false
+  network.start(one)
+  network.start(two)
+  time.runUntil(10)
+  return { time, network, one, two }
+}
+
 const byte = (value: number) => Uint8Array.of(value)
 
 describe("SimNetwork", () => {
@@ -61,19 +74,31 @@ describe("SimNetwork", () => {
     expect(two.told).toEqual(["up 1", "settled"])
   })
 
-  it("makes no link that neither end wants, until one of them thinks again", () => {
-    const time = new VirtualTime()
-    const network = new SimNetwork(time, 1, [0, 0], plan)
-    const [one, two] = [new Told(0, 1), new Told(1, 2)]
-    one.wants = two.wants = false
-    network.start(one)
-    network.start(two)
-    time.runUntil(10)
-    expect(one.told).toEqual(["settled"])
+  it("makes no link that one end does not want, which the other one has for a moment, and later tries again", () => {
+    const { time, network, one, two } = unwanted(plan)
     one.wants = true
     network.reconsider(one)
     time.runUntil(12)
-    expect(one.told).toEqual(["settled", "up 2"])
+    expect([one.told, two.told]).toEqual([["settled", "up 2", "down 2"], ["settled"]])
+    time.runUntil(105)
+    expect(one.told).toHaveLength(3)
+    time.runUntil(200)
+    expect(one.told).toHaveLength(5)
+    two.wants = true
+    network.reconsider(two)
+    time.runUntil(202)
+    expect([one.told.at(-1), two.told]).toEqual(["up 2", ["settled", "up 1"]])
+  })
+
+  it("that is a bus links where one of the two wants it", () => {
+    const { time, network, one, two } = unwanted({ ...plan, brokenAfterMs: Number.POSITIVE_INFINITY })
+    one.wants = true
+    network.reconsider(one)
+    time.runUntil(12)
+    expect([one.told, two.told]).toEqual([
+      ["settled", "up 2"],
+      ["settled", "up 1"]
+    ])
   })
 
   it("carries frames to one, or to all, in the time that it takes", () => {

@@ -3,9 +3,11 @@
  * not at all; and to links: cut in one direction or both, broken after a while, refused where no process is any more.
  *
  * It plays the part of a transport (coherence/transport/Transport.ts): each process looks round for others now and then,
- * a link comes up where one of the two wants it and both directions work, and goes down when a direction has been silent
- * for `brokenAfterMs` (never: a bus such as NATS, which tells nobody). No frame arrives after its link is down. Who dials the
- * address of a dead process is refused, and learns that it is gone, unless its host has vanished with it.
+ * a link comes up where both want it and both directions work, and goes down when a direction has been silent for
+ * `brokenAfterMs`. Where only one wants it, as with a mesh that one has it for a moment, and does not try again soon. A bus
+ * such as NATS (`brokenAfterMs` is Infinity) tells nobody of silence, and links where one of the two wants it. No frame arrives
+ * after its link is down. Who dials the address of a dead process is refused, and learns that it is gone, unless its host has
+ * vanished with it.
  *
  * The fate of a frame is a hash of the seed, its link and its number on it, so that it stays the same when something
  * elsewhere in the schedule is taken out.
@@ -65,6 +67,8 @@ export class SimNetwork {
   private readonly met = new Map<Process, Array<PeerInfo | undefined>>()
   /** What each process has found gone, and hearsay does not bring back. */
   private readonly gone = new Map<Process, Set<number>>()
+  /** Until when a process leaves those alone, address by address, who did not want its link. */
+  private readonly unwanted = new Map<Process, number[]>()
   private readonly links: Array<Link | null>
   /** How many cuts there are from one host to another. */
   private readonly cuts: Uint8Array
@@ -91,6 +95,7 @@ export class SimNetwork {
     this.processes[process.host] = process
     this.vanished.delete(process.host)
     this.met.set(process, [])
+    this.unwanted.set(process, [])
     this.gone.set(process, new Set())
     this.time.after(this.plan.latencyMs, () => {
       this.lookRound(process)
@@ -103,6 +108,7 @@ export class SimNetwork {
     const { host } = process
     this.processes[host] = null
     this.met.delete(process)
+    this.unwanted.delete(process)
     this.gone.delete(process)
     if (hostVanishes) {
       this.vanished.add(host)
@@ -191,7 +197,9 @@ export class SimNetwork {
   /** A process thinks again about whom it wants links with. */
   reconsider(process: Process): void {
     this.time.after(this.plan.latencyMs, () => {
-      if (this.isThere(process)) this.meetAll(process)
+      if (!this.isThere(process)) return
+      this.unwanted.set(process, [])
+      this.meetAll(process)
     })
   }
 
@@ -271,7 +279,11 @@ export class SimNetwork {
     }
     if (peer === null) return
     met[host] = peer.peer
-    if (!process.listener.wantsLink(peer.peer) && !peer.listener.wantsLink(process.peer)) return
+    const isWanted = process.listener.wantsLink(peer.peer)
+    const isWantedByPeer = peer.listener.wantsLink(process.peer)
+    if (this.isBus ? !isWanted && !isWantedByPeer : !isWanted) return
+    const unwanted = this.unwanted.get(process) as number[]
+    if (!this.isBus && !isWantedByPeer && this.time.nowMs < (unwanted[host] ?? 0)) return
     const metByPeer = this.met.get(peer) as Array<PeerInfo | undefined>
     const beforeByPeer = metByPeer[process.host]
     metByPeer[process.host] = process.peer
@@ -280,6 +292,15 @@ export class SimNetwork {
     }
     this.gossip(process, peer)
     this.gossip(peer, process)
+    if (!this.isBus && !isWantedByPeer) {
+      unwanted[host] = this.time.nowMs + this.plan.dialMs * unwantedDials
+      this.tell(process, () => process.listener.onLinkUp(peer.peer))
+      this.time.after(this.plan.latencyMs, () => {
+        if (this.linkOf(process.host, host) !== null) return
+        this.tell(process, () => process.listener.onLinkDown(peer.peer.origin))
+      })
+      return
+    }
     const id = ++this.linksMade
     this.setLink(process.host, host, {
       a: process,
@@ -313,10 +334,15 @@ export class SimNetwork {
   private keepOrBreak(link: Link): void {
     const { a, b } = link
     const isBroken = this.time.nowMs - link.cutAtMs >= this.plan.brokenAfterMs
-    if (!isBroken && (a.listener.wantsLink(b.peer) || b.listener.wantsLink(a.peer))) return
+    const wishes = [a.listener.wantsLink(b.peer), b.listener.wantsLink(a.peer)]
+    if (!isBroken && (this.isBus ? wishes.includes(true) : !wishes.includes(false))) return
     this.setLink(a.host, b.host, null)
     this.tell(a, () => a.listener.onLinkDown(b.peer.origin))
     this.tell(b, () => b.listener.onLinkDown(a.peer.origin))
+  }
+
+  private get isBus(): boolean {
+    return this.plan.brokenAfterMs === Number.POSITIVE_INFINITY
   }
 
   private isCut(from: number, to: number): boolean {
@@ -334,6 +360,8 @@ export class SimNetwork {
     this.links[b * this.regions.length + a] = link
   }
 }
+
+const unwantedDials = 5 // rounds; a mesh waits for 5 seconds and more
 
 /** 32 bits of two numbers, well mixed. [1] The finalizer of MurmurHash3, Austin Appleby. */
 export const mixed = (a: number, b: number): number => {
