@@ -222,8 +222,8 @@ export class Instance implements Host, MembersListener {
 
   /** Sends what was appended. */
   flush(): void {
-    this.nowMs = this.clock.nowMs()
     this.flushOwn()
+    this.lastFlushMs = this.clock.nowMs() // and not `nowMs`: it tells `enter` whether the process stood still
   }
 
   private flushOwn(): void {
@@ -322,7 +322,7 @@ export class Instance implements Host, MembersListener {
     this.linked.delete(origin)
     // Of one that nobody has told of it is remembered, so that whoever tells of it later does not bring it to life.
     const member = this.members.observeDead(origin, this.region, this.nowMs)
-    if (member !== undefined) this.members.end(member, "gone")
+    if (member !== undefined) this.members.end(member, "gone", this.nowMs)
     this.settle()
   }
 
@@ -362,7 +362,7 @@ export class Instance implements Host, MembersListener {
   forget(origin: number): boolean {
     this.enter()
     const member = this.members.live.get(origin)
-    if (member !== undefined) this.members.end(member, "forgotten")
+    if (member !== undefined) this.members.end(member, "forgotten", this.nowMs)
     this.settle()
     return member !== undefined
   }
@@ -536,9 +536,10 @@ export class Instance implements Host, MembersListener {
       member.oldest = Math.max(member.oldest, entry.oldest)
       member.marks.advertise(entry.last)
       this.reconciler.heard(member, entry.last)
-      if (member.isLive) this.members.heard(member, this.nowMs - entry.ageMs, this.nowMs)
+      if (!isOwnWord) this.members.heardFromAfar(member, this.nowMs - entry.ageMs, this.nowMs)
+      else if (member.isLive) this.members.heard(member, this.nowMs, this.nowMs)
       // It lives, though it was taken for dead: if it answers it is a member again. A late frame gets no answer.
-      else if (isOwnWord && member.state !== "left") this.sendHello(member.origin, false)
+      else if (member.state !== "left") this.sendHello(member.origin, false)
       this.marksMoved(member)
     }
   }
@@ -614,7 +615,7 @@ export class Instance implements Host, MembersListener {
     this.heardVersion(frame.lamport)
     member.marks.advertise(frame.last)
     if (member.isLive) this.relays.onNotice(frame.author, frame.hops, bytes)
-    this.members.end(member, "left")
+    this.members.end(member, "left", this.nowMs)
     this.marksMoved(member)
   }
 
@@ -711,12 +712,14 @@ export class Instance implements Host, MembersListener {
 
   onSuspect(member: Member): void {
     this.areCellsStale = true
+    this.reconsider(member)
     this.acks.onSuspect(member)
     this.fetches.memberLost(member)
   }
 
   onFresh(member: Member): void {
     this.areCellsStale = true
+    this.reconsider(member)
     this.judgement.healTo(member)
     // What it has heard of others, and the other way round; a relay tells the rest of its cell.
     if (this.linked.has(member.origin)) this.sendHello(member.origin, false)
@@ -727,12 +730,18 @@ export class Instance implements Host, MembersListener {
   onEnd(member: Member): void {
     this.stats.ended++
     this.areCellsStale = true
+    this.reconsider(member)
     this.isVectorDue = true
     this.acks.onEnd(member)
     this.fetches.memberLost(member)
     this.ownEntries.memberEnded(member)
     this.inquiries.onEnd(member)
     this.reconciler.memberEnded(member)
+  }
+
+  /** Whether a link with it is of use has changed, also where it is of another cell, and the own one stays as it is. */
+  private reconsider({ origin }: Member): void {
+    if (!this.isNear(origin)) this.network.reconsider()
   }
 
   onRefused(): void {

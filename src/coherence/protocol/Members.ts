@@ -9,7 +9,8 @@
  *
  * An origin that has ended keeps its marks, so that its late frames still count and its lost tail is still asked for;
  * of more than `deadKept` of them the first to end goes, and of those only the number is kept, so that hearsay does not
- * bring them back. An origin that left never returns; one that was taken for gone or forgotten returns by a HELLO.
+ * bring them back. An origin that left never returns; one that was taken for gone or forgotten returns by a HELLO, or
+ * where a relay has heard it since.
  *
  * The table is bounded by `membersMax` and `deadKept`. Cost: O(1) a frame; a look at all every `suspectMs` or so.
  */
@@ -31,6 +32,7 @@ export class Member {
   isSuspect = false
   /** Others say that it has ended: true as soon as it has not been heard of in time here, too. */
   isSaidToHaveEnded = false
+  endedAtMs = Number.NEGATIVE_INFINITY
   /** When it came back, having been taken for dead. */
   returnedAtMs = Number.NEGATIVE_INFINITY
   /** It has said HELLO since it came, or came back: what it has heard of others is known here. */
@@ -136,7 +138,7 @@ export class Members {
     if (known !== undefined || this.retired.has(origin)) return known
     const member = new Member(origin, region, this.parameters.intervalsMax, nowMs)
     member.state = "gone"
-    this.bury(member)
+    this.bury(member, nowMs)
     return member
   }
 
@@ -166,6 +168,14 @@ export class Members {
     return known
   }
 
+  /** A relay has heard it at this time: whoever was taken for dead before that, by mistake, is a member again. */
+  heardFromAfar(member: Member, atMs: number, nowMs: number): void {
+    if (!member.isLive && atMs > member.endedAtMs + this.silenceMsMax(member)) {
+      this.greet(member.origin, member.region, nowMs)
+    }
+    if (member.isLive) this.heard(member, atMs, nowMs)
+  }
+
   private admit(origin: number, region: number, nowMs: number): Member | undefined {
     if (this.isFull(nowMs)) return undefined
     const member = new Member(origin, region, this.parameters.intervalsMax, nowMs)
@@ -182,7 +192,7 @@ export class Members {
     return true
   }
 
-  /** It lived at this time, and had written what is advertised. */
+  /** It lives, lived at this time, and had written what is advertised. */
   heard(member: Member, atMs: number, nowMs: number): void {
     if (atMs > member.heardAtMs || !member.isHeard) {
       member.heardAtMs = atMs // which is earlier than when it became known, where a relay is the first to speak of it
@@ -204,7 +214,7 @@ export class Members {
   saidToHaveEnded(member: Member, nowMs: number): void {
     const hasReturned = nowMs < member.returnedAtMs + this.silenceMsMax(member)
     if (member.isSuspect && !hasReturned) {
-      this.end(member, "gone")
+      this.end(member, "gone", nowMs)
     } else if (member.isLive) {
       member.isSaidToHaveEnded = true
       this.nextMs = Math.min(this.nextMs, this.suspectAt(member))
@@ -212,7 +222,7 @@ export class Members {
   }
 
   /** Ends a member, once. */
-  end(member: Member, state: Exclude<MemberState, "live">): void {
+  end(member: Member, state: Exclude<MemberState, "live">, nowMs: number): void {
     if (member.state === state || (member.state === "left" && state !== "left")) return
     const wasLive = member.state === "live"
     member.state = state
@@ -220,11 +230,12 @@ export class Members {
     this.live.delete(member.origin)
     if (member.isSuspect) this.suspects--
     member.isSuspect = false
-    this.bury(member)
+    this.bury(member, nowMs)
     this.listener.onEnd(member)
   }
 
-  private bury(member: Member): void {
+  private bury(member: Member, nowMs: number): void {
+    member.endedAtMs = nowMs
     this.dead.set(member.origin, member)
     while (this.dead.size > this.parameters.deadKept) {
       const oldest = this.dead.values().next().value as Member
@@ -248,12 +259,12 @@ export class Members {
       if (nowMs < atMs) {
         this.nextMs = Math.min(this.nextMs, atMs)
       } else if (isSuspect) {
-        this.end(member, isSaidToHaveEnded ? "gone" : "forgotten")
+        this.end(member, isSaidToHaveEnded ? "gone" : "forgotten", nowMs)
       } else {
         member.isSuspect = true
         this.suspects++
         if (isSaidToHaveEnded) {
-          this.end(member, "gone")
+          this.end(member, "gone", nowMs)
           continue
         }
         this.nextMs = Math.min(this.nextMs, Math.max(nowMs, member.heardAtMs + this.parameters.memberTimeoutMs))

@@ -674,6 +674,18 @@ describe("not heard of", () => {
     expect(b.instance.status()).toMatchObject({ isCoherent: true, copyMsMax: Number.POSITIVE_INFINITY })
   })
 
+  it("is who was silent while the process stood still, also where it has written many before it looks at the time", () => {
+    const [room, a, b] = Room.of(2, { batchRecordsMax: 2 }) as [Room, Guest, Guest]
+    room.run(95)
+    a.instance.flush()
+    a.instance.tick()
+    const late = room.wire.splice(0)
+    room.nowMs += 2_000
+    for (let hash = 0; hash < 6; hash++) b.set(hash)
+    for (const { bytes } of late) b.instance.onFrame(bytes, a.origin)
+    expect(b.instance.status()).toMatchObject({ isCoherent: false })
+  })
+
   it("lets copies go at once with bypass, and never with serve", () => {
     for (const [degraded, copyMsMax, left] of [
       ["bypass", 0, undefined],
@@ -1246,6 +1258,45 @@ describe("between regions", () => {
       expect(each.told).toContain(`${writer.origin}:7`)
       expect(each.instance.isCoherent).toBe(true)
     }
+  })
+
+  it("who was taken for dead by mistake is a member again where a relay hears it, and not for a late digest", () => {
+    const [room, near, far] = regions()
+    const [one, other] = [near, far].map(
+      (some) => some.find(({ instance }) => !instance.status().isRelay) as Guest
+    ) as [Guest, Guest]
+    const { suspectMs, heartbeatMs, regionSlackMs } = one.instance.parameters
+    const silenceMs = suspectMs + 2 * heartbeatMs + regionSlackMs
+    one.instance.forget(other.origin)
+    room.run(silenceMs - 10)
+    expect(one.member(other)).toMatchObject({ state: "forgotten" })
+    room.run(500)
+    expect(one.member(other)).toMatchObject({ state: "live", isSuspect: false })
+    expect([...near, ...far].map(({ instance }) => instance.isCoherent)).toEqual([true, true, true, true, true, true])
+    room.kill(other)
+    room.run(3_000)
+    expect(one.member(other)).toMatchObject({ state: "gone" })
+  })
+
+  it("links are thought of again when one of another region is suspect, is heard again, and ends", () => {
+    const [room, near, far] = regions()
+    const [one, other] = [near, far].map(
+      (some) => some.find(({ instance }) => !instance.status().isRelay) as Guest
+    ) as [Guest, Guest]
+    const reconsidered = () => {
+      const { reconsiders } = one
+      one.reconsiders = 0
+      return reconsiders
+    }
+    reconsidered()
+    for (const each of far) if (each !== other) room.cut(other, each)
+    room.run(2_000)
+    expect([one.member(other)?.isSuspect, reconsidered()]).toEqual([true, 1])
+    room.mend()
+    room.run(1_000)
+    expect([one.member(other)?.isSuspect, reconsidered()]).toEqual([false, 1])
+    one.instance.forget(other.origin)
+    expect(reconsidered()).toBe(1)
   })
 
   it("values are fetched, acknowledgements given and good-byes heard across", () => {

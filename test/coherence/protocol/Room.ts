@@ -142,6 +142,7 @@ export class Guest implements Store, Network {
   readonly told: string[] = []
   floor = 0
   marks = 0
+  reconsiders = 0
 
   constructor(
     readonly room: Room,
@@ -204,7 +205,9 @@ export class Guest implements Store, Network {
   broadcast(frame: Uint8Array): void {
     for (const to of this.room.peersOf(this.origin)) this.room.post(this.origin, to, frame)
   }
-  reconsider(): void {}
+  reconsider(): void {
+    this.reconsiders++
+  }
   wake(): void {}
 
   // As a store

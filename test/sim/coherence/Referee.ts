@@ -201,7 +201,7 @@ export class Referee {
     return (suspectMs + regionSlackMs + heartbeatMs * 4 + gapLimitMs) * 1.05 + this.world.network.delayMsMax * 3 + 5
   }
 
-  /** I14: once everything has healed, all are coherent within a few heartbeats and the exchange of what is missing. */
+  /** I14: once everything has healed, all know each other and are coherent within a few heartbeats and what they exchange. */
   waitForQuiet(): void {
     const { world } = this
     const { heartbeatMs } = world.schedule.parameters
@@ -210,20 +210,21 @@ export class Referee {
     let quietSinceMs = Number.POSITIVE_INFINITY
     while (world.time.nowMs - nowMs < limitMs()) {
       world.runUntil(world.time.nowMs + heartbeatMs)
-      if (!areQuiet(world.living().filter((node) => !node.hasLeft))) {
+      const nodes = world.living().filter((node) => !node.hasLeft)
+      if (!areQuiet(nodes) || nodes.some((node) => unknownTo(node, nodes).length > 0)) {
         quietSinceMs = Number.POSITIVE_INFINITY
       } else if (quietSinceMs === Number.POSITIVE_INFINITY) quietSinceMs = world.time.nowMs
       else if (world.time.nowMs - quietSinceMs >= heartbeatMs * 2) break
     }
-    const late = world.living().filter((node) => !node.hasLeft && !node.instance.isCoherent)
-    if (late.length === 0) return
+    const nodes = world.living().filter((node) => !node.hasLeft)
+    const healed = `${Math.round(limitMs())} ms after everything has healed`
+    const late = nodes.filter((node) => !node.instance.isCoherent)
     const names = late.map((node) => `${node.name} (${this.whyNot(node)})`).join(", ")
-    world.break(
-      "I14",
-      -1,
-      "",
-      `${Math.round(limitMs())} ms after everything has healed these are not coherent: ${names}`
-    )
+    if (late.length > 0) world.break("I14", -1, "", `${healed} these are not coherent: ${names}`)
+    for (const node of nodes) {
+      const unknown = unknownTo(node, nodes).map(({ name }) => name)
+      if (unknown.length > 0) world.break("I14", -1, "", `${healed} ${node.name} does not know ${unknown.join(", ")}`)
+    }
   }
 
   private whyNot({ instance }: SimInstance): string {
@@ -430,6 +431,9 @@ const knownOf = (nodes: readonly SimInstance[]): Map<number, number> => {
   }
   return known
 }
+
+const unknownTo = ({ instance }: SimInstance, nodes: readonly SimInstance[]): SimInstance[] =>
+  nodes.filter(({ origin }) => origin !== instance.origin && !instance.members.live.has(origin))
 
 const accountsOf = ({ members }: Instance): Member[] => [...members.live.values(), ...members.dead.values()]
 

@@ -4,7 +4,8 @@
  *
  * It plays the part of a transport (coherence/transport/Transport.ts): each process looks round for others now and then,
  * a link comes up where both want it and both directions work, and goes down when a direction has been silent for
- * `brokenAfterMs`. Where only one wants it, as with a mesh that one has it for a moment, and does not try again soon. A bus
+ * `brokenAfterMs`. Where only one wants it, as with a mesh that one has it for a moment, and does not try again soon. Whom a
+ * process does not want it asks about again when it reconsiders, and not before. A bus
  * such as NATS (`brokenAfterMs` is Infinity) tells nobody of silence, and links where one of the two wants it. No frame arrives
  * after its link is down. Who dials the address of a dead process is refused, and learns that it is gone, unless its host has
  * vanished with it.
@@ -44,6 +45,11 @@ export interface Weather {
   readonly jitterMs: number
 }
 
+interface Unwanted {
+  readonly origin: number
+  readonly untilMs: number
+}
+
 interface Link {
   readonly a: Process
   readonly b: Process
@@ -67,8 +73,8 @@ export class SimNetwork {
   private readonly met = new Map<Process, Array<PeerInfo | undefined>>()
   /** What each process has found gone, and hearsay does not bring back. */
   private readonly gone = new Map<Process, Set<number>>()
-  /** Until when a process leaves those alone, address by address, who did not want its link. */
-  private readonly unwanted = new Map<Process, number[]>()
+  /** Address by address, whom a process leaves alone: who did not want its link, or was not wanted. */
+  private readonly unwanted = new Map<Process, Unwanted[]>()
   private readonly links: Array<Link | null>
   /** How many cuts there are from one host to another. */
   private readonly cuts: Uint8Array
@@ -199,6 +205,10 @@ export class SimNetwork {
     this.time.after(this.plan.latencyMs, () => {
       if (!this.isThere(process)) return
       this.unwanted.set(process, [])
+      for (let host = 0; host < this.processes.length; host++) {
+        const link = this.linkOf(process.host, host)
+        if (link !== null && !this.isWanted(link, process)) this.breakOff(link)
+      }
       this.meetAll(process)
     })
   }
@@ -268,7 +278,7 @@ export class SimNetwork {
     const peer = this.processes[host] ?? null
     const met = this.met.get(process) as Array<PeerInfo | undefined>
     if (link !== null) {
-      this.keepOrBreak(link)
+      if (this.time.nowMs - link.cutAtMs >= this.plan.brokenAfterMs) this.breakOff(link)
       return
     }
     if (this.isCut(process.host, host) || this.isCut(host, process.host) || this.vanished.has(host)) return
@@ -279,11 +289,15 @@ export class SimNetwork {
     }
     if (peer === null) return
     met[host] = peer.peer
+    const unwanted = this.unwanted.get(process) as Unwanted[]
+    const { origin = 0, untilMs = 0 } = unwanted[host] ?? {}
+    if (origin === peer.peer.origin && this.time.nowMs < untilMs) return
     const isWanted = process.listener.wantsLink(peer.peer)
     const isWantedByPeer = peer.listener.wantsLink(process.peer)
-    if (this.isBus ? !isWanted && !isWantedByPeer : !isWanted) return
-    const unwanted = this.unwanted.get(process) as number[]
-    if (!this.isBus && !isWantedByPeer && this.time.nowMs < (unwanted[host] ?? 0)) return
+    if (!isWanted && !(this.isBus && isWantedByPeer)) {
+      unwanted[host] = { origin: peer.peer.origin, untilMs: Number.POSITIVE_INFINITY }
+      return
+    }
     const metByPeer = this.met.get(peer) as Array<PeerInfo | undefined>
     const beforeByPeer = metByPeer[process.host]
     metByPeer[process.host] = process.peer
@@ -293,7 +307,7 @@ export class SimNetwork {
     this.gossip(process, peer)
     this.gossip(peer, process)
     if (!this.isBus && !isWantedByPeer) {
-      unwanted[host] = this.time.nowMs + this.plan.dialMs * unwantedDials
+      unwanted[host] = { origin: peer.peer.origin, untilMs: this.time.nowMs + this.plan.dialMs * unwantedDials }
       this.tell(process, () => process.listener.onLinkUp(peer.peer))
       this.time.after(this.plan.latencyMs, () => {
         if (this.linkOf(process.host, host) !== null) return
@@ -331,11 +345,12 @@ export class SimNetwork {
     }
   }
 
-  private keepOrBreak(link: Link): void {
-    const { a, b } = link
-    const isBroken = this.time.nowMs - link.cutAtMs >= this.plan.brokenAfterMs
-    const wishes = [a.listener.wantsLink(b.peer), b.listener.wantsLink(a.peer)]
-    if (!isBroken && (this.isBus ? wishes.includes(true) : !wishes.includes(false))) return
+  private isWanted({ a, b }: Link, by: Process): boolean {
+    const other = by === a ? b : a
+    return by.listener.wantsLink(other.peer) || (this.isBus && other.listener.wantsLink(by.peer))
+  }
+
+  private breakOff({ a, b }: Link): void {
     this.setLink(a.host, b.host, null)
     this.tell(a, () => a.listener.onLinkDown(b.peer.origin))
     this.tell(b, () => b.listener.onLinkDown(a.peer.origin))

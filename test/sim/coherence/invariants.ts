@@ -22,7 +22,7 @@ export const laws: Readonly<Record<string, string>> = {
   I10: "frames of a dead origin are never taken for another's: who applies a record can name who wrote it",
   I12: "each removal has one cause, the right one, and happens to what was there",
   I13: "nothing that was filled before an invalidation of its tag or prefix is readable after it",
-  I14: "when everything has healed, all are coherent again within a few heartbeats and the exchange of what is missing",
+  I14: "when everything has healed, all know each other and are coherent within a few heartbeats and what they exchange",
   I15: "logs, intervals, tables and members stay within their bounds",
   I18: "a collision of hashes causes a miss at most, never the value of another key",
   I19: "of concurrent writes exactly the highest is readable everywhere when all is quiet, also with no database",
