@@ -6,7 +6,7 @@
  * by a typed error (`EgressAllowInvalid`, `HttpAllowInvalid`).
  */
 import { ackModes, type KeyspaceLimits, type TenantsSettings, type Tier, tenantLimitRanges } from "./cache/index.ts"
-import type { CoherenceSettings } from "./coherence/index.ts"
+import { type CoherenceSettings, frameBytesMaxDefault } from "./coherence/index.ts"
 import type { ScriptSettings } from "./scripting/index.ts"
 import type { CascadeLimits, Intensity } from "./triggers/index.ts"
 
@@ -185,8 +185,8 @@ const kinds = {
       dns: text,
       beacon: anything,
       tls: anything,
-      frameBytesMax: whole(64 * 1024, 2 ** 30),
-      queueBytesMax: whole(64 * 1024, 2 ** 40),
+      frameBytesMax: whole(frameBytesMaxDefault, 2 ** 30), // what members answer each other has to fit
+      queueBytesMax: whole(2 * frameBytesMaxDefault, 2 ** 40),
       handshakeTimeoutMs: numberFrom(1),
       livenessMs: numberFrom(1),
       beaconMs: numberFrom(0),

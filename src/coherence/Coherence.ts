@@ -24,6 +24,7 @@ import {
 } from "../cache/index.ts"
 import { KeyHash } from "../kernel/index.ts"
 import type { MetricReader } from "../telemetry/index.ts"
+import { awakeMs } from "./awakeMs.ts"
 import { Backups, backupPeersOf } from "./Backups.ts"
 import { NotEnoughMembers } from "./CoherenceError.ts"
 import { type CoherenceStatus, regionNames, stateOf, statusOf, traceOf } from "./CoherenceStatus.ts"
@@ -125,7 +126,7 @@ export const layer = (
   Layer.scopedContext(
     Effect.gen(function* () {
       const { namespace, secret, region = "default", random = Math.random, ackMode = "async" } = options
-      const { monotonicMs = () => performance.now(), origin = randomOrigin(), logsMembers = false } = options
+      const { monotonicMs = awakeMs(), origin = randomOrigin(), logsMembers = false } = options
       const clock = yield* CacheClock
       const hashSecret = `${namespace}\0${secret ?? ""}`
       const hashOf = (head: string) => new KeyHash(hashSecret, head)

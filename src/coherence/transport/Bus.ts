@@ -92,6 +92,10 @@ interface Peer {
   mark: ProcessMark | undefined
   nonce: bigint
   wantsUs: boolean
+  /** What it was told last of whether it is wanted. */
+  toldWish: boolean
+  /** When it was last told that it is not linked here, though it takes itself for it. */
+  correctedAtTick: number
   /** It has echoed the nonce of this connection. */
   isReachable: boolean
   /** The listener knows of the link. */
@@ -278,7 +282,7 @@ export class Bus implements Transport, BusPort {
     if (opened.to !== 0 && opened.to !== this.self.origin) return void this.counts.refused("garbage")
     const peer = this.peers.get(opened.author)
     if (opened.kind === Kind.presence) return void this.onPresence(opened, peer)
-    if (peer?.isUp !== true) return void this.counts.refused("unlinked")
+    if (peer?.isUp !== true) return this.onUnlinked(peer)
     if (!peer.window.take(opened.counter)) return void this.counts.refused("replayed")
     peer.heardAtTick = this.ticks
     if (opened.kind === Kind.frame) this.deliver(peer, opened.body)
@@ -383,9 +387,19 @@ export class Bus implements Transport, BusPort {
     this.decide(peer, false)
   }
 
+  /** It has sent a frame and is not linked here: what it was told last may be lost, so it is told again. */
+  private onUnlinked(peer: Peer | undefined): void {
+    this.counts.refused("unlinked")
+    if (peer?.isReachable !== true || peer.correctedAtTick === this.ticks) return
+    peer.correctedAtTick = this.ticks
+    this.answer(peer.info, peer.nonce, peer)
+  }
+
   /** Says to one peer that we are there, with its nonce as the proof that this is not an old message. */
   private answer(info: PeerInfo, nonce: bigint, peer: Peer | undefined): void {
-    const flags = (this.wants(info) ? PresenceFlag.wanted : 0) | (peer?.isReachable === true ? PresenceFlag.up : 0)
+    const isWanted = this.wants(info)
+    if (peer !== undefined) peer.toldWish = isWanted
+    const flags = (isWanted ? PresenceFlag.wanted : 0) | (peer?.isReachable === true ? PresenceFlag.up : 0)
     this.publishPresence(this.channelOf(info.origin), info.origin, flags, nonce)
   }
 
@@ -413,6 +427,8 @@ export class Bus implements Transport, BusPort {
       mark: undefined,
       nonce: 0n,
       wantsUs: false,
+      toldWish: false,
+      correctedAtTick: Number.NEGATIVE_INFINITY,
       isReachable: false,
       isUp: false,
       heardAtTick: this.ticks,
@@ -425,7 +441,7 @@ export class Bus implements Transport, BusPort {
   /** Makes the link what both sides want; `tells`: the other side does not know our wish yet. */
   private decide(peer: Peer, tells: boolean): void {
     const isWanted = this.wants(peer.info)
-    if (tells && isWanted !== peer.isUp) this.answer(peer.info, peer.nonce, peer)
+    if (tells && isWanted !== peer.toldWish) this.answer(peer.info, peer.nonce, peer)
     if (isWanted || peer.wantsUs) {
       if (peer.isUp) return
       peer.isUp = true

@@ -149,6 +149,34 @@ describe("links over a bus", () => {
     expect(b.bus.links().length).toBe(1)
   })
 
+  it("go also where the one that wanted them first does no more, and the other one has begun and ended since", async () => {
+    const wire = new Wire()
+    const wanted = { byA: true, byB: false }
+    const a = wire.join({ origin: 1, wantsLink: () => wanted.byA })
+    const b = wire.join({ origin: 2, wantsLink: () => wanted.byB })
+    wire.connect(a.bus)
+    wire.connect(b.bus)
+    wire.flow()
+    const wish = async (whose: "byA" | "byB", isWanted: boolean, isDelivered = true) => {
+      wanted[whose] = isWanted
+      for (const { bus } of [a, b]) bus.reconsider()
+      await new Promise(setImmediate)
+      wire.flow(() => isDelivered)
+    }
+    const links = () => [a.bus.links().length, b.bus.links().length]
+    await wish("byB", true)
+    await wish("byA", false)
+    expect(links()).toEqual([1, 1]) // b still wants it, and a knows
+    await wish("byB", false, false)
+    expect(links()).toEqual([1, 0]) // what would have told a is lost
+    a.bus.send(2, text("still there?"))
+    a.bus.send(2, text("hello?"))
+    expect(wire.queue).toHaveLength(2)
+    wire.flow()
+    expect(links()).toEqual([0, 0])
+    expect(wire.seen.slice(-3)).toHaveLength(3)
+  })
+
   it("end, that one alone, when the listener throws at a frame", () => {
     const wire = new Wire()
     const a = wire.join({

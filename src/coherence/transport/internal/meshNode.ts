@@ -317,7 +317,7 @@ export class MeshNode implements LinkListener {
         this.#tellGone(this.book.onAnswer(target, outcome.theirs))
         if (isProbe) discard(socket)
         else this.#adopt(socket, outcome, target.address)
-      } else if (outcome.reason === "self") this.book.onSelf(target)
+      } else if (outcome.reason === "self") this.book.onSelf(target, nowMs)
       else {
         if (isInsecure) this.counts.refused("insecure")
         else this.#countFailure(outcome)
@@ -425,6 +425,7 @@ export class MeshNode implements LinkListener {
     this.#lastUpAtMs = nowMs
     const isHere = isLoopback(remoteHost) && told !== null && isLoopback(parseAddress(told)?.host ?? "")
     this.book.onLinkUp(link.peer, told ?? dialedAddress, isHere, nowMs)
+    if (told !== null) this.book.own(told)
     // Before the listener above can speak of it: whoever hears of it can then look whether it is still there.
     for (const other of this.#links.values()) if (other !== link) other.sendMembers(this.#tellable([link.peer], other))
     try {

@@ -10,8 +10,11 @@
  * it. An address that answers with another member has lost the first. An address on another host that never answered
  * proves nothing: it may be that of a router in between. That is why the address of who dialed us is dialed once, to ask
  * who is there (`isProbe`).
+ * A seed that is a name may stand for several (`isShared`), now one and now another: nothing there proves an end, unless a
+ * member says that it is its own.
  * Refusals can lie (a firewall that answers for others), so the address of the gone is looked at for some minutes more.
  */
+import { isIP } from "node:net"
 import type { PeerInfo } from "../Transport.ts"
 import { isLoopback, parseAddress } from "./address.ts"
 
@@ -35,6 +38,8 @@ export interface Target {
   refusals: number
   /** Somebody who is gone was there. */
   isGrave: boolean
+  /** It may lead to one process now and to another one later. */
+  isShared: boolean
   nextAtMs: number
 }
 
@@ -91,6 +96,7 @@ export class PeerBook {
       isTried: false,
       refusals: 0,
       isGrave: false,
+      isShared: source === "seed" && isName(address),
       nextAtMs: nowMs
     })
     return true
@@ -149,11 +155,18 @@ export class PeerBook {
     return before.filter((origin) => origin !== peer.origin).map((origin) => this.#bury(origin, 0))
   }
 
-  /** This instance has answered itself: nothing to be linked with. */
-  onSelf(target: Target): void {
+  /** This instance has answered itself: nothing to be linked with, unless it is another one the next time. */
+  onSelf(target: Target, nowMs: number): void {
     target.isDialing = false
     target.isTried = true
-    target.nextAtMs = Number.POSITIVE_INFINITY
+    target.attempts++
+    target.nextAtMs = target.isShared ? nowMs + this.#backOffMs(target.attempts) : Number.POSITIVE_INFINITY
+  }
+
+  /** A member has said that it listens there, and nobody else. */
+  own(address: string): void {
+    const target = this.#targets.get(address)
+    if (target !== undefined) target.isShared = false
   }
 
   /** A dial came to nothing. Answers who is gone. */
@@ -181,7 +194,8 @@ export class PeerBook {
   }
 
   /** Whose address it was. Of those of whom it was only said, the ones that are not linked. */
-  #wereAt({ origin, isVerified, claims }: Target): number[] {
+  #wereAt({ origin, isVerified, claims, isShared }: Target): number[] {
+    if (isShared) return []
     const origins = [...claims].filter((each) => !this.#linked.has(each) && !this.#gone.has(each))
     if (origin !== null && isVerified && !claims.has(origin) && this.#members.has(origin)) origins.push(origin)
     return origins
@@ -266,6 +280,11 @@ export class PeerBook {
     const fullMs = Math.min(backOffMsMax, backOffMsMin * 2 ** Math.min(attempts - 1, 16))
     return fullMs * (0.5 + this.#options.random() / 2)
   }
+}
+
+const isName = (address: string): boolean => {
+  const host = parseAddress(address)?.host ?? ""
+  return isIP(host) === 0 && !isLoopback(host)
 }
 
 const refusalsOfTheGone = 2

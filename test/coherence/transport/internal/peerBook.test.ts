@@ -26,6 +26,14 @@ const lost = () => {
 }
 
 describe("what is dialed", () => {
+  it("is a seed that has led to oneself once more later where it is a name, and never where it is an address", () => {
+    const of = book()
+    for (const seed of ["cache:7700", "10.0.0.1:7700"]) of.note(seed, "seed", null, 0)
+    for (const { target } of of.due(0, 10, wanted)) of.onSelf(target, 0)
+    expect(dialed(of, 1)).toEqual([])
+    expect(dialed(of, 60_000)).toEqual(["dials cache:7700"])
+  })
+
   it("is whoever is known, wanted and not linked; each once at a time", () => {
     const of = book()
     of.note("a:1", "seed", null, 0)
@@ -131,6 +139,23 @@ describe("who is gone", () => {
     of.onLinkDown(x.origin, false, 0)
     for (let nowMs = 10; nowMs < 50_000; nowMs += 1_000) {
       for (const { target } of of.due(nowMs, 10, wanted)) expect(of.onFailure(target, true, nowMs)).toEqual([])
+    }
+  })
+
+  it("nobody who was found by a seed that is a name: it may be that of several, unless one says that it is its own", () => {
+    for (const isOwn of [false, true]) {
+      const of = book()
+      const name = "cache:7700"
+      of.note(name, "seed", null, 0)
+      of.due(0, 1, wanted)
+      of.onAnswer(target(of, name), x)
+      of.onLinkUp(x, name, false, 0)
+      if (isOwn) of.own(name)
+      of.onLinkDown(x.origin, false, 0)
+      of.due(5, 10, wanted)
+      expect(of.onFailure(target(of, name), true, 5)).toEqual([])
+      expect(of.onFailure(target(of, name), true, 50)).toEqual(isOwn ? [x.origin] : [])
+      if (!isOwn) expect(of.onAnswer(target(of, name), y)).toEqual([])
     }
   })
 
