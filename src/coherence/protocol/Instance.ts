@@ -536,12 +536,17 @@ export class Instance implements Host, MembersListener {
       member.oldest = Math.max(member.oldest, entry.oldest)
       member.marks.advertise(entry.last)
       this.reconciler.heard(member, entry.last)
-      if (!isOwnWord) this.members.heardFromAfar(member, this.nowMs - entry.ageMs, this.nowMs)
+      if (!isOwnWord) this.heardFromAfar(member, entry.ageMs, from)
       else if (member.isLive) this.members.heard(member, this.nowMs, this.nowMs)
       // It lives, though it was taken for dead: if it answers it is a member again. A late frame gets no answer.
       else if (member.state !== "left") this.sendHello(member.origin, false)
       this.marksMoved(member)
     }
+  }
+
+  /** Of who has not greeted since it was silent here, what it says may have waited while this process stood still. */
+  private heardFromAfar(member: Member, ageMs: number, from: number): void {
+    if (this.members.live.get(from)?.hasGreeted) this.members.heardFromAfar(member, this.nowMs - ageMs, this.nowMs)
   }
 
   /**

@@ -1278,6 +1278,20 @@ describe("between regions", () => {
     expect(one.member(other)).toMatchObject({ state: "gone" })
   })
 
+  it("and not by a digest that waited while the process stood still", () => {
+    const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
+    room.kill(c)
+    const entry = { origin: c.origin, region: 0, split: 1, last: 0, oldest: 1, lamport: 1, ageMs: 90 }
+    const own = { ...entry, origin: b.origin, ageMs: 0 }
+    const late = encode({ type: "heartbeat", ...header, author: b.origin, entries: [own, entry] })
+    room.nowMs += 2_000
+    a.instance.onFrame(late, b.origin)
+    expect([b, c].map((each) => a.member(each)?.state)).toEqual(["live", "gone"])
+    room.run(5)
+    a.instance.onFrame(late, b.origin) // it has greeted since
+    expect(a.member(c)?.state).toBe("live")
+  })
+
   it("links are thought of again when one of another region is suspect, is heard again, and ends", () => {
     const [room, near, far] = regions()
     const [one, other] = [near, far].map(
