@@ -37,6 +37,8 @@ export class Member {
   returnedAtMs = Number.NEGATIVE_INFINITY
   /** It has said HELLO since it came, or came back: what it has heard of others is known here. */
   hasGreeted = false
+  /** It is not suspect any more by its own word, which may have waited while this process stood still; not by a relay's. */
+  isByOwnWord = false
   /** The lowest sequence that it can still send. */
   oldest = 1
   /** Records of it before this instance joined were never seen here. */
@@ -173,7 +175,9 @@ export class Members {
     if (!member.isLive && atMs > member.endedAtMs + this.silenceMsMax(member)) {
       this.greet(member.origin, member.region, nowMs)
     }
-    if (member.isLive) this.heard(member, atMs, nowMs)
+    if (!member.isLive) return
+    if (atMs > member.heardAtMs) member.isByOwnWord = false
+    this.heard(member, atMs, nowMs, false)
   }
 
   private admit(origin: number, region: number, nowMs: number): Member | undefined {
@@ -193,7 +197,7 @@ export class Members {
   }
 
   /** It lives, lived at this time, and had written what is advertised. */
-  heard(member: Member, atMs: number, nowMs: number): void {
+  heard(member: Member, atMs: number, nowMs: number, isOwnWord = true): void {
     if (atMs > member.heardAtMs || !member.isHeard) {
       member.heardAtMs = atMs // which is earlier than when it became known, where a relay is the first to speak of it
       member.isSaidToHaveEnded = false
@@ -204,6 +208,7 @@ export class Members {
     member.isSuspect = false
     member.isSaidToHaveEnded = false
     member.hasGreeted = false
+    member.isByOwnWord = isOwnWord
     member.heardAtMs = atMs // earlier, where it came back
     this.suspects--
     this.nextMs = Math.min(this.nextMs, this.suspectAt(member))

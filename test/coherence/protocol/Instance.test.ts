@@ -735,6 +735,23 @@ describe("not heard of", () => {
     expect(b.told).toContain("1:1")
   })
 
+  it("but by what waited while the process stood still, a member has to greet, also where its link is lost by then", () => {
+    const room = new Room()
+    const [a, b] = [room.add(1), room.add(2, { region: 1 })]
+    room.link(a, b)
+    for (const { instance } of [a, b]) instance.settled()
+    room.run(400)
+    expect(a.instance.isCoherent).toBe(true)
+    const own = { origin: b.origin, region: 1, split: 1, last: 0, oldest: 1, lamport: 1, ageMs: 0 }
+    room.nowMs += 3_000
+    a.instance.onFrame(encode({ type: "heartbeat", ...header, region: 1, author: b.origin, entries: [own] }), b.origin)
+    a.instance.onLinkDown(b.origin)
+    expect(a.instance.status()).toMatchObject({ isCoherent: false, degradedWhy: ["healing"] })
+    room.link(a, b)
+    room.run(5)
+    expect(a.instance.isCoherent).toBe(true)
+  })
+
   it("by anybody, an instance is not coherent, though it knows of none: its broker is away, or has just come back", () => {
     const room = new Room()
     const guest = room.add(1, { isAlone: true })
