@@ -62,6 +62,18 @@ const linked = (secret?: string, busOptions?: BusOptions) => {
   return { wire, a, b }
 }
 
+/** Two of which only the first wants the link. */
+const wishing = () => {
+  const wire = new Wire()
+  const wanted = { byA: true, byB: false }
+  const a = wire.join({ origin: 1, wantsLink: () => wanted.byA })
+  const b = wire.join({ origin: 2, wantsLink: () => wanted.byB })
+  wire.connect(a.bus)
+  wire.connect(b.bus)
+  wire.flow()
+  return { wire, a, b, wanted }
+}
+
 describe("links over a bus", () => {
   it("come up once on both sides, however often both announce themselves", () => {
     const { a, b, wire } = linked()
@@ -125,13 +137,7 @@ describe("links over a bus", () => {
   })
 
   it("are made when either side wants them, and go when neither does any more", async () => {
-    const wire = new Wire()
-    const wanted = { byA: true, byB: false }
-    const a = wire.join({ origin: 1, wantsLink: () => wanted.byA })
-    const b = wire.join({ origin: 2, wantsLink: () => wanted.byB })
-    wire.connect(a.bus)
-    wire.connect(b.bus)
-    wire.flow()
+    const { wire, a, b, wanted } = wishing()
     expect(a.member.events).toEqual(["up 2"])
     expect(b.member.events).toEqual(["up 1"])
     wanted.byA = false
@@ -150,13 +156,7 @@ describe("links over a bus", () => {
   })
 
   it("go also where the one that wanted them first does no more, and the other one has begun and ended since", async () => {
-    const wire = new Wire()
-    const wanted = { byA: true, byB: false }
-    const a = wire.join({ origin: 1, wantsLink: () => wanted.byA })
-    const b = wire.join({ origin: 2, wantsLink: () => wanted.byB })
-    wire.connect(a.bus)
-    wire.connect(b.bus)
-    wire.flow()
+    const { wire, a, b, wanted } = wishing()
     const wish = async (whose: "byA" | "byB", isWanted: boolean, isDelivered = true) => {
       wanted[whose] = isWanted
       for (const { bus } of [a, b]) bus.reconsider()
