@@ -282,7 +282,7 @@ export class Bus implements Transport, BusPort {
     if (opened.to !== 0 && opened.to !== this.self.origin) return void this.counts.refused("garbage")
     const peer = this.peers.get(opened.author)
     if (opened.kind === Kind.presence) return void this.onPresence(opened, peer)
-    if (peer?.isUp !== true) return this.onUnlinked(peer)
+    if (peer?.isUp !== true) return void this.onUnlinked(peer)
     if (!peer.window.take(opened.counter)) return void this.counts.refused("replayed")
     peer.heardAtTick = this.ticks
     if (opened.kind === Kind.frame) this.deliver(peer, opened.body)
