@@ -155,7 +155,7 @@ export class Fleet {
   private async untilCoherent(): Promise<void> {
     await this.all({ what: "members", count: this.members.length - 1 })
     for (let tries = 0; tries < arrivalTries; tries++) {
-      const figures = await this.all<Figures>({ what: "figures" })
+      const figures = await this.figures()
       if (figures.every(({ counts }) => counts[coherentMetric] === 1)) return
       await pause(quietMs)
     }
@@ -166,11 +166,15 @@ export class Fleet {
     return Promise.all(this.members.map((member) => member.ask<A>(question)))
   }
 
+  private figures(): Promise<Figures[]> {
+    return this.all<Figures>({ what: "figures" })
+  }
+
   /** What each process uses while nobody writes, ms of a thread a second, ascending. */
   async rest(seconds: number): Promise<number[]> {
-    const before = await this.all<Figures>({ what: "figures" })
+    const before = await this.figures()
     await pause(seconds * 1_000)
-    const after = await this.all<Figures>({ what: "figures" })
+    const after = await this.figures()
     return ascending(after.map(({ cpuUs }, n) => (cpuUs - (before[n] as Figures).cpuUs) / 1_000 / seconds))
   }
 
@@ -199,16 +203,16 @@ export class Fleet {
       )
     await write(0, from)
     await pause(quietMs)
-    const before = await this.all<Figures>({ what: "figures" })
+    const before = await this.figures()
     await write(from, count - from)
     await this.untilArrived(members.map((_, n) => (selfOf(n) === -1 ? count : count - count / writers.length)))
-    const after = await this.all<Figures>({ what: "figures" })
+    const after = await this.figures()
     return judge(await this.all<Times>({ what: "times" }), from, writers, before, after)
   }
 
   private async untilArrived(expected: readonly number[]): Promise<void> {
     for (let tries = 0; tries < arrivalTries; tries++) {
-      const figures = await this.all<Figures>({ what: "figures" })
+      const figures = await this.figures()
       if (figures.every(({ arrivals }, n) => arrivals >= (expected[n] as number))) return
       await pause(quietMs)
     }

@@ -31,6 +31,11 @@ export interface Host {
   /** What is left of a copy's life (-1: no end), 0 for nothing, given that copies are forgotten while degraded. */
   copyTtlMs(ttlMs: number): number
   hasLink(origin: number): boolean
+  /**
+   * It is spoken with here, and has not greeted since it is there, or back: what it says may have waited while this
+   * process stood still, and may be less than all that there is.
+   */
+  owesGreeting(member: Member): boolean
   /** It is of the own cell. */
   isNear(origin: number): boolean
   /** By a link, or by relays as far as can be seen from here. */

@@ -716,15 +716,13 @@ export class Instance implements Host, MembersListener {
   }
 
   onSuspect(member: Member): void {
-    this.areCellsStale = true
-    this.reconsider(member)
+    this.cellsChange(member)
     this.acks.onSuspect(member)
     this.fetches.memberLost(member)
   }
 
   onFresh(member: Member): void {
-    this.areCellsStale = true
-    this.reconsider(member)
+    this.cellsChange(member)
     this.judgement.healTo(member)
     // What it has heard of others, and the other way round; a relay tells the rest of its cell.
     if (this.linked.has(member.origin)) this.sendHello(member.origin, false)
@@ -734,8 +732,7 @@ export class Instance implements Host, MembersListener {
 
   onEnd(member: Member): void {
     this.stats.ended++
-    this.areCellsStale = true
-    this.reconsider(member)
+    this.cellsChange(member)
     this.isVectorDue = true
     this.acks.onEnd(member)
     this.fetches.memberLost(member)
@@ -745,7 +742,8 @@ export class Instance implements Host, MembersListener {
   }
 
   /** Whether a link with it is of use has changed, also where it is of another cell, and the own one stays as it is. */
-  private reconsider({ origin }: Member): void {
+  private cellsChange({ origin }: Member): void {
+    this.areCellsStale = true
     if (!this.isNear(origin)) this.network.reconsider()
   }
 
@@ -765,6 +763,10 @@ export class Instance implements Host, MembersListener {
 
   get hasVerified(): boolean {
     return !this.ownEntries.isPending && !this.reconciler.isPending
+  }
+
+  owesGreeting({ origin, hasGreeted, isByOwnWord }: Member): boolean {
+    return !hasGreeted && (isByOwnWord || this.hasLink(origin) || this.isNear(origin))
   }
 
   isNear(origin: number): boolean {

@@ -82,10 +82,8 @@ export class Judgement {
 
   private isHealed(): boolean {
     const { host } = this
-    for (const { marks, healAt, origin, hasGreeted, isByOwnWord } of host.members.live.values()) {
-      // Of its own cell it wants a greeting: a frame that waited while this process stood still proves nothing.
-      const shallGreet = host.hasLink(origin) || host.isNear(origin) || isByOwnWord
-      if (marks.contiguous < healAt || (!hasGreeted && shallGreet)) return false
+    for (const member of host.members.live.values()) {
+      if (member.marks.contiguous < member.healAt || host.owesGreeting(member)) return false
     }
     for (const { marks, healAt } of host.members.dead.values()) if (marks.contiguous < healAt) return false
     return true

@@ -198,20 +198,18 @@ export class Members {
 
   /** It lives, lived at this time, and had written what is advertised. */
   heard(member: Member, atMs: number, nowMs: number, isOwnWord = true): void {
-    if (atMs > member.heardAtMs || !member.isHeard) {
-      member.heardAtMs = atMs // which is earlier than when it became known, where a relay is the first to speak of it
+    const isFresh = member.isSuspect && member.isLive && nowMs < atMs + this.silenceMsMax(member)
+    if (isFresh || atMs > member.heardAtMs || !member.isHeard) {
+      member.heardAtMs = atMs // earlier than when it became known, or came back, where a relay is the first to speak of it
       member.isSaidToHaveEnded = false
       this.nextMs = Math.min(this.nextMs, this.suspectAt(member))
     }
     member.isHeard = true
-    if (!member.isSuspect || member.state !== "live" || nowMs >= atMs + this.silenceMsMax(member)) return
+    if (!isFresh) return
     member.isSuspect = false
-    member.isSaidToHaveEnded = false
     member.hasGreeted = false
     member.isByOwnWord = isOwnWord
-    member.heardAtMs = atMs // earlier, where it came back
     this.suspects--
-    this.nextMs = Math.min(this.nextMs, this.suspectAt(member))
     this.listener.onFresh(member)
   }
 

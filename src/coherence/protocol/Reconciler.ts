@@ -98,9 +98,7 @@ export class Reconciler {
 
   /** It was taken for dead, and is not. */
   memberReturned(member: Member): void {
-    const recovery = this.recoveries.get(member)
-    recovery?.beginAnew()
-    if (recovery !== undefined) recovery.dueMs = this.host.nowMs
+    this.recoveries.get(member)?.beginAnew(this.host.nowMs)
     if (member.givenUpAbove !== Number.POSITIVE_INFINITY)
       this.returned.set(member, { dueMs: this.host.nowMs, attempts: 0 })
   }
@@ -134,8 +132,7 @@ export class Reconciler {
   due(): void {
     for (const [member, asked] of this.returned) {
       if (asked.dueMs > this.host.nowMs) continue
-      asked.attempts = Math.min(asked.attempts + 1, attemptsMax)
-      asked.dueMs = this.host.nowMs + this.host.parameters.pullRetryMs * asked.attempts
+      asked.dueMs = this.nextAttemptMs(++asked.attempts)
       this.sendBucketsAsk(member, member.givenUpAbove)
     }
     for (const recovery of [...this.recoveries.values()]) {
@@ -292,11 +289,14 @@ export class Reconciler {
   // Buckets
 
   private askForBuckets(recovery: Recovery): void {
-    const { host } = this
     recovery.asked = recovery.member.origin
-    recovery.bucketAttempts = Math.min(recovery.bucketAttempts + 1, attemptsMax)
-    recovery.dueMs = host.nowMs + host.parameters.pullRetryMs * recovery.bucketAttempts
+    recovery.dueMs = this.nextAttemptMs(++recovery.bucketAttempts)
     this.sendBucketsAsk(recovery.member, recovery.member.marks.contiguous)
+  }
+
+  /** When buckets are asked for once more: each time it waits for longer, up to `attemptsMax` times as long. */
+  private nextAttemptMs(attempts: number): number {
+    return this.host.nowMs + this.host.parameters.pullRetryMs * Math.min(attempts, attemptsMax)
   }
 
   private sendBucketsAsk({ origin }: Member, since: number): void {
@@ -485,7 +485,8 @@ class Recovery {
   }
 
   /** Its origin, which had ended, has come back: nothing of it is lost yet. */
-  beginAnew(): void {
+  beginAnew(nowMs: number): void {
+    this.dueMs = nowMs
     this.isStuck = this.isSecondRound = this.isLost = false
     this.forgetAnswers()
   }
@@ -497,7 +498,7 @@ class Recovery {
 }
 
 const nothingHeld = 2 ** 48 - 1 // as much as a frame holds, above all sequences
-const attemptsMax = 10 // of asking for buckets: each time it waits as much longer, up to then
+const attemptsMax = 10
 const holesPerRound = 16 // pulls to one peer in a row; more holes than this are rare, and the next round has them
 const lastWordsMax = 3 // pulls to an origin that has said good-bye; it may have closed already
 const stepsPerLimit = 8

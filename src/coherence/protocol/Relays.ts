@@ -169,7 +169,7 @@ export class Relays {
     for (const member of this.host.members.live.values()) {
       const isNear = this.cells.cellOf(member.origin) === own
       if (member.isSuspect || !member.isHeard || isNear !== ofOwnCell) continue
-      if (!member.hasGreeted && (isNear || this.linked.has(member.origin) || member.isByOwnWord)) continue
+      if (this.host.owesGreeting(member)) continue
       entries.push({
         origin: member.origin,
         region: member.region,

@@ -58,7 +58,7 @@ export interface MeshOptions {
     readonly cert: string | Buffer
     readonly ca: string | Buffer
   }
-  /** Default 17 MiB, and not less outside of tests: what members answer each other has to fit. The same for all members. */
+  /** Default 17 MiB; what members answer each other does not fit into less. The same for all members. */
   readonly frameBytesMax?: number
   /** Bytes that wait for one peer; beyond that its link is cut. Default 64 MiB. */
   readonly queueBytesMax?: number

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { encode, type Frame, Op } from "../../../src/coherence/protocol/Frame.ts"
+import { encode, type Frame, type HeartbeatEntry, Op } from "../../../src/coherence/protocol/Frame.ts"
 import type { Acknowledged } from "../../../src/coherence/protocol/Instance.ts"
 import { type Guest, Room, tiny } from "./Room.ts"
 
@@ -18,6 +18,22 @@ const inv = (first: number, records: ReturnType<typeof record>[]): Frame => ({
   first,
   records
 })
+
+/** What a heartbeat says of an instance. */
+const entryOf = (origin: number, said: Partial<HeartbeatEntry> = {}): HeartbeatEntry => ({
+  ...{ origin, region: 0, split: 1, last: 0, oldest: 1, lamport: 1, ageMs: 0 },
+  ...said
+})
+
+/** Two, each alone in its region, that are linked and have joined. */
+const farApart = (): [Room, Guest, Guest] => {
+  const room = new Room()
+  const [a, b] = [room.add(1), room.add(2, { region: 1 })]
+  room.link(a, b)
+  for (const { instance } of [a, b]) instance.settled()
+  room.run(400)
+  return [room, a, b]
+}
 
 describe("a write", () => {
   it("removes what others hold of its key, once", () => {
@@ -637,16 +653,11 @@ describe("heartbeats", () => {
   })
 
   it("of others do not make an instance's own come early where they are far", () => {
-    const room = new Room()
-    const [a, b] = [room.add(1), room.add(2, { region: 1 })]
-    room.link(a, b)
-    a.instance.settled()
-    b.instance.settled()
-    room.run(400)
+    const [room, , b] = farApart()
     const nextMs = b.instance.tick() // when its own is due
     room.deliver()
     room.nowMs = nextMs - 20
-    const beat = { origin: 1, region: 0, split: 1, last: 0, oldest: 1, lamport: 0, ageMs: 0 }
+    const beat = entryOf(1, { lamport: 0 })
     b.instance.onFrame(encode({ type: "heartbeat", ...header, author: 1, entries: [beat] }), 1)
     b.instance.tick()
     expect(room.under("heartbeat")).toEqual([])
@@ -715,11 +726,7 @@ describe("not heard of", () => {
   })
 
   it("and linked again, a member is suspect until it has said how much it has written", () => {
-    const room = new Room()
-    const [a, b] = [room.add(1), room.add(2, { region: 1 })]
-    room.link(a, b)
-    for (const { instance } of [a, b]) instance.settled()
-    room.run(400)
+    const [room, a, b] = farApart()
     room.cut(a, b)
     a.set(1)
     room.run(2_000)
@@ -736,13 +743,9 @@ describe("not heard of", () => {
   })
 
   it("but by what waited while the process stood still, a member has to greet, also where its link is lost by then", () => {
-    const room = new Room()
-    const [a, b] = [room.add(1), room.add(2, { region: 1 })]
-    room.link(a, b)
-    for (const { instance } of [a, b]) instance.settled()
-    room.run(400)
+    const [room, a, b] = farApart()
     expect(a.instance.isCoherent).toBe(true)
-    const own = { origin: b.origin, region: 1, split: 1, last: 0, oldest: 1, lamport: 1, ageMs: 0 }
+    const own = entryOf(b.origin, { region: 1 })
     room.nowMs += 3_000
     a.instance.onFrame(encode({ type: "heartbeat", ...header, region: 1, author: b.origin, entries: [own] }), b.origin)
     a.instance.onLinkDown(b.origin)
@@ -811,7 +814,7 @@ describe("not heard of", () => {
 
   it("for as long as a relay says, a member is taken to be, also where its digest is the first that is heard of it", () => {
     const [room, , b] = Room.of(2) as [Room, Guest, Guest]
-    const far = { origin: 9, region: 1, split: 1, last: 3, oldest: 1, lamport: 5, ageMs: 200 }
+    const far = entryOf(9, { region: 1, last: 3, lamport: 5, ageMs: 200 })
     b.instance.onFrame(encode({ type: "heartbeat", ...header, author: 1, entries: [far] }), 1)
     const heard = () => b.instance.status().members.find(({ origin }) => origin === 9)
     expect(heard()).toMatchObject({ isSuspect: false, heardMsAgo: 200, advertised: 3 })
@@ -826,7 +829,7 @@ describe("not heard of", () => {
     const [, , b] = Room.of(2) as [Room, Guest, Guest]
     b.instance.onLinkUp({ origin: 9, region: 1 })
     b.instance.onLinkDown(9)
-    const far = { origin: 9, region: 1, split: 1, last: 3, oldest: 1, lamport: 5, ageMs: 200 }
+    const far = entryOf(9, { region: 1, last: 3, lamport: 5, ageMs: 200 })
     b.instance.onFrame(encode({ type: "heartbeat", ...header, author: 1, entries: [far] }), 1)
     expect(b.instance.status().members.find(({ origin }) => origin === 9)).toMatchObject({ heardMsAgo: 200 })
   })
@@ -917,7 +920,7 @@ describe("an end", () => {
     const silenceMs = tiny.suspectMs + 2 * tiny.heartbeatMs // it is in no cell yet
     comesBack()
     room.run(silenceMs - 5)
-    const digest = { origin: c.origin, region: 0, split: 1, last: 0, oldest: 1, lamport: 1, ageMs: 1 }
+    const digest = entryOf(c.origin, { ageMs: 1 })
     a.instance.onFrame(encode({ type: "heartbeat", ...header, entries: [digest] }), b.origin)
     room.run(100)
     expect(a.member(c)).toMatchObject({ state: "live", isSuspect: false })
@@ -1179,6 +1182,9 @@ describe("between regions", () => {
     return [room, near, far]
   }
 
+  /** One that is no relay. */
+  const leafOf = (region: readonly Guest[]): Guest => region.find(({ instance }) => !instance.status().isRelay) as Guest
+
   const trim = (room: Room, all: readonly Guest[]): void => {
     for (const [at, one] of all.entries()) {
       for (const other of all.slice(at + 1)) {
@@ -1215,7 +1221,7 @@ describe("between regions", () => {
 
   it("records of one author that follow each other cross in one frame", () => {
     const [room, near] = regions()
-    const writer = near.find(({ instance }) => !instance.status().isRelay) as Guest
+    const writer = leafOf(near)
     const crossing: number[] = []
     for (const hash of [1, 2, 3]) {
       writer.set(hash)
@@ -1232,7 +1238,7 @@ describe("between regions", () => {
   it("the death of a relay loses nothing, and what it has not passed on is pulled by way of the other one", () => {
     const [room, near, far] = regions()
     const primary = near.find(({ instance }) => instance.status().isPrimary) as Guest
-    const writer = near.find(({ instance }) => !instance.status().isRelay) as Guest
+    const writer = leafOf(near)
     writer.set(7)
     writer.instance.flush()
     room.deliver()
@@ -1249,9 +1255,7 @@ describe("between regions", () => {
 
   it("what is pulled comes a round after the other, though by way of relays", () => {
     const [room, near, far] = regions({ pullRecordsMax: 2, pullRetryMs: 1_000 })
-    const [writer, reader] = [near, far].map(
-      (some) => some.find(({ instance }) => !instance.status().isRelay) as Guest
-    ) as [Guest, Guest]
+    const [writer, reader] = [leafOf(near), leafOf(far)]
     for (let hash = 1; hash <= 8; hash++) writer.set(hash)
     room.run(20, (frame, to) => frame.type === "inv" && to === reader.origin)
     room.run(500)
@@ -1261,7 +1265,7 @@ describe("between regions", () => {
 
   it("nobody is told that a member is back before it has said how much it has written meanwhile", () => {
     const [room, near, far] = regions()
-    const writer = near.find(({ instance }) => !instance.status().isRelay) as Guest
+    const writer = leafOf(near)
     const others = near.filter((each) => each !== writer)
     for (const other of others) room.unlink(writer, other)
     room.run(2_000)
@@ -1279,9 +1283,7 @@ describe("between regions", () => {
 
   it("who was taken for dead by mistake is a member again where a relay hears it, and not for a late digest", () => {
     const [room, near, far] = regions()
-    const [one, other] = [near, far].map(
-      (some) => some.find(({ instance }) => !instance.status().isRelay) as Guest
-    ) as [Guest, Guest]
+    const [one, other] = [leafOf(near), leafOf(far)]
     const { suspectMs, heartbeatMs, regionSlackMs } = one.instance.parameters
     const silenceMs = suspectMs + 2 * heartbeatMs + regionSlackMs
     one.instance.forget(other.origin)
@@ -1298,9 +1300,8 @@ describe("between regions", () => {
   it("and not by a digest that waited while the process stood still", () => {
     const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
     room.kill(c)
-    const entry = { origin: c.origin, region: 0, split: 1, last: 0, oldest: 1, lamport: 1, ageMs: 90 }
-    const own = { ...entry, origin: b.origin, ageMs: 0 }
-    const late = encode({ type: "heartbeat", ...header, author: b.origin, entries: [own, entry] })
+    const entries = [entryOf(b.origin), entryOf(c.origin, { ageMs: 90 })]
+    const late = encode({ type: "heartbeat", ...header, author: b.origin, entries })
     room.nowMs += 2_000
     a.instance.onFrame(late, b.origin)
     expect([b, c].map((each) => a.member(each)?.state)).toEqual(["live", "gone"])
@@ -1311,9 +1312,7 @@ describe("between regions", () => {
 
   it("links are thought of again when one of another region is suspect, is heard again, and ends", () => {
     const [room, near, far] = regions()
-    const [one, other] = [near, far].map(
-      (some) => some.find(({ instance }) => !instance.status().isRelay) as Guest
-    ) as [Guest, Guest]
+    const [one, other] = [leafOf(near), leafOf(far)]
     const reconsidered = () => {
       const { reconsiders } = one
       one.reconsiders = 0
@@ -1332,9 +1331,7 @@ describe("between regions", () => {
 
   it("values are fetched, acknowledgements given and good-byes heard across", () => {
     const [room, near, far] = regions()
-    const [writer, reader] = [near, far].map(
-      (some) => some.find(({ instance }) => !instance.status().isRelay) as Guest
-    ) as [Guest, Guest]
+    const [writer, reader] = [leafOf(near), leafOf(far)]
     const sequence = writer.set(7, "far away")
     const results: Acknowledged[] = []
     writer.instance.acknowledge(sequence, "live", (result) => results.push(result))

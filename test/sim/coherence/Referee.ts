@@ -207,24 +207,27 @@ export class Referee {
     const { heartbeatMs } = world.schedule.parameters
     const { nowMs } = world.time
     const limitMs = this.healLimit()
+    const present = () => world.living().filter((node) => !node.hasLeft)
     let quietSinceMs = Number.POSITIVE_INFINITY
     while (world.time.nowMs - nowMs < limitMs()) {
       world.runUntil(world.time.nowMs + heartbeatMs)
-      const nodes = world.living().filter((node) => !node.hasLeft)
-      if (!areQuiet(nodes) || nodes.some((node) => unknownTo(node, nodes).length > 0)) {
+      if (!areQuiet(present()) || present().some((node) => this.unknownTo(node).length > 0)) {
         quietSinceMs = Number.POSITIVE_INFINITY
       } else if (quietSinceMs === Number.POSITIVE_INFINITY) quietSinceMs = world.time.nowMs
       else if (world.time.nowMs - quietSinceMs >= heartbeatMs * 2) break
     }
-    const nodes = world.living().filter((node) => !node.hasLeft)
     const healed = `${Math.round(limitMs())} ms after everything has healed`
-    const late = nodes.filter((node) => !node.instance.isCoherent)
+    const late = present().filter((node) => !node.instance.isCoherent)
     const names = late.map((node) => `${node.name} (${this.whyNot(node)})`).join(", ")
     if (late.length > 0) world.break("I14", -1, "", `${healed} these are not coherent: ${names}`)
-    for (const node of nodes) {
-      const unknown = unknownTo(node, nodes).map(({ name }) => name)
+    for (const node of present()) {
+      const unknown = this.unknownTo(node).map(({ name }) => name)
       if (unknown.length > 0) world.break("I14", -1, "", `${healed} ${node.name} does not know ${unknown.join(", ")}`)
     }
+  }
+
+  private unknownTo(node: SimInstance): SimInstance[] {
+    return this.world.living().filter(({ origin, hasLeft }) => !hasLeft && !this.knows(node, origin))
   }
 
   private whyNot({ instance }: SimInstance): string {
@@ -431,9 +434,6 @@ const knownOf = (nodes: readonly SimInstance[]): Map<number, number> => {
   }
   return known
 }
-
-const unknownTo = ({ instance }: SimInstance, nodes: readonly SimInstance[]): SimInstance[] =>
-  nodes.filter(({ origin }) => origin !== instance.origin && !instance.members.live.has(origin))
 
 const accountsOf = ({ members }: Instance): Member[] => [...members.live.values(), ...members.dead.values()]
 

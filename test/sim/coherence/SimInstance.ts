@@ -496,7 +496,7 @@ export class SimInstance implements Process, TransportListener {
     }
     const place = world.placeOf(space, event.key)
     const was = this.present.get(place)
-    this.lets(was)
+    this.letGo(was)
     if (event.cause === Cause.write || event.cause === Cause.fill) {
       this.present.set(place, event.value as string)
       return
@@ -521,13 +521,13 @@ export class SimInstance implements Process, TransportListener {
       if (this.world.places[place]?.space !== space) continue
       const { key } = this.world.places[place] as { key: string }
       if (this.keyspaces[space]?.peek(key) !== undefined) continue
-      this.lets(value)
+      this.letGo(value)
       this.present.delete(place)
     }
   }
 
   /** A value is not here any more. */
-  private lets(value: string | undefined): void {
+  private letGo(value: string | undefined): void {
     const facts = value === undefined ? undefined : this.world.history.values.get(value)
     if (facts?.stamp?.author === this.origin) facts.heldUntilMs = this.world.time.nowMs
   }

@@ -48,12 +48,12 @@ const make = (changed: Partial<NetworkPlan> = {}, regions = [0, 0, 0]) => {
   return { time, network, processes }
 }
 
-/** Two that do not want each other. */
-const unwanted = (changed: NetworkPlan) => {
+/** Two that have just looked round, and want each other or not. */
+const pair = (wants: boolean, changed: Partial<NetworkPlan> = {}) => {
   const time = new VirtualTime()
-  const network = new SimNetwork(time, 1, [0, 0], changed)
+  const network = new SimNetwork(time, 1, [0, 0], { ...plan, ...changed })
   const [one, two] = [new Told(0, 1), new Told(1, 2)]
-  one.wants = two.wants = false
+  one.wants = two.wants = wants
   network.start(one)
   network.start(two)
   time.runUntil(10)
@@ -64,18 +64,13 @@ const byte = (value: number) => Uint8Array.of(value)
 
 describe("SimNetwork", () => {
   it("links all who want each other, and then lets each know that the first round is over", () => {
-    const time = new VirtualTime()
-    const network = new SimNetwork(time, 1, [0, 0], plan)
-    const [one, two] = [new Told(0, 1), new Told(1, 2)]
-    network.start(one)
-    network.start(two)
-    time.runUntil(10)
+    const { one, two } = pair(true)
     expect(one.told).toEqual(["up 2", "settled"])
     expect(two.told).toEqual(["up 1", "settled"])
   })
 
   it("makes no link that one end does not want, which the other one has for a moment, and later tries again", () => {
-    const { time, network, one, two } = unwanted(plan)
+    const { time, network, one, two } = pair(false)
     one.wants = true
     network.reconsider(one)
     time.runUntil(12)
@@ -91,7 +86,7 @@ describe("SimNetwork", () => {
   })
 
   it("that is a bus links where one of the two wants it", () => {
-    const { time, network, one, two } = unwanted({ ...plan, brokenAfterMs: Number.POSITIVE_INFINITY })
+    const { time, network, one, two } = pair(false, { brokenAfterMs: Number.POSITIVE_INFINITY })
     one.wants = true
     network.reconsider(one)
     time.runUntil(12)

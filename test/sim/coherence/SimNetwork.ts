@@ -5,10 +5,9 @@
  * It plays the part of a transport (coherence/transport/Transport.ts): each process looks round for others now and then,
  * a link comes up where both want it and both directions work, and goes down when a direction has been silent for
  * `brokenAfterMs`. Where only one wants it, as with a mesh that one has it for a moment, and does not try again soon. Whom a
- * process does not want it asks about again when it reconsiders, and not before. A bus
- * such as NATS (`brokenAfterMs` is Infinity) tells nobody of silence, and links where one of the two wants it. No frame arrives
- * after its link is down. Who dials the address of a dead process is refused, and learns that it is gone, unless its host has
- * vanished with it.
+ * process does not want it asks about again when it reconsiders, and not before. A bus such as NATS (`brokenAfterMs` is
+ * Infinity) tells nobody of silence, and links where one of the two wants it. No frame arrives after its link is down. Who dials
+ * the address of a dead process is refused, and learns that it is gone, unless its host has vanished with it.
  *
  * The fate of a frame is a hash of the seed, its link and its number on it, so that it stays the same when something
  * elsewhere in the schedule is taken out.

@@ -39,6 +39,9 @@ export const isLoopback = (host: string): boolean => {
   return family === 0 ? plain === "localhost" : loopback.check(plain, family === 4 ? "ipv4" : "ipv6")
 }
 
+/** Whether a host has to be looked up, and may be another one, or one of several, each time. */
+export const isName = (host: string): boolean => isIP(host) === 0 && !isLoopback(host)
+
 const loopback = new BlockList()
 loopback.addSubnet("127.0.0.0", 8, "ipv4")
 loopback.addAddress("::1", "ipv6")

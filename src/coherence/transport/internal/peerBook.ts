@@ -14,9 +14,8 @@
  * member says that it is its own.
  * Refusals can lie (a firewall that answers for others), so the address of the gone is looked at for some minutes more.
  */
-import { isIP } from "node:net"
 import type { PeerInfo } from "../Transport.ts"
-import { isLoopback, parseAddress } from "./address.ts"
+import { isLoopback, isName, parseAddress } from "./address.ts"
 
 export type Source = "seed" | "dns" | "beacon" | "gossip" | "peer"
 
@@ -96,7 +95,7 @@ export class PeerBook {
       isTried: false,
       refusals: 0,
       isGrave: false,
-      isShared: source === "seed" && isName(address),
+      isShared: source === "seed" && isName(parseAddress(address)?.host ?? ""),
       nextAtMs: nowMs
     })
     return true
@@ -280,11 +279,6 @@ export class PeerBook {
     const fullMs = Math.min(backOffMsMax, backOffMsMin * 2 ** Math.min(attempts - 1, 16))
     return fullMs * (0.5 + this.#options.random() / 2)
   }
-}
-
-const isName = (address: string): boolean => {
-  const host = parseAddress(address)?.host ?? ""
-  return isIP(host) === 0 && !isLoopback(host)
 }
 
 const refusalsOfTheGone = 2
