@@ -45,6 +45,7 @@ import { type Inquired, Inquiries } from "./Inquiries.ts"
 import type { Degraded, InstanceStatus, MemberStatus } from "./InstanceStatus.ts"
 import { Joining } from "./Joining.ts"
 import { Judgement } from "./Judgement.ts"
+import type { Span } from "./Marks.ts"
 import { type Member, Members, type MembersListener } from "./Members.ts"
 import type { Clock, Network, Peer } from "./Network.ts"
 import { OwnEntries } from "./OwnEntries.ts"
@@ -481,18 +482,20 @@ export class Instance implements Host, MembersListener {
       return
     }
     if (!frame.isReplay && from === author) this.members.heard(member, this.nowMs, this.nowMs)
-    const isAdvance = this.receive(member, first, records)
-    if (isAdvance && !frame.isReplay) this.relays.onInv(author, frame.hops, first, records, frame.wantsAck)
+    for (const { version } of records) this.heardVersion(version) // also of those that are refused: they count as told of
+    const found = this.apply(author, first, records, member.receiveGivenUp(first, records.length))
+    const fresh = this.apply(author, first, records, member.marks.receive(first, records.length))
+    this.stats.recordsDuplicate += records.length - found - fresh
+    if (fresh > 0 && !frame.isReplay) this.relays.onInv(author, frame.hops, first, records, frame.wantsAck)
+    // Of the own cell only its relays are greeted from beyond.
+    if (found > 0 && frame.isReplay && !this.isNear(from)) this.relays.toCell(this.encodedAs(author, 0, frame, 0))
     this.marksMoved(member)
     if (frame.isReplay) this.reconciler.progress(member, from)
     if (frame.wantsAck) this.acks.onWanted(member, first + records.length - 1)
   }
 
-  /** Applies what is new of these records; whether anything was. */
-  private receive(member: Member, first: number, records: readonly LogRecord[]): boolean {
-    const { origin, marks } = member
-    for (const { version } of records) this.heardVersion(version) // also of those that are refused: they count as told of
-    const spans = marks.receive(first, records.length)
+  /** Applies these spans of an origin's records; answers how many records that are. */
+  private apply(origin: number, first: number, records: readonly LogRecord[], spans: readonly Span[]): number {
     let applied = 0
     for (const span of spans) {
       for (let sequence = span.first; sequence <= span.last; sequence++) {
@@ -507,8 +510,7 @@ export class Instance implements Host, MembersListener {
       }
     }
     this.stats.recordsApplied += applied
-    this.stats.recordsDuplicate += records.length - applied
-    return applied > 0
+    return applied
   }
 
   /** A record that is applied here for the first time. */
@@ -578,6 +580,7 @@ export class Instance implements Host, MembersListener {
     member.oldest = Math.max(member.oldest, frame.oldest)
     member.marks.advertise(frame.last)
     this.members.heard(member, this.nowMs, this.nowMs)
+    const { hasGreeted } = member
     member.hasGreeted = true
     const isBaseline = !this.isJoined && !frame.isJoining
     if (isBaseline) {
@@ -585,6 +588,7 @@ export class Instance implements Host, MembersListener {
       this.joining.baseline(member, frame.last)
     }
     this.hearsay(frame.vector, isBaseline)
+    if (!hasGreeted) this.reconciler.givenUp.memberGreets(member, frame.vector)
     this.judgement.healTo(member)
     this.reconciler.heard(member, frame.last)
     this.marksMoved(member)
@@ -762,7 +766,7 @@ export class Instance implements Host, MembersListener {
   }
 
   get hasVerified(): boolean {
-    return !this.ownEntries.isPending && !this.reconciler.isPending
+    return !this.ownEntries.isPending && !this.reconciler.givenUp.isPending
   }
 
   owesGreeting({ origin, hasGreeted, isByOwnWord }: Member): boolean {

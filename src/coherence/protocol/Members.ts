@@ -14,7 +14,7 @@
  *
  * The table is bounded by `membersMax` and `deadKept`. Cost: O(1) a frame; a look at all every `suspectMs` or so.
  */
-import { Marks } from "./Marks.ts"
+import { Marks, type Span } from "./Marks.ts"
 import type { Parameters } from "./Parameters.ts"
 
 export type MemberState = "live" | "left" | "gone" | "forgotten"
@@ -43,8 +43,8 @@ export class Member {
   oldest = 1
   /** Records of it before this instance joined were never seen here. */
   hasBaseline = false
-  /** What it wrote above this sequence was given up, as nobody had it any more; Infinity: nothing was. */
-  givenUpAbove = Number.POSITIVE_INFINITY
+  /** What it wrote and was given up, as nobody had it any more: not `isWhole`; undefined: nothing was. */
+  givenUp: Marks | undefined
   /** What must have been applied of it before a degraded instance is coherent again. */
   healAt = 0
   /** It waits to hear that its records up to this one were applied; up to which it was told so. */
@@ -66,6 +66,29 @@ export class Member {
   get isLive(): boolean {
     return this.state === "live"
   }
+  /** What is missing up to this sequence will not be asked for any more. */
+  giveUp(upTo: number): void {
+    const { marks } = this
+    const givenUp = this.givenUp ?? new Marks(marks.intervalsMax, marks.contiguous)
+    for (const { first, last } of marks.missing(Number.POSITIVE_INFINITY)) {
+      if (first > upTo) break
+      const after = givenUp.advertised
+      givenUp.receive(after + 1, first - after - 1)
+      givenUp.advertise(Math.min(last, upTo))
+    }
+    if (!givenUp.isWhole) this.givenUp = givenUp
+    marks.cover(upTo)
+  }
+
+  /** Records that have come: those of them that were given up, and are to be applied now. */
+  receiveGivenUp(first: number, count: number): readonly Span[] {
+    const { givenUp } = this
+    if (givenUp === undefined || first > givenUp.advertised) return []
+    const spans = givenUp.receive(first, Math.min(count, givenUp.advertised - first + 1))
+    if (givenUp.isWhole) this.givenUp = undefined
+    return spans
+  }
+
   /** It has not said that it has joined: it holds nothing of others yet. */
   get isJoining(): boolean {
     return this.split === 0

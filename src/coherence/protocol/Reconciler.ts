@@ -9,8 +9,7 @@
  *   since. (And all instances come here at about the same time.) Then it is lost: the namespace epoch moves, which forgets
  *   whatever was not written here, and the marks cover the range, so that this happens once for it.
  *   They also say what they have above it. That is pulled: a tag in it may be about what was written here. For the same
- *   reason an origin that was given up and comes back is asked which buckets have moved, and which tags it has
- *   invalidated, since.
+ *   reason others are asked for it who are met later (GivenUp.ts).
  *   While a member is suspect nothing is lost yet: it may have the range, and the instance is degraded anyway.
  *
  * In both cases what was written here stays, and `OwnEntries` asks others whether it has been overwritten. The marks
@@ -20,27 +19,32 @@
  * A hole is open from when it was first known of. `openSinceMs` never makes it younger than it is, nor more than an
  * eighth of the gap limit older.
  *
- * Bounds: one recovery and one question about what was given up an origin, one round of pulls a recovery,
- * `pullRecordsMax` records a round.
+ * Bounds: one recovery an origin, one round of pulls a recovery, `pullRecordsMax` records a round.
  */
 import type { Buckets, BucketsAsk, Gone, LogRecord, Pull } from "./Frame.ts"
+import { GivenUp } from "./GivenUp.ts"
 import type { Host } from "./Host.ts"
 import type { Member } from "./Members.ts"
 import type { OwnEntries } from "./OwnEntries.ts"
 
 export class Reconciler {
+  readonly givenUp: GivenUp
   private readonly recoveries = new Map<Member, Recovery>()
 
   /** Who has lost records up to a sequence, of which it was not heard yet how high their versions were. */
   private readonly unheard = new Map<Member, number>()
 
-  /** Whom to ask, and when, what has moved of what was given up of them before they came back. */
-  private readonly returned = new Map<Member, { dueMs: number; attempts: number }>()
-
   constructor(
     protected readonly host: Host,
     private readonly ownEntries: OwnEntries
-  ) {}
+  ) {
+    this.givenUp = new GivenUp(
+      host,
+      (whom, of, first, last) => this.sendPull(whom, of, first, last),
+      (of, since) => this.sendBucketsAsk(of, since),
+      (attempts) => this.nextAttemptMs(attempts)
+    )
+  }
 
   /** How many origins have records that are not here yet. */
   get open(): number {
@@ -91,21 +95,15 @@ export class Reconciler {
     for (const member of this.host.members.dead.values()) this.note(member)
   }
 
-  /** Something was given up of which tags and prefixes may be about what is here: its author, who is back, is asked. */
-  get isPending(): boolean {
-    return this.returned.size > 0
-  }
-
   /** It was taken for dead, and is not. */
   memberReturned(member: Member): void {
     this.recoveries.get(member)?.beginAnew(this.host.nowMs)
-    if (member.givenUpAbove !== Number.POSITIVE_INFINITY)
-      this.returned.set(member, { dueMs: this.host.nowMs, attempts: 0 })
+    this.givenUp.memberReturned(member)
   }
 
   memberEnded(member: Member): void {
     this.unheard.delete(member)
-    this.returned.delete(member)
+    this.givenUp.memberEnded(member)
     this.memberChanged()
     this.note(member)
   }
@@ -125,16 +123,11 @@ export class Reconciler {
   nextMs(): number {
     let nextMs = Number.POSITIVE_INFINITY
     for (const recovery of this.recoveries.values()) nextMs = Math.min(nextMs, recovery.dueMs)
-    for (const { dueMs } of this.returned.values()) nextMs = Math.min(nextMs, dueMs)
-    return nextMs
+    return Math.min(nextMs, this.givenUp.nextMs())
   }
 
   due(): void {
-    for (const [member, asked] of this.returned) {
-      if (asked.dueMs > this.host.nowMs) continue
-      asked.dueMs = this.nextAttemptMs(++asked.attempts)
-      this.sendBucketsAsk(member, member.givenUpAbove)
-    }
+    this.givenUp.due()
     for (const recovery of [...this.recoveries.values()]) {
       if (this.recoveries.has(recovery.member) && recovery.dueMs <= this.host.nowMs) this.goOn(recovery)
     }
@@ -223,6 +216,7 @@ export class Reconciler {
 
   /** Records have come from a direct link, in answer to a pull: the round may be over. */
   progress(member: Member, from: number): void {
+    this.givenUp.progress(member)
     const recovery = this.recoveries.get(member)
     if (recovery === undefined) return
     const { asked } = recovery
@@ -236,8 +230,9 @@ export class Reconciler {
   onGone(frame: Gone): void {
     const member = this.host.members.find(frame.of)
     const recovery = member === undefined ? undefined : this.recoveries.get(member)
+    const isWanted = this.givenUp.onGone(frame)
     if (recovery === undefined || recovery.isStuck) {
-      this.host.stats.late++
+      if (!isWanted) this.host.stats.late++
       return
     }
     recovery.forgetAnswersOfOtherHoles()
@@ -294,7 +289,7 @@ export class Reconciler {
     this.sendBucketsAsk(recovery.member, recovery.member.marks.contiguous)
   }
 
-  /** When buckets are asked for once more: each time it waits for longer, up to `attemptsMax` times as long. */
+  /** When something is asked for once more: each time it waits for longer, up to `attemptsMax` times as long. */
   private nextAttemptMs(attempts: number): number {
     return this.host.nowMs + this.host.parameters.pullRetryMs * Math.min(attempts, attemptsMax)
   }
@@ -322,10 +317,7 @@ export class Reconciler {
     const bitmap = new Uint8Array(frame.bitmap) // a copy: the frame's bytes are shared
     host.store.moveBuckets(member.origin, bitmap, frame.bucketCount, frame.wide)
     member.marks.cover(frame.upTo)
-    if (frame.since <= member.givenUpAbove) {
-      member.givenUpAbove = Number.POSITIVE_INFINITY
-      this.returned.delete(member)
-    }
+    this.givenUp.told(member, frame.since)
     const recovery = this.recoveries.get(member)
     if (recovery !== undefined) recovery.bucketAttempts = 0
     this.ownEntries.ask(member.origin, host.store.ownHashes(bitmap, frame.bucketCount), true)
@@ -335,7 +327,7 @@ export class Reconciler {
 
   /** It closes the gap, of which an answer to an older question may tell less, or tells of what was given up. */
   private isWanted({ since, upTo }: Buckets, member: Member): boolean {
-    if (this.returned.has(member) && since <= member.givenUpAbove) return true
+    if (this.givenUp.isWanted(member, since)) return true
     const { contiguous } = member.marks
     return this.recoveries.has(member) && since <= contiguous && upTo > contiguous
   }
@@ -382,8 +374,7 @@ export class Reconciler {
     host.stats.epochs++
     host.store.forgetCopies()
     for (const [member, upTo] of lost) {
-      member.givenUpAbove = Math.min(member.givenUpAbove, member.marks.contiguous)
-      member.marks.cover(upTo)
+      member.giveUp(upTo)
       this.lost(member)
     }
     this.ownEntries.askAll(host.store.ownHashes(null))

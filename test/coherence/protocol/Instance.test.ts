@@ -432,6 +432,58 @@ describe("what is missing", () => {
     expect(b.instance.isCoherent).toBe(true)
   })
 
+  it("and given up is told of by whom this one meets later, as far as he has it", () => {
+    for (const isLost of [() => false, lost("gone"), lost("inv")]) {
+      const room = new Room()
+      const [a, b, c] = [room.add(1, { isAlone: true }), room.add(2, { isAlone: true }), room.add(3, { isAlone: true })]
+      room.link(a, b)
+      room.link(a, c)
+      room.run(400)
+      b.set(9, "own")
+      room.run(5)
+      for (let count = 1; count <= 5; count++) {
+        a.wide(Op.tag, 70 + count)
+        a.instance.flush()
+        room.deliver((_, to) => to === b.origin || count === 3)
+      }
+      room.run(105, lost("inv", "pull", "buckets")) // a heartbeat tells of them
+      room.kill(a)
+      b.instance.forget(c.origin)
+      room.run(400)
+      expect(b.told).toContain("epoch")
+      expect([b.get(9), b.member(a)?.contiguous]).toEqual(["own", 5])
+      room.link(b, c)
+      room.run(20, isLost)
+      room.run(400)
+      expect(b.told.filter((what) => what.startsWith("1:7"))).toEqual(["1:71", "1:72", "1:74", "1:75"])
+      expect([b.get(9), b.instance.isCoherent]).toEqual([undefined, true])
+    }
+  })
+
+  it("and given up is told of by the relays, to all of their region, as only they meet those of another one", () => {
+    const room = new Room({ membersMax: 8 })
+    const near = [1, 2, 3, 4].map((origin) => room.add(origin, { isAlone: true }))
+    const [a, b, c, d] = near as [Guest, Guest, Guest, Guest]
+    const far = room.add(5, { region: 1, isAlone: true })
+    for (const [at, one] of near.entries()) for (const other of near.slice(at + 1)) room.link(one, other)
+    room.link(a, far)
+    room.run(400)
+    for (const each of [b, c, d]) each.set(9, "own")
+    room.run(5)
+    a.wide(Op.tag, 70)
+    a.instance.flush()
+    room.deliver((_, to) => to !== far.origin)
+    room.run(105, (frame, to) => to !== far.origin && lost("inv", "pull", "buckets")(frame))
+    room.kill(a)
+    for (const each of [b, c, d]) each.instance.forget(far.origin)
+    room.run(400)
+    for (const each of [b, c, d])
+      expect([each.told.includes("epoch"), each.told.includes("1:70")]).toEqual([true, false])
+    for (const relay of [b, c, d].filter(({ instance }) => instance.status().isRelay)) room.link(relay, far)
+    room.run(400)
+    for (const each of [b, c, d]) expect(each.told).toContain("1:70")
+  })
+
   it("of an origin that comes back is not given up together with that of others who do not", () => {
     for (let awayMs = 120; awayMs < 180; awayMs += 4) {
       const [room, a, b, c, d] = Room.of(4) as [Room, Guest, Guest, Guest, Guest]
