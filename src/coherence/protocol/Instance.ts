@@ -822,7 +822,7 @@ export class Instance implements Host, MembersListener {
     this.nowMs = this.clock.nowMs()
     if (this.nowMs - lastMs <= this.parameters.suspectMs) return
     // The process stood still. What comes now may have waited for long, and is no sign of life before it is judged.
-    this.members.due(this.nowMs)
+    this.members.stoodStill(this.nowMs)
     this.conclude()
   }
 

@@ -276,12 +276,26 @@ export class Members {
 
   /** Finds who has become suspect, and who has been so for too long. */
   due(nowMs: number): void {
-    if (nowMs < this.nextMs) return
+    if (nowMs >= this.nextMs) this.judge(nowMs, Number.POSITIVE_INFINITY)
+  }
+
+  /**
+   * The process has stood still for longer than `suspectMs`, so nobody was heard for so long, and what comes now may have
+   * waited: no distance excuses that.
+   */
+  stoodStill(nowMs: number): void {
+    this.judge(nowMs, this.parameters.suspectMs)
+  }
+
+  /** Whoever was not heard of in time, nor for `silenceMsMax`, is suspect. */
+  private judge(nowMs: number, silenceMsMax: number): void {
     this.nextMs = Number.POSITIVE_INFINITY
     for (const member of [...this.live.values()]) {
       const { isSuspect, isSaidToHaveEnded } = member
       const isLost = isSuspect && !isSaidToHaveEnded
-      const atMs = isLost ? member.heardAtMs + this.parameters.memberTimeoutMs : this.suspectAt(member)
+      const atMs = isLost
+        ? member.heardAtMs + this.parameters.memberTimeoutMs
+        : Math.min(this.suspectAt(member), member.heardAtMs + silenceMsMax)
       if (nowMs < atMs) {
         this.nextMs = Math.min(this.nextMs, atMs)
       } else if (isSuspect) {
