@@ -119,8 +119,9 @@ export class GivenUp {
     this.sendPull(whom.origin, of.origin, first, search.last)
   }
 
-  /** Records of this origin have come: questions may have been answered. */
+  /** Of what was given up of this origin something has come: questions may have been answered. */
   progress(of: Member): void {
+    if (of.givenUp === undefined) this.returned.delete(of)
     for (const search of this.searches) {
       if (search.of !== of) continue
       const hole = holeOf(search)

@@ -487,8 +487,11 @@ export class Instance implements Host, MembersListener {
     const fresh = this.apply(author, first, records, member.marks.receive(first, records.length))
     this.stats.recordsDuplicate += records.length - found - fresh
     if (fresh > 0 && !frame.isReplay) this.relays.onInv(author, frame.hops, first, records, frame.wantsAck)
-    // Of the own cell only its relays are greeted from beyond.
-    if (found > 0 && frame.isReplay && !this.isNear(from)) this.relays.toCell(this.encodedAs(author, 0, frame, 0))
+    if (found > 0) {
+      this.reconciler.givenUp.progress(member)
+      // Of the own cell only its relays are greeted from beyond.
+      if (frame.isReplay && !this.isNear(from)) this.relays.toCell(this.encodedAs(author, 0, frame, 0))
+    }
     this.marksMoved(member)
     if (frame.isReplay) this.reconciler.progress(member, from)
     if (frame.wantsAck) this.acks.onWanted(member, first + records.length - 1)

@@ -216,7 +216,6 @@ export class Reconciler {
 
   /** Records have come from a direct link, in answer to a pull: the round may be over. */
   progress(member: Member, from: number): void {
-    this.givenUp.progress(member)
     const recovery = this.recoveries.get(member)
     if (recovery === undefined) return
     const { asked } = recovery

@@ -432,6 +432,24 @@ describe("what is missing", () => {
     expect(b.instance.isCoherent).toBe(true)
   })
 
+  it("and given up, of an author who is back, may come late instead", () => {
+    const [room, a, b] = Room.of(2) as [Room, Guest, Guest]
+    a.wide(Op.tag, 70)
+    a.instance.flush()
+    const late = room.wire.splice(0) as unknown as [{ bytes: Uint8Array }]
+    room.run(105, lost("inv", "pull")) // a heartbeat tells of it
+    b.instance.forget(a.origin)
+    room.cut(a, b)
+    room.run(400)
+    expect(b.told).toContain("epoch")
+    room.mend()
+    room.run(200, lost("buckets"))
+    expect(b.instance.status().degradedWhy).toEqual(["comparing"])
+    b.instance.onFrame(late[0].bytes, a.origin)
+    expect([b.told.at(-1), b.instance.status().degradedWhy]).toEqual(["1:70", []])
+    room.run(1_000)
+  })
+
   it("and given up is told of by whom this one meets later, as far as he has it", () => {
     for (const isLost of [() => false, lost("gone"), lost("inv")]) {
       const room = new Room()
