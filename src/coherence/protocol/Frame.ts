@@ -21,6 +21,7 @@
  */
 import { type Layout, layouts, recordBytes, wantsAck as wantsAckFlag } from "./internal/layouts.ts"
 import { type FrameError, Reader, Writer } from "./internal/wire.ts"
+import type { Span } from "./Marks.ts"
 
 export { FrameError, type FrameErrorKind } from "./internal/wire.ts"
 
@@ -110,6 +111,8 @@ export interface VectorEntry {
   readonly highest: number
   /** It has left, is gone or was forgotten, as far as the frame's author knows: nobody need wait to hear of it. */
   readonly hasEnded: boolean
+  /** Of one that has ended: what the frame's author does not have of 1 to `highest`, ascending; not all, where it is much. */
+  readonly holes?: readonly Span[]
 }
 
 /** Asks `of` what has moved after its sequence `since`. */

@@ -3,39 +3,30 @@
  * tag, a prefix or a clear in it was about; copies were forgotten with it.
  *
  * - Its author was taken for dead by mistake, and is back: it is asked which buckets have moved since, and which tags it
- *   has invalidated. Until it has answered, the instance is not coherent.
- * - Somebody greets, for the first time or once more, who has heard of what this instance has not: it met others of whom
- *   the author's records had been received. It is asked for these, from the lowest on, and what it has is applied here as if
- *   it had never been given up. Relays pass what they learn so on to their cell, since only they are greeted from beyond.
+ *   has invalidated.
+ * - Its author is dead, and a vector says that somebody has heard of such records, and does not name them among the holes
+ *   of its own (HELLO, VECTOR, FETCH): he has received them, as others have whom he was with. He is asked for them, and
+ *   what comes is applied as if it had never been given up. Whoever found something says so in his next vector.
  *
- * GONE tells that something is missing, not which: the first sequence is asked for alone before what is below the
- * answer is taken for missing there.
+ * Until these have answered, nothing is certain of what was written here: as with `OwnEntries`, the instance is not
+ * coherent, acknowledges nothing and answers `busy` to FETCH. Who joins takes over the holes of whom he takes his baseline.
  *
- * Bounds: a question an origin, and one an origin and whoever has greeted; `pullRecordsMax` records a round.
+ * GONE says from where on somebody has records again, not which are missing below, and records may be lost on their way:
+ * so the first that has not come is asked for alone, before he is taken not to have it. What he was asked for in vain he is
+ * not asked for again.
+ *
+ * Bounds: one question an origin, `pullRecordsMax` records a round; an answer kept for each origin and member.
  */
 import type { Gone, VectorEntry } from "./Frame.ts"
 import type { Host } from "./Host.ts"
-import type { Span } from "./Marks.ts"
+import { both, type Span, without } from "./Marks.ts"
 import type { Member } from "./Members.ts"
-
-/** What somebody is asked for. */
-interface Search {
-  readonly of: Member
-  readonly whom: Member
-  /** It has nothing of it below this sequence. */
-  from: number
-  /** The last question ended here. */
-  last: number
-  /** Whether the next question is for one sequence only. */
-  isOne: boolean
-  attempts: number
-  dueMs: number
-}
 
 export class GivenUp {
   /** Authors who are back and have not answered yet. */
   private readonly returned = new Map<Member, { attempts: number; dueMs: number }>()
-  private readonly searches = new Set<Search>()
+  /** By origins who have ended. */
+  private readonly searches = new Map<Member, Search>()
 
   constructor(
     private readonly host: Host,
@@ -45,15 +36,17 @@ export class GivenUp {
     private readonly nextAttemptMs: (attempts: number) => number
   ) {}
 
-  /** An author who is back has not answered yet. */
+  /** Somebody has not answered yet. */
   get isPending(): boolean {
-    return this.returned.size > 0
+    if (this.returned.size > 0) return true
+    for (const [of, { holders }] of this.searches) if (of.givenUp !== undefined && holders.size > 0) return true
+    return false
   }
 
   nextMs(): number {
     let nextMs = Number.POSITIVE_INFINITY
     for (const { dueMs } of this.returned.values()) nextMs = Math.min(nextMs, dueMs)
-    for (const { dueMs } of this.searches) nextMs = Math.min(nextMs, dueMs)
+    for (const { dueMs } of this.searches.values()) nextMs = Math.min(nextMs, dueMs)
     return nextMs
   }
 
@@ -63,17 +56,39 @@ export class GivenUp {
       asked.dueMs = this.nextAttemptMs(++asked.attempts)
       this.sendBucketsAsk(member, this.aboveOf(member))
     }
-    for (const search of this.searches) if (search.dueMs <= this.host.nowMs) this.goOn(search)
+    for (const [of, search] of this.searches) if (search.dueMs <= this.host.nowMs) this.goOn(of, search)
   }
 
   memberReturned(member: Member): void {
+    this.searches.delete(member)
     if (member.givenUp !== undefined) this.returned.set(member, { attempts: 0, dueMs: this.host.nowMs })
   }
 
   memberEnded(member: Member): void {
-    // Who has greeted since it came back was not asked, as it would have been.
-    if (this.returned.delete(member)) for (const other of this.host.members.live.values()) this.search(member, other)
+    this.returned.delete(member)
+    for (const search of this.searches.values()) {
+      if (search.holders.delete(member) && search.asked === member) search.next(this.host.nowMs)
+    }
   }
+
+  memberForgotten(member: Member): void {
+    this.searches.delete(member)
+  }
+
+  /** Of what was given up of this origin something has come, or nothing is missing above. */
+  progress(of: Member): void {
+    const search = this.searches.get(of)
+    if (of.givenUp === undefined) {
+      this.returned.delete(of)
+      if (of.marks.isWhole) this.searches.delete(of)
+    } else if (search !== undefined) {
+      const left = search.asked === undefined ? undefined : search.leftOf(search.asked, of)
+      if (left === undefined || left.first > search.last) search.next(this.host.nowMs)
+      else if (left.first > search.first) search.dueMs = this.host.nowMs + this.host.parameters.pullRetryMs
+    }
+  }
+
+  // Authors
 
   /** Whether what has moved of this author since then is what it was asked for. */
   isWanted(member: Member, since: number): boolean {
@@ -84,73 +99,121 @@ export class GivenUp {
   told(member: Member, since: number): void {
     if (since > this.aboveOf(member)) return
     member.givenUp = undefined
-    this.returned.delete(member)
+    this.progress(member)
   }
 
   private aboveOf({ givenUp }: Member): number {
     return givenUp?.contiguous ?? Number.POSITIVE_INFINITY
   }
 
-  // Searches
+  // Holders
 
-  /** What it has heard of others. */
-  memberGreets(whom: Member, vector: readonly VectorEntry[]): void {
-    for (const { origin, highest } of vector) {
-      const of = this.host.members.dead.get(origin)
-      if (of !== undefined && highest > this.aboveOf(of)) this.search(of, whom)
-    }
+  /**
+   * What is missing of an origin up to this sequence is given up now, as these do not have it. Who has not said that he
+   * has it may still get it; of the others it is known now.
+   */
+  askedInVain(of: Member, upTo: number, whom: ReadonlySet<number>): void {
+    const search = this.searches.get(of)
+    if (search === undefined) return
+    const gone = { first: of.marks.contiguous + 1, last: upTo }
+    for (const holder of search.holders.keys()) if (whom.has(holder.origin)) search.isGone(holder, gone)
+    search.next(this.host.nowMs)
   }
 
-  private search(of: Member, whom: Member): void {
-    for (const search of this.searches) if (search.of === of && search.whom === whom) this.searches.delete(search)
-    this.searches.add({ of, whom, from: 0, last: 0, isOne: false, attempts: 0, dueMs: this.host.nowMs })
+  /** What somebody has heard of an origin. */
+  heard(whom: number, { origin, highest, holes = [] }: VectorEntry): void {
+    const { members, nowMs } = this.host
+    const [of, holder] = [members.dead.get(origin), members.live.get(whom)]
+    if (of === undefined || holder === undefined || (of.givenUp === undefined && of.marks.isWhole)) return
+    const search = this.searches.get(of) ?? new Search()
+    const above = { first: highest + 1, last: Number.POSITIVE_INFINITY }
+    const his = without(of.missing(), [...holes, above])
+    const left = without(his, search.inVain.get(whom) ?? [])
+    if (left.length === 0) return
+    this.searches.set(of, search)
+    search.holders.set(holder, left)
+    if (search.holders.size === 1) search.next(nowMs)
   }
 
-  private goOn(search: Search): void {
-    const { of, whom } = search
-    const hole = holeOf(search)
-    if (hole === undefined || of.isLive || !whom.isLive) {
-      this.searches.delete(search)
+  private goOn(of: Member, search: Search): void {
+    const { nowMs, parameters } = this.host
+    if (!of.marks.isWhole) {
+      search.dueMs = nowMs + parameters.heartbeatMs // all are being asked for what is missing: one thing at a time
       return
     }
-    search.dueMs = this.nextAttemptMs(++search.attempts)
-    const { first } = hole
-    search.last = search.isOne ? first : Math.min(hole.last, first + this.host.parameters.pullRecordsMax - 1)
-    this.sendPull(whom.origin, of.origin, first, search.last)
-  }
-
-  /** Of what was given up of this origin something has come: questions may have been answered. */
-  progress(of: Member): void {
-    if (of.givenUp === undefined) this.returned.delete(of)
-    for (const search of this.searches) {
-      if (search.of !== of) continue
-      const hole = holeOf(search)
-      if (hole === undefined || hole.first > search.last) this.next(search, search.from)
+    if (search.asked !== undefined && search.attempts > 0) search.toTheEnd(search.asked)
+    for (const holder of search.holders.keys()) {
+      const left = search.leftOf(holder, of)
+      if (left === undefined) {
+        search.holders.delete(holder)
+      } else if (holder.isFresh) {
+        search.ask(holder, left.first, Math.min(left.last, left.first + parameters.pullRecordsMax - 1))
+        search.dueMs = this.nextAttemptMs(++search.attempts)
+        this.sendPull(holder.origin, of.origin, search.first, search.last)
+        return
+      }
     }
+    search.asked = undefined
+    search.dueMs = search.holders.size > 0 ? nowMs + parameters.heartbeatMs : Number.POSITIVE_INFINITY
   }
 
   /** Whether it is an answer to a question. */
   onGone({ author, of, oldest }: Gone): boolean {
-    for (const search of this.searches) {
-      if (search.whom.origin !== author || search.of.origin !== of) continue
-      if (search.isOne) this.next(search, Math.max(search.from, oldest))
-      else search.isOne = true
-      search.dueMs = this.host.nowMs
-      return true
-    }
-    return false
-  }
-
-  private next(search: Search, from: number): void {
-    search.from = from
-    search.isOne = false
-    search.attempts = 0
-    search.dueMs = this.host.nowMs
+    const member = this.host.members.dead.get(of)
+    const search = member === undefined ? undefined : this.searches.get(member)
+    if (search?.asked?.origin !== author || oldest <= search.first) return false
+    if (search.isOne) search.isGone(search.asked, { first: search.first, last: oldest - 1 })
+    search.next(this.host.nowMs, !search.isOne)
+    return true
   }
 }
 
-/** The first of what is missing that it may have. */
-const holeOf = ({ of, from }: Search): Span | undefined => {
-  const hole = of.givenUp?.missing(Number.POSITIVE_INFINITY).find(({ last }) => last >= from)
-  return hole === undefined ? undefined : { first: Math.max(hole.first, from), last: hole.last }
+/** Who may have what was given up of one origin. */
+class Search {
+  dueMs = 0
+  attempts = 0
+  /** Whom the last question has asked, and for what; undefined: nobody can be asked. */
+  asked: Member | undefined
+  first = 0
+  last = 0
+  /** The next question to the same one is for its first sequence alone. */
+  isOne = false
+  /** What each says to have of what is missing, as far as he was not asked for it in vain. */
+  readonly holders = new Map<Member, readonly Span[]>()
+  /** By origin: what each was asked for in vain. */
+  readonly inVain = new Map<number, Span[]>()
+
+  /** The first of what this one may have and is missing. */
+  leftOf(holder: Member, of: Member): Span | undefined {
+    return both(this.holders.get(holder) ?? [], of.missing())[0]
+  }
+
+  ask(whom: Member, first: number, last: number): void {
+    const isOne = this.isOne && whom === this.asked
+    this.isOne = isOne
+    this.asked = whom
+    this.first = first
+    this.last = isOne ? first : last
+  }
+
+  /** Something was learnt, or he has ended. */
+  next(nowMs: number, isOne = false): void {
+    this.dueMs = nowMs
+    this.attempts = 0
+    this.isOne = isOne
+  }
+
+  /** He does not have these, though he has heard of them. */
+  isGone(holder: Member, gone: Span): void {
+    const inVain = [...(this.inVain.get(holder.origin) ?? []), gone].sort((one, other) => one.first - other.first)
+    this.inVain.set(holder.origin, inVain)
+    this.holders.set(holder, without(this.holders.get(holder) ?? [], [gone]))
+  }
+
+  /** The others are asked before him. */
+  toTheEnd(whom: Member): void {
+    const left = this.holders.get(whom)
+    if (left === undefined || !this.holders.delete(whom)) return
+    this.holders.set(whom, left)
+  }
 }

@@ -461,6 +461,7 @@ export class Instance implements Host, MembersListener {
         this.onAck(frame)
         break
       case "fetch":
+        for (const entry of frame.vector) this.reconciler.givenUp.heard(frame.author, entry)
         this.fetches.onFetch(frame)
         break
       case "value":
@@ -487,11 +488,8 @@ export class Instance implements Host, MembersListener {
     const fresh = this.apply(author, first, records, member.marks.receive(first, records.length))
     this.stats.recordsDuplicate += records.length - found - fresh
     if (fresh > 0 && !frame.isReplay) this.relays.onInv(author, frame.hops, first, records, frame.wantsAck)
-    if (found > 0) {
-      this.reconciler.givenUp.progress(member)
-      // Of the own cell only its relays are greeted from beyond.
-      if (frame.isReplay && !this.isNear(from)) this.relays.toCell(this.encodedAs(author, 0, frame, 0))
-    }
+    if (found > 0) this.reconciler.givenUp.progress(member)
+    if (found > 0 || (fresh > 0 && !member.isLive)) this.isVectorDue = true // others may have given it up
     this.marksMoved(member)
     if (frame.isReplay) this.reconciler.progress(member, from)
     if (frame.wantsAck) this.acks.onWanted(member, first + records.length - 1)
@@ -582,16 +580,15 @@ export class Instance implements Host, MembersListener {
     this.heardPlace(member, frame.region, frame.split)
     member.oldest = Math.max(member.oldest, frame.oldest)
     member.marks.advertise(frame.last)
+    member.mayHaveWaited = false
     this.members.heard(member, this.nowMs, this.nowMs)
-    const { hasGreeted } = member
     member.hasGreeted = true
     const isBaseline = !this.isJoined && !frame.isJoining
     if (isBaseline) {
       this.joining.welcomed()
       this.joining.baseline(member, frame.last)
     }
-    this.hearsay(frame.vector, isBaseline)
-    if (!hasGreeted) this.reconciler.givenUp.memberGreets(member, frame.vector)
+    this.hearsay(frame.author, frame.vector, isBaseline)
     this.judgement.healTo(member)
     this.reconciler.heard(member, frame.last)
     this.marksMoved(member)
@@ -601,19 +598,21 @@ export class Instance implements Host, MembersListener {
 
   protected onVector(frame: Vector): void {
     this.heardVersion(frame.lamport)
-    this.hearsay(frame.entries, false)
+    this.hearsay(frame.author, frame.entries, false)
   }
 
   /** What somebody has heard of others. */
-  private hearsay(entries: readonly VectorEntry[], isBaseline: boolean): void {
+  private hearsay(author: number, entries: readonly VectorEntry[], isBaseline: boolean): void {
     const { members, nowMs } = this
-    for (const { origin, region, highest, hasEnded } of entries) {
+    for (const entry of entries) {
+      const { origin, region, highest, hasEnded } = entry
       if (origin === this.origin) continue
       const member = hasEnded ? members.observeDead(origin, region, nowMs) : members.observe(origin, region, nowMs)
       if (member === undefined) continue
       if (hasEnded) members.saidToHaveEnded(member, nowMs)
       member.marks.advertise(highest)
-      if (isBaseline) this.joining.baseline(member, highest)
+      if (isBaseline) this.joining.baseline(member, highest, entry.holes)
+      this.reconciler.givenUp.heard(author, entry)
       this.marksMoved(member)
     }
   }
@@ -679,9 +678,7 @@ export class Instance implements Host, MembersListener {
   private vector(): VectorEntry[] {
     const entries: VectorEntry[] = []
     for (const members of [this.members.live, this.members.dead]) {
-      for (const { origin, region, marks, isLive } of members.values()) {
-        entries.push({ origin, region, highest: marks.advertised, hasEnded: !isLive })
-      }
+      for (const member of members.values()) entries.push(member.asHeard(member.marks.advertised))
     }
     return entries
   }

@@ -14,6 +14,7 @@
  * only joiners, or nobody has answered for `joinMs`. Without a word from the transport it does not join alone.
  */
 import type { Host } from "./Host.ts"
+import type { Span } from "./Marks.ts"
 import type { Member } from "./Members.ts"
 
 export class Joining {
@@ -42,10 +43,11 @@ export class Joining {
     this.isEmpty = own.last === 0 || store.ownHashes(null).length === 0
   }
 
-  /** The member that greets has heard of this origin up to here. */
-  baseline(member: Member, upTo: number): void {
+  /** The member that greets has heard of this origin up to here, and does not have what is in `holes`. */
+  baseline(member: Member, upTo: number, holes: readonly Span[] = []): void {
     if (!this.isEmpty || upTo <= member.marks.contiguous) return
-    member.marks.cover(upTo)
+    if (member.isLive) member.marks.cover(upTo)
+    else member.giveUp(upTo, holes)
     member.hasBaseline = true
   }
 

@@ -151,3 +151,22 @@ export class Marks {
 }
 
 const nothing: readonly Span[] = []
+
+/** What is in these spans and in none of those. Both ascend; so does the answer. */
+export const without = (spans: readonly Span[], those: readonly Span[]): Span[] => {
+  const left: Span[] = []
+  for (const { first, last } of spans) {
+    let from = first
+    for (const { first: begin, last: end } of those) {
+      if (end < from) continue
+      if (begin > last) break
+      if (begin > from) left.push({ first: from, last: begin - 1 })
+      from = end + 1
+    }
+    if (from <= last) left.push({ first: from, last })
+  }
+  return left
+}
+
+/** What is in these spans and in those. */
+export const both = (spans: readonly Span[], those: readonly Span[]): Span[] => without(spans, without(spans, those))

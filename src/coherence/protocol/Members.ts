@@ -14,7 +14,8 @@
  *
  * The table is bounded by `membersMax` and `deadKept`. Cost: O(1) a frame; a look at all every `suspectMs` or so.
  */
-import { Marks, type Span } from "./Marks.ts"
+import type { VectorEntry } from "./Frame.ts"
+import { both, Marks, type Span } from "./Marks.ts"
 import type { Parameters } from "./Parameters.ts"
 
 export type MemberState = "live" | "left" | "gone" | "forgotten"
@@ -37,6 +38,8 @@ export class Member {
   returnedAtMs = Number.NEGATIVE_INFINITY
   /** It has said HELLO since it came, or came back: what it has heard of others is known here. */
   hasGreeted = false
+  /** This process has stood still since it was heard, and it has not greeted since: what it says may have waited. */
+  mayHaveWaited = false
   /** It is not suspect any more by its own word, which may have waited while this process stood still; not by a relay's. */
   isByOwnWord = false
   /** The lowest sequence that it can still send. */
@@ -66,14 +69,15 @@ export class Member {
   get isLive(): boolean {
     return this.state === "live"
   }
-  /** What is missing up to this sequence will not be asked for any more. */
-  giveUp(upTo: number): void {
+  /** What is missing of it up to this sequence will not be asked for any more; of that only what is in `holes` was lost. */
+  giveUp(upTo: number, holes?: readonly Span[]): void {
     const { marks } = this
+    marks.advertise(upTo)
+    const missing = marks.missing(Number.POSITIVE_INFINITY)
     const givenUp = this.givenUp ?? new Marks(marks.intervalsMax, marks.contiguous)
-    for (const { first, last } of marks.missing(Number.POSITIVE_INFINITY)) {
+    for (const { first, last } of holes === undefined ? missing : both(missing, holes)) {
       if (first > upTo) break
-      const after = givenUp.advertised
-      givenUp.receive(after + 1, first - after - 1)
+      take(givenUp, givenUp.advertised + 1, first - 1)
       givenUp.advertise(Math.min(last, upTo))
     }
     if (!givenUp.isWhole) this.givenUp = givenUp
@@ -84,9 +88,23 @@ export class Member {
   receiveGivenUp(first: number, count: number): readonly Span[] {
     const { givenUp } = this
     if (givenUp === undefined || first > givenUp.advertised) return []
-    const spans = givenUp.receive(first, Math.min(count, givenUp.advertised - first + 1))
+    const spans = take(givenUp, first, Math.min(first + count - 1, givenUp.advertised))
     if (givenUp.isWhole) this.givenUp = undefined
     return spans
+  }
+
+  /** What is known of it, for others. Of one that has ended also what is not here, the lowest of it. */
+  asHeard(highest: number): VectorEntry {
+    const { origin, region, isLive } = this
+    if (isLive) return { origin, region, highest, hasEnded: false }
+    return { origin, region, highest, hasEnded: true, holes: this.missing().slice(0, holesMax) }
+  }
+
+  /** What was given up, and what is missing above that. */
+  missing(): Span[] {
+    const { marks, givenUp } = this
+    const missing = marks.missing(Number.POSITIVE_INFINITY)
+    return givenUp === undefined ? missing : givenUp.missing(Number.POSITIVE_INFINITY).concat(missing)
   }
 
   /** It has not said that it has joined: it holds nothing of others yet. */
@@ -96,6 +114,16 @@ export class Member {
   /** Live, and heard of in time. */
   get isFresh(): boolean {
     return this.state === "live" && !this.isSuspect
+  }
+}
+
+/** These are there. Where marks can keep no more runs, what is missing below is given up for good. */
+const take = (marks: Marks, first: number, last: number): readonly Span[] => {
+  for (;;) {
+    const { refused } = marks
+    const spans = marks.receive(first, last - first + 1)
+    if (marks.refused === refused) return spans
+    marks.cover(Math.min((marks.missing(1)[0] as Span).last, first - 1))
   }
 }
 
@@ -221,6 +249,7 @@ export class Members {
 
   /** It lives, lived at this time, and had written what is advertised. */
   heard(member: Member, atMs: number, nowMs: number, isOwnWord = true): void {
+    if (isOwnWord && member.mayHaveWaited && !member.isSuspect) return
     const isFresh = member.isSuspect && member.isLive && nowMs < atMs + this.silenceMsMax(member)
     if (isFresh || atMs > member.heardAtMs || !member.isHeard) {
       member.heardAtMs = atMs // earlier than when it became known, or came back, where a relay is the first to speak of it
@@ -274,28 +303,27 @@ export class Members {
     }
   }
 
-  /** Finds who has become suspect, and who has been so for too long. */
-  due(nowMs: number): void {
-    if (nowMs >= this.nextMs) this.judge(nowMs, Number.POSITIVE_INFINITY)
-  }
-
   /**
-   * The process has stood still for longer than `suspectMs`, so nobody was heard for so long, and what comes now may have
-   * waited: no distance excuses that.
+   * The process has stood still for longer than `suspectMs`, so nobody was heard for so long. Whoever is so far away that he
+   * is not suspect yet may have sent what comes next before he was cut off: it counts for nothing until he has greeted.
    */
   stoodStill(nowMs: number): void {
-    this.judge(nowMs, this.parameters.suspectMs)
+    this.due(nowMs)
+    for (const member of this.live.values()) {
+      if (member.isSuspect) continue
+      member.hasGreeted = false
+      member.mayHaveWaited = true
+    }
   }
 
-  /** Whoever was not heard of in time, nor for `silenceMsMax`, is suspect. */
-  private judge(nowMs: number, silenceMsMax: number): void {
+  /** Finds who has become suspect, and who has been so for too long. */
+  due(nowMs: number): void {
+    if (nowMs < this.nextMs) return
     this.nextMs = Number.POSITIVE_INFINITY
     for (const member of [...this.live.values()]) {
       const { isSuspect, isSaidToHaveEnded } = member
       const isLost = isSuspect && !isSaidToHaveEnded
-      const atMs = isLost
-        ? member.heardAtMs + this.parameters.memberTimeoutMs
-        : Math.min(this.suspectAt(member), member.heardAtMs + silenceMsMax)
+      const atMs = isLost ? member.heardAtMs + this.parameters.memberTimeoutMs : this.suspectAt(member)
       if (nowMs < atMs) {
         this.nextMs = Math.min(this.nextMs, atMs)
       } else if (isSuspect) {
@@ -325,4 +353,5 @@ export class Members {
   }
 }
 
+const holesMax = 8 // what is said of them is a hint: whoever takes more to be here asks, and is told
 const retiredTimes = 16 // times deadKept: numbers alone are cheap

@@ -68,7 +68,9 @@ export class Reconciler {
     if (!this.host.isJoined) return // whatever is missing is below the baseline, or will be looked at after it
     const recovery = this.recoveries.get(member)
     if (member.marks.isWhole) {
-      if (recovery !== undefined) this.recoveries.delete(member)
+      if (recovery === undefined) return
+      this.recoveries.delete(member)
+      this.givenUp.progress(member)
     } else if (recovery !== undefined) {
       recovery.note(this.host.nowMs)
     } else {
@@ -117,6 +119,7 @@ export class Reconciler {
 
   /** Its marks are about to be forgotten. */
   memberForgotten(member: Member): void {
+    this.givenUp.memberForgotten(member)
     if (this.recoveries.delete(member)) this.moveEpoch(new Map([[member, member.marks.advertised]]))
   }
 
@@ -353,7 +356,9 @@ export class Reconciler {
         each.isLost = false
         each.dueMs = host.nowMs // for what somebody has above it
         if (each.forgetAnswersOfOtherHoles()) continue // nobody was asked for what is missing now
-        lost.set(each.member, Math.min(each.member.marks.advertised, each.heldFrom - 1))
+        const upTo = Math.min(each.member.marks.advertised, each.heldFrom - 1)
+        lost.set(each.member, upTo)
+        this.givenUp.askedInVain(each.member, upTo, each.answered)
       }
       if (lost.size > 0) this.moveEpoch(lost)
     }

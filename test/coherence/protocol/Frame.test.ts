@@ -10,6 +10,7 @@ import {
   passedOn,
   RecordFlag
 } from "../../../src/coherence/protocol/Frame.ts"
+import type { Span } from "../../../src/coherence/protocol/Marks.ts"
 import { forAllSeeds, propertyTimeoutMs } from "../../support/Random.ts"
 import { frameTypes, randomFrame } from "./randomFrame.ts"
 
@@ -99,8 +100,13 @@ const firstFrames: ReadonlyArray<[string, Frame]> = [
   ["10030000 H 0014 0000000000000003 000000000005 000000000008", { type: "pull", ...header, of: 3, first: 5, last: 8 }],
   ["10040000 H 000e 0000000000000003 000000000006", { type: "gone", ...header, of: 3, oldest: 6 }],
   [
-    "10050000 H 0006 00000000000b 001100000001 0000000000000003000100000000000901",
-    { type: "vector", ...header, lamport: 11, entries: [{ origin: 3, region: 1, highest: 9, hasEnded: true }] }
+    "10050000 H 0006 00000000000b 001100000001 0000000000000003000100000000000901 001000000001 00000000000000000004000000000005",
+    {
+      type: "vector",
+      ...header,
+      lamport: 11,
+      entries: [{ origin: 3, region: 1, highest: 9, hasEnded: true, holes: [{ first: 4, last: 5 }] }]
+    }
   ],
   ["10060000 H 000e 0000000000000003 000000000004", { type: "bucketsAsk", ...header, of: 3, since: 4 }],
   [
@@ -118,7 +124,7 @@ const firstFrames: ReadonlyArray<[string, Frame]> = [
     }
   ],
   [
-    "10080100 H 0016 000000000009 000000000004 00000000000b 00000001 001100000001 0000000000000003000100000000000900",
+    "10080100 H 0016 000000000009 000000000004 00000000000b 00000001 001100000001 0000000000000003000100000000000900 001000000000",
     {
       type: "hello",
       ...header,
@@ -134,7 +140,7 @@ const firstFrames: ReadonlyArray<[string, Frame]> = [
   ["10090000 H 000c 000000000009 00000000000b", { type: "leave", ...header, last: 9, lamport: 11 }],
   ["100a0000 H 000e 0000000000000003 000000000009", { type: "ack", ...header, of: 3, upTo: 9 }],
   [
-    "100b0000 H 000a 00000007 00000000000b 001100000001 0000000000000003000100000000000900 000400000002 00000001 00000002 000100000003 616263",
+    "100b0000 H 000a 00000007 00000000000b 001100000001 0000000000000003000100000000000900 000400000002 00000001 00000002 000100000003 616263 001000000000",
     {
       type: "fetch",
       ...header,
@@ -226,7 +232,7 @@ describe("bytes that are no frame are refused with a reason", () => {
     bytes.set(values, at)
     return bytes
   }
-  const probe = encode({ type: "fetch", ...header, id: 1, lamport: 0, vector: [], keys: ["ab"] })
+  const probe = encode({ type: "fetch", ...header, id: 1, lamport: 0, vector: [], keys: ["ab"] }).subarray(0, -6)
 
   it.each<[string, Uint8Array, string, string]>([
     ["nothing", new Uint8Array(), "short", "a frame has 0 bytes; its header alone has 28"],
@@ -264,6 +270,12 @@ describe("bytes that are no frame are refused with a reason", () => {
       withLast(probe, -9, 3),
       "size",
       "the keys have 3 bytes by their lengths, and 2 there"
+    ],
+    [
+      "a hole in no entry",
+      withLast(encode(vectorWith([{ first: 1, last: 1 }])), -13, 9),
+      "number",
+      "a hole is in entry 9; there are 1"
     ],
     ["bytes in one record", withLast(withLast(probe, -7, 2), -3, 1), "size", "a list of bytes has records of 2"],
     [
@@ -306,11 +318,26 @@ describe("bytes that are no frame are refused with a reason", () => {
       },
       "the bitmap of 16 buckets has 3 bytes; it has 2"
     ],
-    [{ type: "ack", ...header, of: 0, upTo: 1 }, "byte 28 begins an origin of 0, which is nobody"]
+    [{ type: "ack", ...header, of: 0, upTo: 1 }, "byte 28 begins an origin of 0, which is nobody"],
+    [vectorWith([{ first: 4, last: 3 }]), "a hole from 4 to 3 follows 0"],
+    [vectorWith([3, 5, 5].map((last) => ({ first: 3, last }))), "a hole from 3 to 5 follows 3"],
+    [
+      vectorWith(Array.from({ length: 65 }, (_, at) => ({ first: at + 1, last: at + 1 }))),
+      "entry 0 has more than 64 holes"
+    ]
   ])("%j", (frame, reason) => {
     expect(decode(encode(frame))).toMatchObject({ type: "error", reason })
   })
 })
+
+const vectorWith = (holes: Span[]): Frame => {
+  return {
+    type: "vector",
+    ...header,
+    lamport: 11,
+    entries: [{ origin: 3, region: 1, highest: 9, hasEnded: true, holes }]
+  }
+}
 
 const bytesOf = (hex: string): Uint8Array =>
   Uint8Array.from(Buffer.from(hex.replace("H", headerHex).replaceAll(" ", ""), "hex"))

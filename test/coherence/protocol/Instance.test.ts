@@ -408,100 +408,6 @@ describe("what is missing", () => {
     expect(b.instance.isCoherent).toBe(true)
   })
 
-  it("and given up is told of by its author, who was taken for dead and is not", () => {
-    const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
-    b.set(9, "own")
-    room.run(5)
-    a.wide(Op.tag, 70)
-    room.run(105, lost("inv", "pull")) // a heartbeat tells of it
-    for (const each of [b, c]) {
-      room.cut(a, each)
-      room.cut(each, a)
-    }
-    room.run(400)
-    for (const each of [b, c]) each.instance.forget(a.origin)
-    room.run(400)
-    expect(b.told).toContain("epoch")
-    expect(b.get(9)).toBe("own")
-    room.mend()
-    room.run(200, lost("buckets"))
-    expect(b.instance.status()).toMatchObject({ isCoherent: false, degradedWhy: ["comparing"] })
-    room.run(200)
-    expect(b.get(9)).toBeUndefined()
-    expect(b.told.filter((what) => what === "buckets of 1")).toHaveLength(1)
-    expect(b.instance.isCoherent).toBe(true)
-  })
-
-  it("and given up, of an author who is back, may come late instead", () => {
-    const [room, a, b] = Room.of(2) as [Room, Guest, Guest]
-    a.wide(Op.tag, 70)
-    a.instance.flush()
-    const late = room.wire.splice(0) as unknown as [{ bytes: Uint8Array }]
-    room.run(105, lost("inv", "pull")) // a heartbeat tells of it
-    b.instance.forget(a.origin)
-    room.cut(a, b)
-    room.run(400)
-    expect(b.told).toContain("epoch")
-    room.mend()
-    room.run(200, lost("buckets"))
-    expect(b.instance.status().degradedWhy).toEqual(["comparing"])
-    b.instance.onFrame(late[0].bytes, a.origin)
-    expect([b.told.at(-1), b.instance.status().degradedWhy]).toEqual(["1:70", []])
-    room.run(1_000)
-  })
-
-  it("and given up is told of by whom this one meets later, as far as he has it", () => {
-    for (const isLost of [() => false, lost("gone"), lost("inv")]) {
-      const room = new Room()
-      const [a, b, c] = [room.add(1, { isAlone: true }), room.add(2, { isAlone: true }), room.add(3, { isAlone: true })]
-      room.link(a, b)
-      room.link(a, c)
-      room.run(400)
-      b.set(9, "own")
-      room.run(5)
-      for (let count = 1; count <= 5; count++) {
-        a.wide(Op.tag, 70 + count)
-        a.instance.flush()
-        room.deliver((_, to) => to === b.origin || count === 3)
-      }
-      room.run(105, lost("inv", "pull", "buckets")) // a heartbeat tells of them
-      room.kill(a)
-      b.instance.forget(c.origin)
-      room.run(400)
-      expect(b.told).toContain("epoch")
-      expect([b.get(9), b.member(a)?.contiguous]).toEqual(["own", 5])
-      room.link(b, c)
-      room.run(20, isLost)
-      room.run(400)
-      expect(b.told.filter((what) => what.startsWith("1:7"))).toEqual(["1:71", "1:72", "1:74", "1:75"])
-      expect([b.get(9), b.instance.isCoherent]).toEqual([undefined, true])
-    }
-  })
-
-  it("and given up is told of by the relays, to all of their region, as only they meet those of another one", () => {
-    const room = new Room({ membersMax: 8 })
-    const near = [1, 2, 3, 4].map((origin) => room.add(origin, { isAlone: true }))
-    const [a, b, c, d] = near as [Guest, Guest, Guest, Guest]
-    const far = room.add(5, { region: 1, isAlone: true })
-    for (const [at, one] of near.entries()) for (const other of near.slice(at + 1)) room.link(one, other)
-    room.link(a, far)
-    room.run(400)
-    for (const each of [b, c, d]) each.set(9, "own")
-    room.run(5)
-    a.wide(Op.tag, 70)
-    a.instance.flush()
-    room.deliver((_, to) => to !== far.origin)
-    room.run(105, (frame, to) => to !== far.origin && lost("inv", "pull", "buckets")(frame))
-    room.kill(a)
-    for (const each of [b, c, d]) each.instance.forget(far.origin)
-    room.run(400)
-    for (const each of [b, c, d])
-      expect([each.told.includes("epoch"), each.told.includes("1:70")]).toEqual([true, false])
-    for (const relay of [b, c, d].filter(({ instance }) => instance.status().isRelay)) room.link(relay, far)
-    room.run(400)
-    for (const each of [b, c, d]) expect(each.told).toContain("1:70")
-  })
-
   it("of an origin that comes back is not given up together with that of others who do not", () => {
     for (let awayMs = 120; awayMs < 180; awayMs += 4) {
       const [room, a, b, c, d] = Room.of(4) as [Room, Guest, Guest, Guest, Guest]
@@ -813,22 +719,76 @@ describe("not heard of", () => {
   })
 
   it("but by what waited while the process stood still, a member has to greet, also where its link is lost by then", () => {
-    // Also for less than is allowed between regions: what comes then may have waited for as long, and would count anew.
-    for (const stillMs of [400, 3_000]) {
-      const [room, a, b] = farApart()
-      expect(a.instance.isCoherent).toBe(true)
-      const own = entryOf(b.origin, { region: 1 })
-      room.nowMs += stillMs
-      a.instance.onFrame(
-        encode({ type: "heartbeat", ...header, region: 1, author: b.origin, entries: [own] }),
-        b.origin
-      )
-      a.instance.onLinkDown(b.origin)
-      expect(a.instance.status()).toMatchObject({ isCoherent: false, degradedWhy: ["healing"] })
-      room.link(a, b)
-      room.run(5)
-      expect(a.instance.isCoherent).toBe(true)
+    const [room, a, b] = farApart()
+    expect(a.instance.isCoherent).toBe(true)
+    const own = entryOf(b.origin, { region: 1 })
+    room.nowMs += 3_000
+    a.instance.onFrame(encode({ type: "heartbeat", ...header, region: 1, author: b.origin, entries: [own] }), b.origin)
+    a.instance.onLinkDown(b.origin)
+    expect(a.instance.status()).toMatchObject({ isCoherent: false, degradedWhy: ["healing"] })
+    room.link(a, b)
+    room.run(5)
+    expect(a.instance.isCoherent).toBe(true)
+  })
+
+  it("and for less than is allowed between regions, what waited meanwhile counts for nothing until it has greeted", () => {
+    const [room, a, b] = farApart()
+    const own = entryOf(b.origin, { region: 1 })
+    const late = encode({ type: "heartbeat", ...header, region: 1, author: b.origin, entries: [own] })
+    const heardMsAgo = () => a.member(b)?.heardMsAgo as number
+    room.nowMs += 400
+    a.instance.onFrame(late, b.origin)
+    expect([a.instance.isCoherent, heardMsAgo() >= 400]).toEqual([true, true])
+    room.run(110)
+    expect(heardMsAgo()).toBeLessThan(110)
+    room.nowMs += 400
+    room.cut(b, a)
+    a.instance.onFrame(late, b.origin)
+    room.run(tiny.suspectMs + 2 * tiny.heartbeatMs + tiny.regionSlackMs - 398)
+    expect(a.instance.status().degradedWhy).toContain("suspect")
+  })
+
+  it("and for less than is allowed between regions, who is far away lives, also where an old word says that he has ended", () => {
+    for (const stillMs of [250, 310, 600]) {
+      const room = new Room({ membersMax: 8, deadKept: 8 })
+      const near = [1, 2, 3].map((origin) => room.add(origin))
+      const far = room.add(5, { region: 1 })
+      room.linkAll(near)
+      for (const each of near) room.link(each, far)
+      for (const each of [...near, far]) each.instance.settled()
+      room.run(400)
+      const leaf = near.find(({ instance }) => !instance.status().isRelay) as Guest
+      const relays = near.filter((each) => each !== leaf)
+      room.unlink(leaf, far)
+      room.run(500)
+      for (const each of near) each.entries.set(7, { version: 1, writer: far.origin, value: "copy" })
+      relays[0]?.instance.forget(far.origin) // by mistake: it is back there with its next heartbeat
+      room.standStill(leaf, stillMs)
+      expect(relays[0]?.member(far)?.state).toBe("live")
+      for (const relay of relays) {
+        room.cut(relay, far)
+        room.cut(far, relay)
+      }
+      far.set(7, "new")
+      room.run(20_000)
+      expect(near.map((each) => [each.instance.isCoherent, each.get(7)])).toEqual(near.map(() => [false, undefined]))
+      expect(leaf.member(far)?.state).toBe("live")
     }
+  })
+
+  it("and for less than is allowed between regions, it takes the answers that have waited", () => {
+    const [room, a, b] = farApart()
+    room.run(5)
+    b.set(5, "of b")
+    room.run(5)
+    const acknowledged: Acknowledged[] = []
+    a.instance.acknowledge(a.set(7), "live", (result) => acknowledged.push(result))
+    const got = a.fetch(5)
+    a.instance.tick()
+    room.nowMs += 10
+    a.instance.tick()
+    room.standStill(a, 301)
+    expect([acknowledged, got.value]).toEqual([[{ acked: 1, missing: [] }], "of b"])
   })
 
   it("by anybody, an instance is not coherent, though it knows of none: its broker is away, or has just come back", () => {

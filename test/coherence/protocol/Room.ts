@@ -73,6 +73,11 @@ export class Room {
     }
   }
 
+  /** Each with all others. */
+  linkAll(guests: readonly Guest[]): void {
+    for (const [at, one] of guests.entries()) for (const other of guests.slice(at + 1)) this.link(one, other)
+  }
+
   unlink(a: Guest, b: Guest): void {
     for (const [one, other] of [
       [a, b],
@@ -125,6 +130,19 @@ export class Room {
       for (const { instance } of this.all.values()) instance.tick()
       this.deliver(isLost)
     }
+  }
+
+  /** Its process stands still: what comes meanwhile waits, and is read before its timers run. */
+  standStill(guest: Guest, forMs: number): void {
+    const waiting: Sent[] = []
+    for (const untilMs = this.nowMs + forMs; this.nowMs < untilMs; this.nowMs++) {
+      for (const { origin, instance } of this.all.values()) if (origin !== guest.origin) instance.tick()
+      for (let sent = this.wire.shift(); sent !== undefined; sent = this.wire.shift()) {
+        if (sent.to === guest.origin) waiting.push(sent)
+        else this.all.get(sent.to)?.instance.onFrame(sent.bytes, sent.from)
+      }
+    }
+    for (const { from, bytes } of waiting) guest.instance.onFrame(bytes, from)
   }
 
   /** Frames of a type that are under way. */

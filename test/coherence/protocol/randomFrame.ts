@@ -1,5 +1,6 @@
 /** A frame of any type with numbers from all of their range, for properties of the codec. */
 import type { Frame, Header, LogRecord, VectorEntry } from "../../../src/coherence/protocol/Frame.ts"
+import type { Span } from "../../../src/coherence/protocol/Marks.ts"
 import type { Random } from "../../support/Random.ts"
 
 export const frameTypes: ReadonlyArray<Frame["type"]> = [
@@ -117,8 +118,19 @@ const randomVector = (random: Random): VectorEntry[] =>
     origin: random.between(1, 2 ** 53 - 1),
     region: random.below(2 ** 16),
     highest: upTo(random, 2 ** 48 - 1),
-    hasEnded: random.oneIn(2)
+    hasEnded: random.oneIn(2),
+    ...(random.oneIn(2) ? { holes: randomHoles(random) } : {})
   }))
+
+const randomHoles = (random: Random): Span[] => {
+  const holes: Span[] = []
+  for (let after = 0; holes.length === 0 || random.oneIn(2); ) {
+    const first = after + random.between(1, 2 ** 36)
+    after = first + random.below(2 ** 36)
+    holes.push({ first, last: after })
+  }
+  return holes
+}
 
 /** Small ones, any, and the two at the ends. */
 const upTo = (random: Random, last: number): number =>

@@ -201,8 +201,19 @@ export class Referee {
     return (suspectMs + regionSlackMs + heartbeatMs * 4 + gapLimitMs) * 1.05 + this.world.network.delayMsMax * 3 + 5
   }
 
-  /** I14: once everything has healed, all know each other and are coherent within a few heartbeats and what they exchange. */
+  /** Until nobody has anything left to hear. What was given up is learnt of by a vector of whoever has it. */
   waitForQuiet(): void {
+    const { world } = this
+    const { heartbeatMs, vectorEvery } = world.schedule.parameters
+    this.untilQuiet()
+    if (!world.living().some(({ instance }) => accountsOf(instance).some(({ givenUp }) => givenUp !== undefined)))
+      return
+    world.runUntil(world.time.nowMs + heartbeatMs * (vectorEvery + 1) + world.network.delayMsMax)
+    this.untilQuiet()
+  }
+
+  /** I14: once everything has healed, all know each other and are coherent within a few heartbeats and what they exchange. */
+  private untilQuiet(): void {
     const { world } = this
     const { heartbeatMs } = world.schedule.parameters
     const { nowMs } = world.time

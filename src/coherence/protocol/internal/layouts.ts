@@ -137,14 +137,51 @@ const readVector = (from: Reader): F.VectorEntry[] => {
   return entries
 }
 
+const holeBytes = 16
+const holesMax = 64 // of one entry; more than are said
+
+/** A list of its own, as entries are of one length: each hole names its entry by its place. */
+const writeHoles = (entries: readonly F.VectorEntry[], out: Writer): void => {
+  let count = 0
+  for (const { holes } of entries) count += holes?.length ?? 0
+  out.list(holeBytes, count)
+  for (const [at, { holes = [] }] of entries.entries()) {
+    for (const { first, last } of holes) {
+      out.u32(at)
+      out.u48(first)
+      out.u48(last)
+    }
+  }
+}
+
+const readHoles = (entries: F.VectorEntry[], from: Reader): void => {
+  const count = from.list(holeBytes)
+  for (let i = 0; i < count && from.error === undefined; i++) {
+    from.record(i, count)
+    const [at, first, last] = [from.u32(), from.sequence(), from.sequence()]
+    const entry = entries[at]
+    const { holes = [] } = entry ?? {}
+    const after = holes.at(-1)?.last ?? 0
+    if (entry === undefined) from.fail("number", `a hole is in entry ${at}; there are ${entries.length}`)
+    else if (holes.length === holesMax) from.fail("size", `entry ${at} has more than ${holesMax} holes`)
+    else if (first <= after || last < first) from.fail("number", `a hole from ${first} to ${last} follows ${after}`)
+    else entries[at] = { ...entry, holes: [...holes, { first, last }] }
+  }
+}
+
 const vector: Layout<F.Vector> = {
   code: 5,
   fieldBytes: 6,
   write(frame, out) {
     out.u48(frame.lamport)
     writeVector(frame.entries, out)
+    writeHoles(frame.entries, out)
   },
-  read: (header, _flags, from) => ({ type: "vector", ...header, lamport: from.u48(), entries: readVector(from) })
+  read(header, _flags, from) {
+    const [lamport, entries] = [from.u48(), readVector(from)]
+    readHoles(entries, from)
+    return { type: "vector", ...header, lamport, entries }
+  }
 }
 
 const bucketsAsk: Layout<F.BucketsAsk> = {
@@ -213,18 +250,15 @@ const hello: Layout<F.Hello> = {
     out.u48(frame.lamport)
     out.u32(frame.split)
     writeVector(frame.vector, out)
+    writeHoles(frame.vector, out)
   },
-  read: (header, flags, from) => ({
-    type: "hello",
-    ...header,
-    isJoining: (flags & isJoining) !== 0,
-    isAnswer: (flags & isAnswer) !== 0,
-    last: from.u48(),
-    oldest: from.u48(),
-    lamport: from.u48(),
-    split: from.u32(),
-    vector: readVector(from)
-  })
+  read(header, flags, from) {
+    const [last, oldest, lamport, split] = [from.u48(), from.u48(), from.u48(), from.u32()]
+    const vector = readVector(from)
+    readHoles(vector, from)
+    const said = { isJoining: (flags & isJoining) !== 0, isAnswer: (flags & isAnswer) !== 0 }
+    return { type: "hello", ...header, ...said, last, oldest, lamport, split, vector }
+  }
 }
 
 const leave: Layout<F.Leave> = {
@@ -264,6 +298,7 @@ const fetch: Layout<F.Fetch> = {
     }
     out.list(1, bytes)
     for (const key of frame.keys) out.appendLatin1(key)
+    writeHoles(frame.vector, out)
   },
   read(header, _flags, from) {
     const [id, lamport] = [from.u32(), from.u48()]
@@ -279,6 +314,7 @@ const fetch: Layout<F.Fetch> = {
     const bytes = from.blob()
     if (bytes.length !== end)
       from.fail("size", `the keys have ${end} bytes by their lengths, and ${bytes.length} there`)
+    readHoles(vector, from)
     if (from.error !== undefined) return { type: "fetch", ...header, id, lamport, vector, keys: [] }
     const text = latin1Of(bytes)
     const keys = ends.map((to, i) => text.slice(ends[i - 1] ?? 0, to))
