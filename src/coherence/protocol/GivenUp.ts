@@ -33,7 +33,9 @@ export class GivenUp {
     private readonly sendPull: (whom: number, of: number, first: number, last: number) => void,
     private readonly sendBucketsAsk: (of: Member, since: number) => void,
     /** When something is asked for once more that was asked for so often. */
-    private readonly nextAttemptMs: (attempts: number) => number
+    private readonly nextAttemptMs: (attempts: number) => number,
+    /** Somebody says to have what is missing of an origin that has ended, and is being asked for. */
+    private readonly onClaim: (of: Member, whom: number) => void
   ) {}
 
   /** Somebody has not answered yet. */
@@ -131,13 +133,17 @@ export class GivenUp {
     const left = without(his, search.inVain.get(whom) ?? [])
     if (left.length === 0) return
     this.searches.set(of, search)
+    const isIdle = search.holders.size === 0
+    const isNew = !search.holders.has(holder)
     search.holders.set(holder, left)
-    if (search.holders.size === 1) search.next(nowMs)
+    if (isIdle) search.next(nowMs)
+    if (isNew && !of.marks.isWhole) this.onClaim(of, whom)
   }
 
   private goOn(of: Member, search: Search): void {
     const { nowMs, parameters } = this.host
     if (!of.marks.isWhole) {
+      search.asked = undefined
       search.dueMs = nowMs + parameters.heartbeatMs // all are being asked for what is missing: one thing at a time
       return
     }
@@ -161,7 +167,7 @@ export class GivenUp {
   onGone({ author, of, oldest }: Gone): boolean {
     const member = this.host.members.dead.get(of)
     const search = member === undefined ? undefined : this.searches.get(member)
-    if (search?.asked?.origin !== author || oldest <= search.first) return false
+    if (search?.asked?.origin !== author || oldest <= search.first || member?.marks.isWhole === false) return false
     if (search.isOne) search.isGone(search.asked, { first: search.first, last: oldest - 1 })
     search.next(this.host.nowMs, !search.isOne)
     return true

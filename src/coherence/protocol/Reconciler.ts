@@ -42,7 +42,8 @@ export class Reconciler {
       host,
       (whom, of, first, last) => this.sendPull(whom, of, first, last),
       (of, since) => this.sendBucketsAsk(of, since),
-      (attempts) => this.nextAttemptMs(attempts)
+      (attempts) => this.nextAttemptMs(attempts),
+      (of, whom) => this.recoveries.get(of)?.askAgain(whom, host.nowMs)
     )
   }
 
@@ -472,6 +473,13 @@ class Recovery {
     this.isSecondRound = false
     this.forgetAnswers()
     return true
+  }
+
+  /** He may have got it since he has answered. */
+  askAgain(whom: number, nowMs: number): void {
+    if (!this.answered.delete(whom)) return
+    this.isLost = false
+    this.dueMs = nowMs
   }
 
   beginSecondRound(): void {

@@ -14,6 +14,12 @@ const invOf = (first: number, hash: number, hops = 0): Uint8Array => {
   return encode({ type: "inv", ...header, hops, isReplay: false, wantsAck: false, first, records })
 }
 
+/** What this one says that it has of the first, who has ended. */
+const vectorOf = ({ origin }: Guest, highest: number): Uint8Array => {
+  const entries = [{ origin: 1, region: 0, highest, hasEnded: true }]
+  return encode({ type: "vector", ...header, author: origin, lamport: 90, entries })
+}
+
 /** What was applied of the records of the first. */
 const ofA = (guest: Guest): string[] => guest.told.filter((what) => what.startsWith("1:"))
 const hasGivenUp = (guest: Guest): boolean => guest.told.includes("epoch")
@@ -247,6 +253,40 @@ describe("what was given up is told of", () => {
   })
 })
 
+describe("what nobody has", () => {
+  it("is asked for once more of who says that he has got it, before it is given up", () => {
+    const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
+    a.wide(Op.tag, 70)
+    room.run(105, lost("inv", "pull", "buckets")) // a heartbeat tells of it
+    room.kill(a)
+    for (const before = c.instance.stats.pullsIn; c.instance.stats.pullsIn < before + 2; ) room.run(1)
+    c.instance.onFrame(invOf(1, 70), a.origin)
+    b.instance.onFrame(vectorOf(c, 1), c.origin)
+    room.run(1_000)
+    expect([ofA(b), hasGivenUp(b), b.instance.isCoherent]).toEqual([["1:70"], false, true])
+  })
+
+  it("is asked for of who says to have it, once, however often he says so", () => {
+    const [room, , b, c] = strangers()
+    const answer = () => {
+      b.instance.tick()
+      const pulls = room.under("pull")
+      room.wire.length = 0
+      b.instance.onFrame(encode({ type: "gone", ...header, author: c.origin, of: 1, oldest: 2 ** 48 - 1 }), c.origin)
+      return pulls.map(({ first, last }) => [first, last])
+    }
+    b.instance.onLinkUp({ origin: c.origin, region: 0 })
+    room.link(b, c)
+    room.wire.length = 0
+    const said: unknown[] = []
+    for (let count = 0; count < 4; count++) {
+      b.instance.onFrame(vectorOf(c, 2), c.origin)
+      said.push(answer())
+    }
+    expect(said).toEqual([[[1, 2]], [[1, 1]], [], []])
+  })
+})
+
 describe("until what was given up is told of", () => {
   it("nobody is given what it may be about", () => {
     const [room, , b, c] = strangers()
@@ -256,6 +296,17 @@ describe("until what was given up is told of", () => {
     room.run(5_000)
     expect([ofA(b), b.get(9)]).toEqual([["1:71", "1:72"], undefined])
     expect([c.get(9), c.instance.isCoherent]).toEqual([undefined, true])
+  })
+
+  it("nor is who asks for it before his vector comes", () => {
+    const [room, , b, c] = strangers()
+    room.link(b, c)
+    room.run(150, lost("hello", "vector"))
+    c.fetch(9)
+    room.run(1)
+    expect(b.instance.stats.fetchesIn).toBeGreaterThan(0)
+    room.run(5_000)
+    expect([b.get(9), c.get(9), c.instance.isCoherent]).toEqual([undefined, undefined, true])
   })
 
   it("who joins has the same to learn", () => {
