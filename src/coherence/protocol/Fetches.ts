@@ -198,8 +198,8 @@ export class Fetches {
       entries.push({ origin: host.origin, region: host.region, highest: host.own.last, hasEnded: false })
     }
     for (const members of [host.members.live, host.members.dead]) {
-      for (const member of members.values()) {
-        if (member.marks.highest > 0) entries.push(member.asHeard(member.marks.highest))
+      for (const { origin, region, marks, isLive } of members.values()) {
+        if (marks.highest > 0) entries.push({ origin, region, highest: marks.highest, hasEnded: !isLive })
       }
     }
     return entries

@@ -111,7 +111,7 @@ export interface VectorEntry {
   readonly highest: number
   /** It has left, is gone or was forgotten, as far as the frame's author knows: nobody need wait to hear of it. */
   readonly hasEnded: boolean
-  /** Of one that has ended: what the frame's author does not have of 1 to `highest`, ascending; not all, where it is much. */
+  /** HELLO and VECTOR: what the frame's author has given up of one that has ended, ascending; the lowest of it. */
   readonly holes?: readonly Span[]
 }
 

@@ -166,7 +166,7 @@ export class Instance implements Host, MembersListener {
     this.received = new ReceivedLog(receivedSize)
     this.cells = new Cells(this, this.parameters)
     this.members = new Members(this, this.parameters, (origin) => this.isNear(origin), this)
-    this.ownEntries = new OwnEntries(this)
+    this.ownEntries = new OwnEntries(this, (origin) => this.reconciler.givenUp.verified(origin))
     this.reconciler = this.makeReconciler(this.ownEntries)
     this.judgement = new Judgement(this, this.reconciler)
     this.relays = new Relays(this, this.cells, this.linked, this.network)
@@ -461,7 +461,6 @@ export class Instance implements Host, MembersListener {
         this.onAck(frame)
         break
       case "fetch":
-        for (const entry of frame.vector) this.reconciler.givenUp.heard(frame.author, entry)
         this.fetches.onFetch(frame)
         break
       case "value":
@@ -489,7 +488,6 @@ export class Instance implements Host, MembersListener {
     this.stats.recordsDuplicate += records.length - found - fresh
     if (fresh > 0 && !frame.isReplay) this.relays.onInv(author, frame.hops, first, records, frame.wantsAck)
     if (found > 0) this.reconciler.givenUp.progress(member)
-    if (found > 0 || (fresh > 0 && !member.isLive)) this.isVectorDue = true // others may have given it up
     this.marksMoved(member)
     if (frame.isReplay) this.reconciler.progress(member, from)
     if (frame.wantsAck) this.acks.onWanted(member, first + records.length - 1)
@@ -612,7 +610,7 @@ export class Instance implements Host, MembersListener {
       if (hasEnded) members.saidToHaveEnded(member, nowMs)
       member.marks.advertise(highest)
       if (isBaseline) this.joining.baseline(member, highest, entry.holes)
-      this.reconciler.givenUp.heard(author, entry)
+      if (entry.holes !== undefined) this.reconciler.givenUp.wanted(author, entry)
       this.marksMoved(member)
     }
   }
@@ -678,7 +676,10 @@ export class Instance implements Host, MembersListener {
   private vector(): VectorEntry[] {
     const entries: VectorEntry[] = []
     for (const members of [this.members.live, this.members.dead]) {
-      for (const member of members.values()) entries.push(member.asHeard(member.marks.advertised))
+      for (const { origin, region, marks, isLive, givenUp } of members.values()) {
+        const heard = { origin, region, highest: marks.advertised, hasEnded: !isLive }
+        entries.push(isLive || givenUp === undefined ? heard : { ...heard, holes: givenUp.missing(holesMax) })
+      }
     }
     return entries
   }
@@ -998,5 +999,6 @@ const isAbsurd = (frame: Frame): boolean => {
 
 const isVectorAbsurd = (entries: readonly VectorEntry[]): boolean => entries.some(({ highest }) => highest > numberMax)
 
+const holesMax = 8 // that are named of one origin; the next ones when these have been filled
 const numberMax = 2 ** 47
 const splitMax = 2 ** 31 // two million changes: the highest that is said holds, so the highest of all would hold for ever

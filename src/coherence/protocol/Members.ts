@@ -14,7 +14,6 @@
  *
  * The table is bounded by `membersMax` and `deadKept`. Cost: O(1) a frame; a look at all every `suspectMs` or so.
  */
-import type { VectorEntry } from "./Frame.ts"
 import { both, Marks, type Span } from "./Marks.ts"
 import type { Parameters } from "./Parameters.ts"
 
@@ -46,7 +45,7 @@ export class Member {
   oldest = 1
   /** Records of it before this instance joined were never seen here. */
   hasBaseline = false
-  /** What it wrote and was given up, as nobody had it any more: not `isWhole`; undefined: nothing was. */
+  /** What it wrote and was given up, as nobody had it any more, or is in doubt: not `isWhole`; undefined: nothing is. */
   givenUp: Marks | undefined
   /** What must have been applied of it before a degraded instance is coherent again. */
   healAt = 0
@@ -91,20 +90,6 @@ export class Member {
     const spans = take(givenUp, first, Math.min(first + count - 1, givenUp.advertised))
     if (givenUp.isWhole) this.givenUp = undefined
     return spans
-  }
-
-  /** What is known of it, for others. Of one that has ended also what is not here, the lowest of it. */
-  asHeard(highest: number): VectorEntry {
-    const { origin, region, isLive } = this
-    if (isLive) return { origin, region, highest, hasEnded: false }
-    return { origin, region, highest, hasEnded: true, holes: this.missing().slice(0, holesMax) }
-  }
-
-  /** What was given up, and what is missing above that. */
-  missing(): Span[] {
-    const { marks, givenUp } = this
-    const missing = marks.missing(Number.POSITIVE_INFINITY)
-    return givenUp === undefined ? missing : givenUp.missing(Number.POSITIVE_INFINITY).concat(missing)
   }
 
   /** It has not said that it has joined: it holds nothing of others yet. */
@@ -353,5 +338,4 @@ export class Members {
   }
 }
 
-const holesMax = 8 // what is said of them is a hint: whoever takes more to be here asks, and is told
 const retiredTimes = 16 // times deadKept: numbers alone are cheap

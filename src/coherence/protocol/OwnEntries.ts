@@ -36,7 +36,11 @@ export class OwnEntries {
   private readonly tasks = new Map<number, Task>()
   private lastId = 0
 
-  constructor(private readonly host: Host) {}
+  constructor(
+    private readonly host: Host,
+    /** A member has answered all that it was asked, its own writes included. */
+    private readonly onVerified: (origin: number) => void
+  ) {}
 
   get isPending(): boolean {
     return this.tasks.size > 0
@@ -117,16 +121,20 @@ export class OwnEntries {
     task.done += asked.length
     task.asked = []
     task.dueMs = host.nowMs
-    if (task.done >= task.hashes.length) this.tasks.delete(task.hasFloor ? task.whom : -task.whom)
+    const isDone = task.done >= task.hashes.length
+    if (isDone) this.tasks.delete(task.hasFloor ? task.whom : -task.whom)
     for (const { hash, version, author } of frame.answers) {
       host.heardVersion(version)
       // Also where it is this instance's own: lower ones are of other keys with the same hash, and what is known of the
       // highest alone may hide that somebody has overwritten them.
       host.store.outvote(hash, version, author)
     }
-    if (!task.hasFloor || frame.floor === 0) return
-    host.heardVersion(frame.floor)
-    for (const hash of asked) host.store.outvote(hash, frame.floor, frame.author)
+    if (!task.hasFloor) return
+    if (frame.floor > 0) {
+      host.heardVersion(frame.floor)
+      for (const hash of asked) host.store.outvote(hash, frame.floor, frame.author)
+    }
+    if (isDone) this.onVerified(task.whom)
   }
 
   private taskOf(frame: Stamps): Task | undefined {

@@ -82,6 +82,11 @@ export class ReceivedLog {
     return records.length === 0 ? undefined : records
   }
 
+  /** Whether any record of this author is kept. */
+  has(author: number): boolean {
+    return this.keptOf.has(author)
+  }
+
   /** The author's lowest sequence above this one that is kept; 0 when none is. O(size), 1 where it has no record here. */
   oldestAbove(author: number, sequence: number): number {
     if (!this.keptOf.has(author)) return 0

@@ -40,10 +40,9 @@ export class Reconciler {
   ) {
     this.givenUp = new GivenUp(
       host,
-      (whom, of, first, last) => this.sendPull(whom, of, first, last),
+      (to, of, first, records) => this.replay(to, of, first, records),
       (of, since) => this.sendBucketsAsk(of, since),
-      (attempts) => this.nextAttemptMs(attempts),
-      (of, whom) => this.recoveries.get(of)?.askAgain(whom, host.nowMs)
+      (attempts) => this.nextAttemptMs(attempts)
     )
   }
 
@@ -69,9 +68,7 @@ export class Reconciler {
     if (!this.host.isJoined) return // whatever is missing is below the baseline, or will be looked at after it
     const recovery = this.recoveries.get(member)
     if (member.marks.isWhole) {
-      if (recovery === undefined) return
-      this.recoveries.delete(member)
-      this.givenUp.progress(member)
+      if (recovery !== undefined) this.recoveries.delete(member)
     } else if (recovery !== undefined) {
       recovery.note(this.host.nowMs)
     } else {
@@ -120,7 +117,6 @@ export class Reconciler {
 
   /** Its marks are about to be forgotten. */
   memberForgotten(member: Member): void {
-    this.givenUp.memberForgotten(member)
     if (this.recoveries.delete(member)) this.moveEpoch(new Map([[member, member.marks.advertised]]))
   }
 
@@ -233,9 +229,8 @@ export class Reconciler {
   onGone(frame: Gone): void {
     const member = this.host.members.find(frame.of)
     const recovery = member === undefined ? undefined : this.recoveries.get(member)
-    const isWanted = this.givenUp.onGone(frame)
     if (recovery === undefined || recovery.isStuck) {
-      if (!isWanted) this.host.stats.late++
+      this.host.stats.late++
       return
     }
     recovery.forgetAnswersOfOtherHoles()
@@ -319,11 +314,13 @@ export class Reconciler {
     host.heardVersion(frame.lamport) // what is written here from now on is higher than what is covered
     const bitmap = new Uint8Array(frame.bitmap) // a copy: the frame's bytes are shared
     host.store.moveBuckets(member.origin, bitmap, frame.bucketCount, frame.wide)
-    member.marks.cover(frame.upTo)
     this.givenUp.told(member, frame.since)
+    const hashes = host.store.ownHashes(bitmap, frame.bucketCount)
+    member.giveUp(frame.upTo) // until it has answered for these
+    if (hashes.length === 0) this.givenUp.verified(member.origin)
     const recovery = this.recoveries.get(member)
     if (recovery !== undefined) recovery.bucketAttempts = 0
-    this.ownEntries.ask(member.origin, host.store.ownHashes(bitmap, frame.bucketCount), true)
+    this.ownEntries.ask(member.origin, hashes, true)
     this.lost(member)
     host.marksMoved(member)
   }
@@ -357,9 +354,7 @@ export class Reconciler {
         each.isLost = false
         each.dueMs = host.nowMs // for what somebody has above it
         if (each.forgetAnswersOfOtherHoles()) continue // nobody was asked for what is missing now
-        const upTo = Math.min(each.member.marks.advertised, each.heldFrom - 1)
-        lost.set(each.member, upTo)
-        this.givenUp.askedInVain(each.member, upTo, each.answered)
+        lost.set(each.member, Math.min(each.member.marks.advertised, each.heldFrom - 1))
       }
       if (lost.size > 0) this.moveEpoch(lost)
     }
@@ -473,13 +468,6 @@ class Recovery {
     this.isSecondRound = false
     this.forgetAnswers()
     return true
-  }
-
-  /** He may have got it since he has answered. */
-  askAgain(whom: number, nowMs: number): void {
-    if (!this.answered.delete(whom)) return
-    this.isLost = false
-    this.dueMs = nowMs
   }
 
   beginSecondRound(): void {

@@ -14,12 +14,6 @@ const invOf = (first: number, hash: number, hops = 0): Uint8Array => {
   return encode({ type: "inv", ...header, hops, isReplay: false, wantsAck: false, first, records })
 }
 
-/** What this one says that it has of the first, who has ended. */
-const vectorOf = ({ origin }: Guest, highest: number): Uint8Array => {
-  const entries = [{ origin: 1, region: 0, highest, hasEnded: true }]
-  return encode({ type: "vector", ...header, author: origin, lamport: 90, entries })
-}
-
 /** What was applied of the records of the first. */
 const ofA = (guest: Guest): string[] => guest.told.filter((what) => what.startsWith("1:"))
 const hasGivenUp = (guest: Guest): boolean => guest.told.includes("epoch")
@@ -170,6 +164,26 @@ describe("what was given up is told of", () => {
     expect(ofA(leaf)).toEqual(["1:70"])
   })
 
+  it("also where its author has said which buckets have moved, and died before it was asked about own writes", () => {
+    const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
+    room.cut(a, b)
+    room.cut(b, a)
+    b.set(3, "overwritten, as nobody remembers")
+    a.instance.lamport = 40
+    a.set(3, "of a")
+    for (let count = 0; count < 12; count++) a.set(35, "of the same bucket")
+    room.run(1)
+    c.known.delete(3)
+    room.mend()
+    room.run(300, ({ type }) => {
+      if (type === "buckets") room.kill(a)
+      return false
+    })
+    expect([b.told.includes("buckets of 1"), hasGivenUp(b)]).toEqual([true, false])
+    room.run(2_000)
+    expect([b.get(3), b.told.includes("1:3"), b.instance.isCoherent]).toEqual([undefined, true, true])
+  })
+
   it("by whom this one has met before, who is told of it later", () => {
     const room = new Room({ membersMax: 8 })
     const [a, b, c, d] = four(room)
@@ -251,39 +265,48 @@ describe("what was given up is told of", () => {
     expect(rest.map(ofA)).toEqual([["1:70"], ["1:70"], ["1:70"]])
     expect([ofA(b), b.get(9)]).toEqual([["1:70"], undefined])
   })
-})
 
-describe("what nobody has", () => {
-  it("is asked for once more of who says that he has got it, before it is given up", () => {
-    const [room, a, b, c] = Room.of(3) as [Room, Guest, Guest, Guest]
-    a.wide(Op.tag, 70)
-    room.run(105, lost("inv", "pull", "buckets")) // a heartbeat tells of it
+  it("from both ends, as who has it may have the last of it alone", () => {
+    const room = new Room({ logSize: 64, pullRecordsMax: 2 })
+    const [a, b, c] = three(room)
+    room.link(a, b)
+    room.link(a, c)
+    room.run(405)
+    for (let at = 10; at <= 29; at++) {
+      a.wide(Op.tag, at)
+      a.instance.flush()
+      room.deliver((_, to) => to === b.origin || at < 28)
+    }
+    room.run(105, lost("inv", "pull", "buckets"))
     room.kill(a)
-    for (const before = c.instance.stats.pullsIn; c.instance.stats.pullsIn < before + 2; ) room.run(1)
-    c.instance.onFrame(invOf(1, 70), a.origin)
-    b.instance.onFrame(vectorOf(c, 1), c.origin)
+    b.instance.forget(c.origin)
+    c.instance.forget(b.origin)
     room.run(1_000)
-    expect([ofA(b), hasGivenUp(b), b.instance.isCoherent]).toEqual([["1:70"], false, true])
+    expect([hasGivenUp(b), ofA(c)]).toEqual([true, ["1:28", "1:29"]])
+    room.link(b, c)
+    room.run(10)
+    expect(ofA(b)).toEqual(["1:28", "1:29"])
   })
 
-  it("is asked for of who says to have it, once, however often he says so", () => {
-    const [room, , b, c] = strangers()
-    const answer = () => {
-      b.instance.tick()
-      const pulls = room.under("pull")
-      room.wire.length = 0
-      b.instance.onFrame(encode({ type: "gone", ...header, author: c.origin, of: 1, oldest: 2 ** 48 - 1 }), c.origin)
-      return pulls.map(({ first, last }) => [first, last])
+  it("and no more where its author has answered for own writes, or there were none", () => {
+    for (const hasOwn of [true, false]) {
+      const [room, a, b] = Room.of(3) as [Room, Guest, Guest]
+      room.cut(a, b)
+      room.cut(b, a)
+      if (hasOwn) b.set(3, "own")
+      for (let count = 0; count < 20; count++) a.set(35, "of the same bucket")
+      room.run(1)
+      room.mend()
+      room.run(300)
+      expect(b.told).toContain("buckets of 1")
+      room.kill(a)
+      let wanted = 0
+      room.run(2_000, (frame) => {
+        if (frame.type === "vector") wanted += frame.entries.filter(({ holes }) => holes !== undefined).length
+        return false
+      })
+      expect(wanted).toBe(0)
     }
-    b.instance.onLinkUp({ origin: c.origin, region: 0 })
-    room.link(b, c)
-    room.wire.length = 0
-    const said: unknown[] = []
-    for (let count = 0; count < 4; count++) {
-      b.instance.onFrame(vectorOf(c, 2), c.origin)
-      said.push(answer())
-    }
-    expect(said).toEqual([[[1, 2]], [[1, 1]], [], []])
   })
 })
 
@@ -296,17 +319,6 @@ describe("until what was given up is told of", () => {
     room.run(5_000)
     expect([ofA(b), b.get(9)]).toEqual([["1:71", "1:72"], undefined])
     expect([c.get(9), c.instance.isCoherent]).toEqual([undefined, true])
-  })
-
-  it("nor is who asks for it before his vector comes", () => {
-    const [room, , b, c] = strangers()
-    room.link(b, c)
-    room.run(150, lost("hello", "vector"))
-    c.fetch(9)
-    room.run(1)
-    expect(b.instance.stats.fetchesIn).toBeGreaterThan(0)
-    room.run(5_000)
-    expect([b.get(9), c.get(9), c.instance.isCoherent]).toEqual([undefined, undefined, true])
   })
 
   it("who joins has the same to learn", () => {

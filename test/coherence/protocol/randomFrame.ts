@@ -80,7 +80,8 @@ export const randomFrame = (random: Random, type: Frame["type"] = random.pick(fr
       return { type, ...header, of, upTo: u48() }
     case "fetch": {
       const key = () => Buffer.from(randomBytes(random, random.below(20))).toString("latin1")
-      return { type, ...header, id, lamport: u48(), vector: randomVector(random), keys: some(random, 4, key) }
+      const vector = randomVector(random).map(({ holes: _, ...entry }) => entry)
+      return { type, ...header, id, lamport: u48(), vector, keys: some(random, 4, key) }
     }
     case "value": {
       const answers = some(random, 4, () => ({

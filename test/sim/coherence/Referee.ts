@@ -22,7 +22,7 @@ import type { World } from "./World.ts"
 
 export class Referee {
   /** How often each record was sent when it was new, and may be: author → first sequence → times. */
-  private readonly sent = new Map<number, Map<number, { times: number; readonly most: number }>>()
+  private readonly sent = new Map<number, Map<number, { times: number; most: number }>>()
   private frames = 0
 
   private readonly relaysMax: number
@@ -143,19 +143,20 @@ export class Referee {
   }
 
   /**
-   * I7: a new record is sent at most once to each member, and once more by each relay on its way; twice as often where it
-   * begins while not all take the same for cells and relays, and nothing else is promised then.
+   * I7: a new record is sent at most once to each member, and once more by each relay on its way; twice as often where not
+   * all take the same for cells and relays, when it begins or while it is on its way, and nothing else is promised then.
    */
   countInv(bytes: Uint8Array): void {
     if (bytes[1] !== invCode) return
     const frame = decode(bytes)
     if (frame.type !== "inv" || frame.isReplay || frame.records.length === 0 || frame.namespace !== 7) return
-    const firsts = this.sent.get(frame.author) ?? new Map<number, { times: number; readonly most: number }>()
+    const firsts = this.sent.get(frame.author) ?? new Map<number, { times: number; most: number }>()
     this.sent.set(frame.author, firsts)
     const once = this.world.schedule.hosts.length + this.relaysMax
     const record = firsts.get(frame.first) ?? { times: 0, most: this.areViewsEqual() ? once : 2 * once }
     firsts.set(frame.first, record)
     record.times++
+    if (record.times > record.most && !this.areViewsEqual()) record.most = 2 * once
     if (record.times > record.most) {
       const what = `record ${this.world.nameOf(frame.author)}${frame.first}`
       this.world.break("I7", -1, "", `${what} was sent ${record.times} times, ${record.most} are allowed`)
@@ -201,14 +202,14 @@ export class Referee {
     return (suspectMs + regionSlackMs + heartbeatMs * 4 + gapLimitMs) * 1.05 + this.world.network.delayMsMax * 3 + 5
   }
 
-  /** Until nobody has anything left to hear. What was given up is learnt of by a vector of whoever has it. */
+  /** Until nobody has anything left to hear. Who has given up something says so in vectors, and relays in theirs. */
   waitForQuiet(): void {
     const { world } = this
     const { heartbeatMs, vectorEvery } = world.schedule.parameters
     this.untilQuiet()
     if (!world.living().some(({ instance }) => accountsOf(instance).some(({ givenUp }) => givenUp !== undefined)))
       return
-    world.runUntil(world.time.nowMs + heartbeatMs * (vectorEvery + 1) + world.network.delayMsMax)
+    world.runUntil(world.time.nowMs + 3 * (heartbeatMs * (vectorEvery + 1) + 2 * world.network.delayMsMax))
     this.untilQuiet()
   }
 

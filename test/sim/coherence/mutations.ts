@@ -1,5 +1,6 @@
 /** Ways to build the protocol wrong, planted from outside: the simulation must find each. */
 import { decode, encode, Op, type Pull } from "../../../src/coherence/protocol/Frame.ts"
+import type { Host } from "../../../src/coherence/protocol/Host.ts"
 import { Instance } from "../../../src/coherence/protocol/Instance.ts"
 import type { Member, Members } from "../../../src/coherence/protocol/Members.ts"
 import type { OwnEntries } from "../../../src/coherence/protocol/OwnEntries.ts"
@@ -41,8 +42,13 @@ class ForgivingInstance extends Instance {
   }
 }
 
-/** Of a range whose beginning it does not have it says that it has nothing. */
+/** Of a range whose beginning it does not have it says that it has nothing; and nothing to whom it is missing later. */
 class SilentReconciler extends Reconciler {
+  constructor(host: Host, ownEntries: OwnEntries) {
+    super(host, ownEntries)
+    this.givenUp.wanted = () => {}
+  }
+
   override onPull(frame: Pull): void {
     const { host } = this
     const isThere = frame.of === host.origin || host.received.range(frame.of, frame.first, frame.first) !== undefined

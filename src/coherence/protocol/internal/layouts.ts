@@ -298,7 +298,6 @@ const fetch: Layout<F.Fetch> = {
     }
     out.list(1, bytes)
     for (const key of frame.keys) out.appendLatin1(key)
-    writeHoles(frame.vector, out)
   },
   read(header, _flags, from) {
     const [id, lamport] = [from.u32(), from.u48()]
@@ -314,7 +313,6 @@ const fetch: Layout<F.Fetch> = {
     const bytes = from.blob()
     if (bytes.length !== end)
       from.fail("size", `the keys have ${end} bytes by their lengths, and ${bytes.length} there`)
-    readHoles(vector, from)
     if (from.error !== undefined) return { type: "fetch", ...header, id, lamport, vector, keys: [] }
     const text = latin1Of(bytes)
     const keys = ends.map((to, i) => text.slice(ends[i - 1] ?? 0, to))
