@@ -13,8 +13,9 @@
  *
  * Bounds: one question an origin; an answer has `pullRecordsMax` records of each end of a hole.
  */
-import type { LogRecord, VectorEntry } from "./Frame.ts"
+import type { LogRecord } from "./Frame.ts"
 import type { Host } from "./Host.ts"
+import type { Span } from "./Marks.ts"
 import type { Member } from "./Members.ts"
 
 export class GivenUp {
@@ -81,8 +82,8 @@ export class GivenUp {
     return givenUp?.contiguous ?? Number.POSITIVE_INFINITY
   }
 
-  /** Somebody is missing something of this origin: he gets what was received of it. */
-  wanted(whom: number, { origin, holes = [] }: VectorEntry): void {
+  /** Somebody has given up these of an origin: he gets what was received of them. */
+  wanted(whom: number, origin: number, holes: readonly Span[]): void {
     const { received, parameters } = this.host
     if (!received.has(origin)) return
     const most = parameters.pullRecordsMax

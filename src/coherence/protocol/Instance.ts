@@ -602,15 +602,14 @@ export class Instance implements Host, MembersListener {
   /** What somebody has heard of others. */
   private hearsay(author: number, entries: readonly VectorEntry[], isBaseline: boolean): void {
     const { members, nowMs } = this
-    for (const entry of entries) {
-      const { origin, region, highest, hasEnded } = entry
+    for (const { origin, region, highest, hasEnded, holes } of entries) {
       if (origin === this.origin) continue
       const member = hasEnded ? members.observeDead(origin, region, nowMs) : members.observe(origin, region, nowMs)
       if (member === undefined) continue
       if (hasEnded) members.saidToHaveEnded(member, nowMs)
       member.marks.advertise(highest)
-      if (isBaseline) this.joining.baseline(member, highest, entry.holes)
-      if (entry.holes !== undefined) this.reconciler.givenUp.wanted(author, entry)
+      if (isBaseline) this.joining.baseline(member, highest, holes)
+      if (holes !== undefined) this.reconciler.givenUp.wanted(author, origin, holes)
       this.marksMoved(member)
     }
   }

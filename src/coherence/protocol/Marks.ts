@@ -153,7 +153,7 @@ export class Marks {
 const nothing: readonly Span[] = []
 
 /** What is in these spans and in none of those. Both ascend; so does the answer. */
-export const without = (spans: readonly Span[], those: readonly Span[]): Span[] => {
+const without = (spans: readonly Span[], those: readonly Span[]): Span[] => {
   const left: Span[] = []
   for (const { first, last } of spans) {
     let from = first

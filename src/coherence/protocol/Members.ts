@@ -68,6 +68,15 @@ export class Member {
   get isLive(): boolean {
     return this.state === "live"
   }
+  /** It has not said that it has joined: it holds nothing of others yet. */
+  get isJoining(): boolean {
+    return this.split === 0
+  }
+  /** Live, and heard of in time. */
+  get isFresh(): boolean {
+    return this.state === "live" && !this.isSuspect
+  }
+
   /** What is missing of it up to this sequence will not be asked for any more; of that only what is in `holes` was lost. */
   giveUp(upTo: number, holes?: readonly Span[]): void {
     const { marks } = this
@@ -90,15 +99,6 @@ export class Member {
     const spans = take(givenUp, first, Math.min(first + count - 1, givenUp.advertised))
     if (givenUp.isWhole) this.givenUp = undefined
     return spans
-  }
-
-  /** It has not said that it has joined: it holds nothing of others yet. */
-  get isJoining(): boolean {
-    return this.split === 0
-  }
-  /** Live, and heard of in time. */
-  get isFresh(): boolean {
-    return this.state === "live" && !this.isSuspect
   }
 }
 

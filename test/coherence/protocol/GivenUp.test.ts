@@ -1,12 +1,7 @@
 /** What was given up, as nobody had it any more, and is learnt of after all. */
 import { describe, expect, it } from "vitest"
-import { encode, type Frame, Op } from "../../../src/coherence/protocol/Frame.ts"
-import { type Guest, Room } from "./Room.ts"
-
-const lost =
-  (...types: Frame["type"][]) =>
-  ({ type }: Frame) =>
-    types.includes(type)
+import { encode, Op } from "../../../src/coherence/protocol/Frame.ts"
+import { type Guest, leafOf, lost, Room } from "./Room.ts"
 
 const header = { namespace: 9, author: 1, to: 0, region: 0, hops: 0 }
 const invOf = (first: number, hash: number, hops = 0): Uint8Array => {
@@ -62,7 +57,7 @@ const acrossRegions = (slow: readonly number[] = []) => {
   for (const each of [b, c, d]) each.instance.forget(far.origin)
   room.run(200)
   const relays = [b, c, d].filter(({ instance }) => instance.status().isRelay)
-  const [leaf] = [b, c, d].filter((each) => !relays.includes(each)) as [Guest]
+  const leaf = leafOf([b, c, d])
   expect([hasGivenUp(leaf), ofA(leaf), ofA(far)]).toEqual([true, [], ["1:70"]])
   return { room, far, relays, leaf }
 }
@@ -233,7 +228,7 @@ describe("what was given up is told of", () => {
     const others = [11, 12, 13, 14].map((origin) => room.add(origin, { region: 1, isAlone: true }))
     room.linkAll(others)
     room.run(400)
-    const late = others.find(({ instance }) => !instance.status().isRelay) as Guest
+    const late = leafOf(others)
     const rest = others.filter((each) => each !== late)
     const relays = rest.filter(({ instance }) => instance.status().isRelay)
     room.link(a, b)

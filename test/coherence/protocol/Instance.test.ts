@@ -1,12 +1,7 @@
 import { describe, expect, it } from "vitest"
 import { encode, type Frame, type HeartbeatEntry, Op } from "../../../src/coherence/protocol/Frame.ts"
 import type { Acknowledged } from "../../../src/coherence/protocol/Instance.ts"
-import { type Guest, Room, tiny } from "./Room.ts"
-
-const lost =
-  (...types: Frame["type"][]) =>
-  ({ type }: Frame) =>
-    types.includes(type)
+import { type Guest, leafOf, lost, Room, tiny } from "./Room.ts"
 
 const header = { namespace: 9, author: 2, to: 0, region: 0, hops: 0 }
 const record = (hash: number, version: number) => ({ op: Op.key, flags: 0, hash, version })
@@ -757,7 +752,7 @@ describe("not heard of", () => {
       for (const each of near) room.link(each, far)
       for (const each of [...near, far]) each.instance.settled()
       room.run(400)
-      const leaf = near.find(({ instance }) => !instance.status().isRelay) as Guest
+      const leaf = leafOf(near)
       const relays = near.filter((each) => each !== leaf)
       room.unlink(leaf, far)
       room.run(500)
@@ -1217,9 +1212,6 @@ describe("between regions", () => {
     room.run(800)
     return [room, near, far]
   }
-
-  /** One that is no relay. */
-  const leafOf = (region: readonly Guest[]): Guest => region.find(({ instance }) => !instance.status().isRelay) as Guest
 
   const trim = (room: Room, all: readonly Guest[]): void => {
     for (const [at, one] of all.entries()) {

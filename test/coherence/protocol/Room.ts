@@ -297,3 +297,13 @@ export class Guest implements Store, Network {
     }
   }
 }
+
+/** What is lost on its way: frames of these types. */
+export const lost =
+  (...types: Frame["type"][]) =>
+  ({ type }: Frame): boolean =>
+    types.includes(type)
+
+/** One of a region that is no relay. */
+export const leafOf = (region: readonly Guest[]): Guest =>
+  region.find(({ instance }) => !instance.status().isRelay) as Guest
